@@ -1,0 +1,5 @@
+//! Panseo: the backend of a shared classroom whiteboard.
+
+pub mod log;
+pub mod protocol;
+pub mod store;

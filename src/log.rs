@@ -1,0 +1,70 @@
+//! The ordered log of a board's records, and what an adapter must promise.
+//!
+//! 1. Records of one board get positions in the order of their `append` calls, with nothing of another order between.
+//! 2. `append` resolves when the record is durable, never before; what it reported is there after any crash.
+//! 3. `tail` gives every record of the board by position, own ones too, each once, without a hole.
+//! 4. A record that was not reported may still be in the log; a second append of the same record counts once, because
+//!    readers skip a record id they have seen.
+//!
+//! The contract suite in `tests/it/log_contract.rs` runs on every adapter.
+
+pub mod disk;
+pub mod memory;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::protocol::Record;
+use crate::protocol::ids::{BoardId, Position};
+
+/// A record in its place.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// Where it lies.
+    pub position: Position,
+    /// What it is.
+    pub record: Arc<Record>,
+}
+
+/// Why the log did not do what was asked.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The disk is full, or a quota is: nothing was written; try again later.
+    #[error("the log has no room left")]
+    Full,
+    /// Whether the record was written is not known. The adapter re-opens and verifies before it takes more.
+    #[error("the log failed: {0}")]
+    Failed(String),
+    /// The record is larger than the log takes.
+    #[error("a record of {size_bytes} bytes is above the limit of {max_bytes}")]
+    TooLarge {
+        /// Its size.
+        size_bytes: usize,
+        /// The ceiling.
+        max_bytes: usize,
+    },
+    /// `after` belongs to another life of the log, or lies before what is kept.
+    #[error("position {0} is not in this log")]
+    UnknownPosition(Position),
+    /// The log is shut down.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// The ordered, durable log. Rooms see nothing else of where records go.
+#[async_trait]
+pub trait UpdateLog: Send + Sync + 'static {
+    /// Queues the record on return, in the order of calls; resolves when it is durable.
+    fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>>;
+
+    /// All records of the board after `after` (`None`: from the first one kept), those to come included, until the
+    /// receiver is dropped. The channel is bounded; a reader that does not keep up slows nobody but itself.
+    async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError>;
+
+    /// The end of the log as far as this board goes: whoever has read up to here has everything durable now.
+    async fn end(&self, board: &BoardId) -> Result<Position, LogError>;
+}

@@ -1,0 +1,126 @@
+//! Boards, members, keyframes, history and assets: what is looked up, not read in order.
+//!
+//! The contract suite in `tests/it/store_contract.rs` runs on every adapter. All calls are whole or not at all.
+
+pub mod disk;
+pub mod memory;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::log::Logged;
+use crate::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
+
+/// What is known of a board without opening it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
+pub struct BoardInfo {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub id: BoardId,
+    /// Its title, as people wrote it.
+    pub title: String,
+    /// Who may edit which elements.
+    pub edit: EditScope,
+    /// When it was made, in ms since 1970.
+    #[schema(value_type = u64)]
+    pub created: Timestamp,
+    /// Who made it.
+    #[schema(value_type = String)]
+    pub owner: UserId,
+}
+
+/// A person's role on a board.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
+pub struct Member {
+    /// The person.
+    #[schema(value_type = String)]
+    pub user: UserId,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// A keyframe as it lies in the store: bytes made and read by `board/keyframe.rs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKeyframe {
+    /// It is exactly the log up to here.
+    pub position: Position,
+    /// Its content.
+    pub bytes: Bytes,
+}
+
+/// An uploaded file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asset {
+    /// Media type, found from the content.
+    pub mime_type: String,
+    /// Width and height in px, for images.
+    pub size: Option<(u32, u32)>,
+    /// The content.
+    pub bytes: Bytes,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// No such board.
+    #[error("no such board")]
+    NoBoard,
+    /// The board exists already.
+    #[error("the board exists already")]
+    BoardExists,
+    /// The disk is full.
+    #[error("the store has no room left")]
+    Full,
+    /// What was read is damaged: it fails its check sum.
+    #[error("damaged data in the store: {0}")]
+    Damaged(String),
+    /// Reading or writing failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// Boards, members, keyframes, history and assets.
+#[async_trait]
+pub trait BoardStore: Send + Sync + 'static {
+    /// Makes a board, its owner a teacher of it.
+    async fn create_board(&self, info: &BoardInfo) -> Result<(), StoreError>;
+    /// The board, if there is one.
+    async fn board(&self, board: &BoardId) -> Result<Option<BoardInfo>, StoreError>;
+    /// Boards in the order of their ids after `after`, at most `limit`; with `member`, only those they are a member of.
+    async fn boards(
+        &self,
+        member: Option<&UserId>,
+        after: Option<&BoardId>,
+        limit: usize,
+    ) -> Result<Vec<BoardInfo>, StoreError>;
+    /// Writes title and edit scope anew.
+    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError>;
+    /// Removes the board with its records, keyframes, history, members and assets.
+    async fn delete_board(&self, board: &BoardId) -> Result<(), StoreError>;
+
+    /// All members in the order of their ids.
+    async fn members(&self, board: &BoardId) -> Result<Vec<Member>, StoreError>;
+    /// A person's role, if they are a member.
+    async fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError>;
+    /// Sets a person's role; `None` removes them.
+    async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError>;
+
+    /// The newest keyframe.
+    async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError>;
+    /// Stores a keyframe and seals the records before it into compressed history blocks, in one transaction.
+    async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError>;
+    /// Records of the board after `after` from history and log alike, at most `limit`.
+    async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError>;
+    /// The newest keyframe at or before `at`, for a jump or a restore.
+    async fn keyframe_before(&self, board: &BoardId, at: Position) -> Result<Option<StoredKeyframe>, StoreError>;
+
+    /// Keeps an uploaded file under its SHA-256 in lower-case hex. Keeping it twice is once.
+    async fn put_asset(&self, board: &BoardId, sha256: &str, asset: Asset) -> Result<(), StoreError>;
+    /// The file, if it is there.
+    async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError>;
+    /// Removes files that are not in `used` and were uploaded before `before`; gives their number.
+    async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError>;
+}
