@@ -1,0 +1,55 @@
+//! `panseo bench`: puts load on a server and prints what it costs.
+//!
+//! It starts the server it measures (this same binary, on a core of its own) or talks to one at `--url`; with
+//! `--compare-relay` the same load runs over the bare relay of `benches/relay` in the same run, because a ratio between
+//! two runs on a shared machine says little. Updates are made before the clock starts, clients read frames without
+//! building documents, and the generator reports how late it was itself: a slow generator must not pass for a slow
+//! server.
+//!
+//! Nothing in the server uses this module.
+
+mod args;
+mod cold;
+mod content;
+mod idle;
+mod load;
+mod process;
+mod report;
+mod scenario;
+mod session;
+mod tally;
+mod walk;
+mod wire;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+pub use args::BenchArgs;
+
+/// Runs one scenario, or all, and prints the table or the JSON.
+///
+/// Makes a runtime of its own on a thread of its own, so it may be called from anywhere.
+pub fn run(args: BenchArgs) -> anyhow::Result<()> {
+    process::raise_file_limit();
+    if !args.no_pin {
+        process::pin_self(args.generator_core);
+    }
+    let worker = std::thread::Builder::new().name("bench".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(measure(&args))
+    })?;
+    worker
+        .join()
+        .map_err(|_panic| anyhow::anyhow!("the load generator panicked"))?
+}
+
+async fn measure(args: &BenchArgs) -> anyhow::Result<()> {
+    let report = scenario::run(args).await?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&report.json())?
+    } else {
+        report.table()
+    };
+    writeln!(std::io::stdout().lock(), "{text}").context("the report could not be printed")
+}
