@@ -23,8 +23,6 @@ use tokio::sync::broadcast;
 
 /// Bytes of a connection's read buffer, as in Panseo.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
-/// Messages a slow reader may be behind before `broadcast` drops some: enough that none is lost below saturation.
-const ROOM_MESSAGES_MAX: usize = 16 * 1024;
 
 #[derive(Parser)]
 #[command(about = "Bare WebSocket relay, for comparison")]
@@ -32,12 +30,15 @@ struct Args {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
+    /// Messages a slow reader may be behind before `broadcast` drops some. Their slots are reserved for each room.
+    #[arg(long, default_value_t = 1_024)]
+    room_messages: usize,
 }
 
 type Room = broadcast::Sender<(u64, Bytes)>;
 
-#[derive(Default)]
 struct Relay {
+    room_messages: usize,
     rooms: Mutex<HashMap<String, Room>>,
     connections: AtomicU64,
 }
@@ -47,7 +48,7 @@ impl Relay {
         let mut rooms = self.rooms.lock();
         rooms
             .entry(path)
-            .or_insert_with(|| broadcast::channel(ROOM_MESSAGES_MAX).0)
+            .or_insert_with(|| broadcast::channel(self.room_messages).0)
             .clone()
     }
 }
@@ -55,9 +56,14 @@ impl Relay {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let relay = Relay {
+        room_messages: args.room_messages,
+        rooms: Mutex::default(),
+        connections: AtomicU64::new(0),
+    };
     let router = Router::new()
         .route("/{*path}", get(upgrade))
-        .with_state(Arc::new(Relay::default()));
+        .with_state(Arc::new(relay));
     let listener = tokio::net::TcpListener::bind(args.listen).await?.tap_io(|socket| {
         // Without it a small frame waits for the peer's delayed acknowledgement; a refusal only costs speed.
         socket.set_nodelay(true).ok();

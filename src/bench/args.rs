@@ -6,6 +6,10 @@ use clap::{Args, ValueEnum};
 
 /// Arguments of `panseo bench`.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub struct BenchArgs {
     /// What to measure.
     #[arg(value_enum)]
@@ -34,6 +38,9 @@ pub struct BenchArgs {
     /// Seconds of load in each measurement.
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
+    /// All writers send at the same moments, instead of spread over the interval.
+    #[arg(long)]
+    pub in_step: bool,
     /// Elements of a `cold-load`.
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 50_000])]
     pub elements: Vec<usize>,

@@ -16,6 +16,8 @@ use super::wire::{self, Incoming};
 
 /// Joins under way at once.
 const JOINS: usize = 64;
+/// Slots of a relay's room: those of `broadcast` are reserved ahead, and 2,000 rooms that say nothing need few.
+const RELAY_MESSAGES: usize = 16;
 /// Memory must stand still this long before it is read.
 const STILL: Duration = Duration::from_secs(2);
 /// Time after which it is read anyway.
@@ -26,7 +28,7 @@ pub(super) async fn run(args: &BenchArgs, report: &mut Report) -> anyhow::Result
     let rooms = args.rooms.unwrap_or(2_000);
     let each = args.clients.unwrap_or(5);
     if args.compare_relay || args.door == Some(Door::Relay) {
-        let relay = process::relay(args).await?;
+        let relay = process::relay(args, RELAY_MESSAGES).await?;
         memory(report, Door::Relay, &relay.target, rooms, each).await?;
     }
     let doors = args.door.map_or_else(|| vec![Door::Yjs, Door::Own], |door| vec![door]);

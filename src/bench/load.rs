@@ -44,6 +44,8 @@ pub(super) struct Load {
     /// Frames a second of each writer.
     pub(super) hz: f64,
     pub(super) seconds: f64,
+    /// Whether all writers send at the same moments.
+    pub(super) in_step: bool,
 }
 
 /// What came of it.
@@ -124,8 +126,12 @@ pub(super) async fn run(load: &Load, target: &Target) -> anyhow::Result<Outcome>
     let interval = Duration::from_secs_f64(1.0 / load.hz);
     let count = writers.len();
     for (number, (room, index, sender, frames)) in writers.into_iter().enumerate() {
-        // Spread over the interval: people do not move in step.
-        let start = begin + interval.mul_f64(as_f64(number as u64) / as_f64(count as u64));
+        let phase = as_f64(number as u64) / as_f64(count as u64);
+        let start = if load.in_step {
+            begin
+        } else {
+            begin + interval.mul_f64(phase)
+        };
         let tally = Arc::clone(&tally);
         pacers.spawn(async move {
             let writer = &room.writers[index];
@@ -373,7 +379,7 @@ impl ReaderTask {
                 self.tally.frames.fetch_add(1, Ordering::Relaxed);
                 let first = self.room.first_client;
                 walk::awareness(update, |client, clock| {
-                    self.state(client.wrapping_sub(first), clock, now)
+                    self.state(client.wrapping_sub(first), clock, now);
                 })
             }
             News::Frame(frame) => {
@@ -409,7 +415,7 @@ impl ReaderTask {
         let first = self.room.first_client;
         let mut brought = false;
         walk::clocks(update, |client, end| {
-            brought |= self.clock(client.wrapping_sub(first), end, now)
+            brought |= self.clock(client.wrapping_sub(first), end, now);
         })?;
         self.tally.frames.fetch_add(u64::from(brought), Ordering::Relaxed);
         Some(())

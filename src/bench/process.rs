@@ -17,7 +17,7 @@ use super::args::BenchArgs;
 use super::tally::{Histogram, as_f64};
 
 /// Time a server has to get ready or to stop.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Bytes of a write in the probe of the disk: a small group commit.
 const PROBE_BYTES: usize = 4 * 1024;
 /// Writes of one probe.
@@ -91,8 +91,8 @@ pub(super) async fn server(args: &BenchArgs) -> anyhow::Result<(Target, Option<S
     Ok((started.target, Some(started)))
 }
 
-/// The bare relay.
-pub(super) async fn relay(args: &BenchArgs) -> anyhow::Result<Started> {
+/// The bare relay, with slots for so many messages in each room.
+pub(super) async fn relay(args: &BenchArgs, room_messages: usize) -> anyhow::Result<Started> {
     let beside = || -> anyhow::Result<PathBuf> {
         let own = std::env::current_exe()?;
         let folder = own.parent().context("this binary lies in a folder")?;
@@ -104,7 +104,8 @@ pub(super) async fn relay(args: &BenchArgs) -> anyhow::Result<Started> {
             .context("the bare relay is missing: cargo build --release --example relay, or --relay PATH")
     };
     let binary = args.relay.clone().map_or_else(beside, Ok)?;
-    start(args, &binary, &[], folder(args)?).await
+    let slots = room_messages.to_string();
+    start(args, &binary, &["--room-messages", &slots], folder(args)?).await
 }
 
 fn folder(args: &BenchArgs) -> anyhow::Result<PathBuf> {

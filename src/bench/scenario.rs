@@ -20,6 +20,11 @@ const RAMP_STEPS: usize = 24;
 /// Lateness of the generator itself from which on its figures say nothing about the server.
 const LAG_P99_MS: f64 = 50.0;
 
+/// Messages a reader of the relay may be behind: enough that it loses none below saturation.
+const RELAY_MESSAGES: usize = 16 * 1_024;
+/// Share of its core from which on the generator, not the server, may be what is slow.
+const GENERATOR_CPU_MAX: f64 = 0.95;
+
 /// Runs what is asked for.
 pub(super) async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
     let mut report = Report::default();
@@ -84,6 +89,7 @@ fn plan(args: &BenchArgs, kind: Kind, (rooms, clients, writers): (usize, usize, 
         writers: if writers == clients { wanted } else { writers },
         hz: args.hz.unwrap_or(hz),
         seconds: args.seconds,
+        in_step: args.in_step,
     }
 }
 
@@ -95,7 +101,7 @@ fn doors(args: &BenchArgs) -> Vec<Door> {
 /// A server for the door: what runs at `--url`, or one started for this load.
 async fn target(args: &BenchArgs, door: Door) -> anyhow::Result<(Target, Option<Started>)> {
     if door == Door::Relay && args.url.is_none() {
-        let relay = process::relay(args).await?;
+        let relay = process::relay(args, RELAY_MESSAGES).await?;
         return Ok((relay.target, Some(relay)));
     }
     process::server(args).await
@@ -131,7 +137,7 @@ async fn compare(args: &BenchArgs, report: &mut Report, name: &str, load: &Load,
 
 /// The relay is always one that the bench starts, so that it has the server's core.
 async fn measure_relay(args: &BenchArgs, load: &Load) -> anyhow::Result<Outcome> {
-    let relay = process::relay(args).await?;
+    let relay = process::relay(args, RELAY_MESSAGES).await?;
     let load = Load {
         door: Door::Relay,
         ..*load
@@ -182,6 +188,11 @@ fn trust(report: &mut Report, name: &str, outcome: &Outcome) {
     report.add(name, "generator late, p99", lag, "ms");
     if let Some(cpu) = outcome.generator_cpu {
         report.add(name, "generator CPU", cpu / outcome.seconds * 100.0, "%");
+        if cpu / outcome.seconds > GENERATOR_CPU_MAX {
+            report.note(format!(
+                "{name}: the generator used all of its core; the server may be faster than this"
+            ));
+        }
     }
     if lag > LAG_P99_MS {
         report.note(format!(

@@ -17,7 +17,7 @@ use super::wire::{self, Incoming, Receiver, Sender};
 use crate::protocol::{ClientFrame, Hello};
 
 /// Time a server has for the answer to a handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The parts of a server frame of `panseo.v1` that the generator looks at, borrowed from the message.
 #[derive(Deserialize)]

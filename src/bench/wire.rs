@@ -23,11 +23,11 @@ pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         length @ 0..=125 => bytes.push(MASKED | length.to_le_bytes()[0]),
         length @ 126..=0xffff => {
-            bytes.push(MASKED | 126);
+            bytes.push(MASKED | 0x7e);
             bytes.extend_from_slice(&length.to_be_bytes()[6..]);
         }
         length => {
-            bytes.push(MASKED | 127);
+            bytes.push(MASKED | 0x7f);
             bytes.extend_from_slice(&length.to_be_bytes());
         }
     }
