@@ -118,7 +118,7 @@ fn board(index: usize) -> String {
     format!("kill-{index}")
 }
 
-/// A connection of the own door, in MessagePack.
+/// A connection of the own door, in `MessagePack`.
 struct Line(Socket);
 
 impl Line {
@@ -173,6 +173,17 @@ impl Line {
             .expect("the server answers in time")
             .expect("the connection lives")
     }
+}
+
+/// What the frame acknowledges; nothing here may be refused.
+fn acknowledged(frame: &ServerFrame) -> Option<u64> {
+    if let ServerFrame::Error { code, message, seq } = frame {
+        panic!("frame {seq:?} was refused: {code:?} {message}");
+    }
+    if let ServerFrame::Ack { seq, .. } = frame {
+        return Some(*seq);
+    }
+    None
 }
 
 /// A client that remembers what it sent and what was acknowledged.
@@ -237,10 +248,8 @@ impl Drawer {
 
     fn take(&mut self, frame: &ServerFrame) -> u64 {
         let before = self.acked;
-        match frame {
-            ServerFrame::Ack { seq, .. } => self.acked = self.acked.max(*seq),
-            ServerFrame::Error { code, message, .. } => panic!("{} was refused: {code:?} {message}", self.user),
-            _ => {}
+        if let Some(seq) = acknowledged(frame) {
+            self.acked = self.acked.max(seq);
         }
         self.acked - before
     }
@@ -484,13 +493,7 @@ async fn furnish(address: SocketAddr) {
             ops: vec![serde_json::from_value(op).expect("the op is valid")],
         };
         line.send(&frame).await.expect("the server reads");
-        loop {
-            match line.answer().await {
-                ServerFrame::Ack { .. } => break,
-                ServerFrame::Error { code, message, .. } => panic!("refused: {code:?} {message}"),
-                _ => {}
-            }
-        }
+        while acknowledged(&line.answer().await).is_none() {}
     }
 }
 
