@@ -11,7 +11,12 @@ fn foreign_clients_agree_with_the_server() {
         "tests/interop/node_modules is missing: run `npm ci` in tests/interop (`make test` does)"
     );
     let output = Command::new("node")
-        .args(["--test", "--test-force-exit", "--test-concurrency=1", "--test-reporter=spec"])
+        .args([
+            "--test",
+            "--test-force-exit",
+            "--test-concurrency=1",
+            "--test-reporter=spec",
+        ])
         .env("PANSEO_BIN", env!("CARGO_BIN_EXE_panseo"))
         .env_remove("PANSEO_URL")
         .current_dir(&folder)

@@ -36,7 +36,13 @@ export class Server {
     if (!process.env.PANSEO_BIN) throw new Error('set PANSEO_BIN to the binary, or PANSEO_URL to a running server')
     server.#folder = await mkdtemp(join(tmpdir(), 'panseo-interop-'))
     server.#port = await freePort()
-    await server.#run()
+    try {
+      await server.#run()
+    } catch (cause) {
+      // `after` has no server to stop yet, so nothing may be left behind here.
+      await server.stop()
+      throw cause
+    }
     return server
   }
 
