@@ -42,23 +42,23 @@ pub fn sequence(lower: Option<&str>, upper: Option<&str>, n: usize, seed: u64) -
     (0..count).map(|index| stem.key(index, &mut random)).collect()
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Side {
     Lower,
     Upper,
 }
 
-/// Digits of a neighbour. A foreign character becomes the digit next to it on the far side, and ends the key: whatever
-/// follows it makes no difference to a key that differs in this digit.
+/// Digits of a neighbour. A foreign character becomes the next higher digit, and ends the key: what is above that digit
+/// is above a `lower`, and what is below it is below an `upper`, whatever follows. Above `z` stands the open end, 62.
 fn digits(key: &str, side: Side) -> Vec<u8> {
     let mut found = Vec::with_capacity(key.len().min(NEIGHBOUR_DIGITS_MAX));
     for byte in key.bytes().take(NEIGHBOUR_DIGITS_MAX) {
         let smaller = DIGITS.partition_point(|digit| *digit < byte) as u8;
         let is_digit = DIGITS.get(usize::from(smaller)) == Some(&byte);
-        match side {
-            Side::Lower if !is_digit => found.push(smaller.saturating_sub(1)),
-            Side::Lower | Side::Upper => found.push(smaller),
-        }
+        found.push(match side {
+            Side::Lower => smaller.min(BASE - 1),
+            Side::Upper => smaller,
+        });
         if !is_digit {
             break;
         }
