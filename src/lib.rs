@@ -1,6 +1,7 @@
 //! Panseo: the backend of a shared classroom whiteboard.
 
 pub mod bench;
+pub mod interchange;
 pub mod log;
 pub mod protocol;
 pub mod store;

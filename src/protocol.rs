@@ -9,6 +9,7 @@ pub mod element;
 pub mod ids;
 pub mod limits;
 pub mod op;
+pub mod order;
 pub mod points;
 
 use std::fmt;
