@@ -33,7 +33,9 @@ pub fn sequence(lower: Option<&str>, upper: Option<&str>, n: usize, seed: u64) -
     let stem = match (&low, &high) {
         (None, None) => Stem::places(FIRST_PLACE, count),
         (Some(low), None) => Stem::places(place(low) + 1, count),
-        (None, Some(high)) => place(high).checked_sub(count).and_then(|first| Stem::places(first, count)),
+        (None, Some(high)) => place(high)
+            .checked_sub(count)
+            .and_then(|first| Stem::places(first, count)),
         (Some(_), Some(_)) => None,
     };
     let low = low.unwrap_or_default();
@@ -147,11 +149,17 @@ impl Stem {
         let number = self.low + u64::try_from(step).expect("a part of the gap is smaller than the gap");
         let mut key = Vec::with_capacity(self.prefix.len() + self.width as usize + SUFFIX_DIGITS);
         key.extend_from_slice(&self.prefix);
-        key.extend((0..self.width).rev().map(|power| (number / BASE_WIDE.pow(power) % BASE_WIDE) as u8));
+        key.extend(
+            (0..self.width)
+                .rev()
+                .map(|power| (number / BASE_WIDE.pow(power) % BASE_WIDE) as u8),
+        );
         key.extend((1..SUFFIX_DIGITS).map(|_| random.digit(BASE)));
         // A key that ends in zero would leave no room right below it.
         key.push(1 + random.digit(BASE - 1));
-        key.into_iter().map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+        key.into_iter()
+            .map(|digit| char::from(DIGITS[usize::from(digit)]))
+            .collect()
     }
 }
 
@@ -213,12 +221,22 @@ mod tests {
 
     #[test]
     fn two_people_make_different_keys() {
-        assert_ne!(between(Some("V000"), Some("V001"), 1), between(Some("V000"), Some("V001"), 2));
+        assert_ne!(
+            between(Some("V000"), Some("V001"), 1),
+            between(Some("V000"), Some("V001"), 2)
+        );
     }
 
     #[test]
     fn neighbours_out_of_order_give_a_key_above_the_lower() {
-        for (lower, upper) in [("V001x", "V000x"), ("V000x", "V000x"), ("A", "A0"), ("", ""), ("", "0"), ("~~", "!")] {
+        for (lower, upper) in [
+            ("V001x", "V000x"),
+            ("V000x", "V000x"),
+            ("A", "A0"),
+            ("", ""),
+            ("", "0"),
+            ("~~", "!"),
+        ] {
             let key = between(Some(lower), Some(upper), 3);
             assert!(key.as_str() > lower || lower == "~~", "{key} for {lower} and {upper}");
         }
