@@ -67,9 +67,7 @@ fn item(json: Json) -> Option<Item> {
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => return None,
     };
-    let bounds = elements
-        .iter()
-        .fold(Bounds::NONE, |bounds, element| bounds.with(element));
+    let bounds = elements.iter().fold(Bounds::NONE, Bounds::with);
     Some(Item {
         elements,
         about,

@@ -82,10 +82,7 @@ pub fn pack(stroke: &Stroke) -> Result<Vec<u8>, PointsError> {
     }
     let mut bytes = Vec::with_capacity(4 + count * 4);
     bytes.push(if pressures.is_some() { PRESSURES } else { 0 } | if times.is_some() { TIMES } else { 0 });
-    write(
-        &mut bytes,
-        i64::try_from(count).expect("a list in memory is shorter than 2^63"),
-    );
+    write(&mut bytes, i64::try_from(count).unwrap_or(i64::MAX));
     let mut before = [0_i64; 2];
     for point in &stroke.points {
         let now = [steps(point[0])?, steps(point[1])?];
@@ -183,7 +180,7 @@ fn write(bytes: &mut Vec<u8>, number: i64) {
         bytes.push((zigzag & 0x7f) as u8 | 0x80);
         zigzag >>= 7;
     }
-    bytes.push(zigzag as u8);
+    bytes.push((zigzag & 0x7f) as u8);
 }
 
 struct Reader<'a>(&'a [u8]);

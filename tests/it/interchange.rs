@@ -1,5 +1,7 @@
 //! Boards as files: what comes in goes out again, equal but for the differences that are stated.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -304,7 +306,7 @@ fn every_shape_of_tldraw_becomes_an_element() {
     }
 }
 
-fn shape(id: &str, kind: &str, parent: &str, props: Json) -> Json {
+fn shape(id: &str, kind: &str, parent: &str, props: &Json) -> Json {
     json!({"id": format!("shape:{id}"), "typeName": "shape", "type": kind, "x": 10, "y": 20, "rotation": 0.5, "index": "a1",
         "parentId": parent, "isLocked": false, "opacity": 0.5, "props": props, "meta": {}})
 }
@@ -315,19 +317,19 @@ fn shapes_of_every_kind_are_drawn_or_noted() {
         {"id": "page:a", "typeName": "page", "name": "One", "index": "a1"},
         {"id": "page:b", "typeName": "page", "name": "Two", "index": "a2"},
         {"id": "asset:i", "typeName": "asset", "type": "image", "props": {"src": "data:image/png;base64,AQID", "mimeType": "image/png", "name": "i"}},
-        shape("frame", "frame", "page:a", json!({"w": 500, "h": 400, "name": "Frame"})),
-        shape("group", "group", "shape:frame", json!({})),
-        shape("draw", "draw", "shape:group", json!({"isPen": true, "segments": [{"type": "free", "points": [{"x": 0, "y": 0, "z": 0.5}, {"x": 5, "y": 5, "z": 1}]}]})),
-        shape("star", "geo", "page:a", json!({"geo": "star", "w": 100, "h": 80, "text": "hi"})),
-        shape("line", "line", "page:a", json!({"spline": "cubic", "points": {"a1": {"index": "a1", "x": 0, "y": 0}, "a2": {"index": "a2", "x": 9, "y": 9}}})),
-        shape("note", "note", "page:b", json!({"richText": {"type": "doc", "content": [
+        shape("frame", "frame", "page:a", &json!({"w": 500, "h": 400, "name": "Frame"})),
+        shape("group", "group", "shape:frame", &json!({})),
+        shape("draw", "draw", "shape:group", &json!({"isPen": true, "segments": [{"type": "free", "points": [{"x": 0, "y": 0, "z": 0.5}, {"x": 5, "y": 5, "z": 1}]}]})),
+        shape("star", "geo", "page:a", &json!({"geo": "star", "w": 100, "h": 80, "text": "hi"})),
+        shape("line", "line", "page:a", &json!({"spline": "cubic", "points": {"a1": {"index": "a1", "x": 0, "y": 0}, "a2": {"index": "a2", "x": 9, "y": 9}}})),
+        shape("note", "note", "page:b", &json!({"richText": {"type": "doc", "content": [
             {"type": "paragraph", "content": [{"type": "text", "text": "칠판"}]}, {"type": "paragraph", "content": [{"type": "text", "text": "b"}]}]}})),
-        shape("image", "image", "page:b", json!({"w": 40, "h": 30, "assetId": "asset:i"})),
-        shape("thing", "counter", "page:b", json!({"w": 40, "h": 30, "count": 3})),
-        shape("arrow", "arrow", "page:b", json!({"start": {"type": "binding", "boundShapeId": "shape:note", "normalizedAnchor": {"x": 0.5, "y": 0.5}},
+        shape("image", "image", "page:b", &json!({"w": 40, "h": 30, "assetId": "asset:i"})),
+        shape("thing", "counter", "page:b", &json!({"w": 40, "h": 30, "count": 3})),
+        shape("arrow", "arrow", "page:b", &json!({"start": {"type": "binding", "boundShapeId": "shape:note", "normalizedAnchor": {"x": 0.5, "y": 0.5}},
             "end": {"x": 300, "y": 0}, "bend": 20, "arrowheadEnd": "arrow"})),
-        shape("lost", "geo", "shape:nowhere", json!({"geo": "rectangle", "w": 1, "h": 1})),
-        shape("loop", "geo", "shape:loop", json!({"geo": "rectangle", "w": 1, "h": 1})),
+        shape("lost", "geo", "shape:nowhere", &json!({"geo": "rectangle", "w": 1, "h": 1})),
+        shape("loop", "geo", "shape:loop", &json!({"geo": "rectangle", "w": 1, "h": 1})),
     ]);
     let import = read_json(&json!({"tldrawFileFormatVersion": 1, "schema": {}, "records": records})).unwrap();
     let find = |id: &str| {
@@ -368,7 +370,7 @@ fn shapes_of_every_kind_are_drawn_or_noted() {
     );
 }
 
-fn rectangle(more: Json) -> Json {
+fn rectangle(more: &Json) -> Json {
     let mut element = json!({"id": "a", "type": "rectangle", "x": 1, "y": 2, "width": 3, "height": 4});
     element
         .as_object_mut()
@@ -390,7 +392,7 @@ fn odd_elements_come_back_as_they_were() {
         json!({"type": "text", "text": "a b", "originalText": "a\nb", "customData": {"deep": [[[{"x": 0.1}]]]}}),
         json!({"type": "hologram", "points": "none", "fileId": null, "pressures": 3}),
     ] {
-        let mut before = rectangle(more);
+        let mut before = rectangle(&more);
         let mut after = write(&read_json(&before).unwrap());
         for file in [&mut before, &mut after] {
             let element = file["elements"][0].as_object_mut().unwrap();
@@ -439,13 +441,13 @@ fn bad_files_say_what_is_wrong() {
             r#"{"type": "excalidraw", "elements": [7]}"#.to_owned(),
             "is not an object",
         ),
-        (rectangle(json!({"x": 1e15})).to_string(), "out of range"),
+        (rectangle(&json!({"x": 1e15})).to_string(), "out of range"),
         (
-            rectangle(json!({})).to_string().replace("\"x\":1", "\"x\":1e999"),
+            rectangle(&json!({})).to_string().replace("\"x\":1", "\"x\":1e999"),
             "number out of range",
         ),
         (
-            rectangle(json!({}))
+            rectangle(&json!({}))
                 .to_string()
                 .replace("\"x\":1", &format!("\"deep\":{nested}")),
             "nested deeper",
