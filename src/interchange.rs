@@ -85,7 +85,9 @@ pub enum ImportError {
     #[error("the file is not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
     /// JSON of another kind.
-    #[error("the file is not a board: expected Excalidraw's `elements`, a library's items or tldraw's `records`, found {found}")]
+    #[error(
+        "the file is not a board: expected Excalidraw's `elements`, a library's items or tldraw's `records`, found {found}"
+    )]
     NotABoard {
         /// What the file is instead.
         found: String,
@@ -132,7 +134,11 @@ pub fn import(bytes: &[u8], options: &ImportOptions<'_>, fresh: FreshIds<'_>) ->
     } else if file.contains_key("elements") && kind.is_none_or(|kind| kind.starts_with("excalidraw")) {
         excalidraw::import(file, options, fresh)
     } else {
-        let keys: Vec<_> = file.keys().take(8).map(|key| key.chars().take(40).collect::<String>()).collect();
+        let keys: Vec<_> = file
+            .keys()
+            .take(8)
+            .map(|key| key.chars().take(40).collect::<String>())
+            .collect();
         Err(ImportError::NotABoard {
             found: format!("an object with the keys {keys:?}"),
         })
@@ -176,7 +182,9 @@ fn rename_references(properties: &mut Properties, elements: &Names, groups: &Nam
         properties.set(Property::GroupIds, renamed(&list, groups));
     }
     if let Some(Value::Map(bindings)) = properties.remove(Property::Bindings) {
-        let bindings = bindings.iter().map(|(key, value)| (Arc::clone(key), rebound(value, elements)));
+        let bindings = bindings
+            .iter()
+            .map(|(key, value)| (Arc::clone(key), rebound(value, elements)));
         properties.set(Property::Bindings, Value::Map(Arc::new(bindings.collect())));
     }
     // Files of before 2021 name bound elements this way.
@@ -207,7 +215,10 @@ fn rebound(value: &Value, names: &Names) -> Value {
         Value::Map(map) => {
             let parts = map.iter().map(|(key, part)| {
                 let is_name = matches!(&**key, "id" | "elementId");
-                (Arc::clone(key), if is_name { renamed(part, names) } else { part.clone() })
+                (
+                    Arc::clone(key),
+                    if is_name { renamed(part, names) } else { part.clone() },
+                )
             });
             Value::Map(Arc::new(parts.collect()))
         }
@@ -219,7 +230,11 @@ fn rebound(value: &Value, names: &Names) -> Value {
 
 /// The texts of a list of texts.
 fn texts(value: Option<&Value>) -> impl Iterator<Item = &Arc<str>> {
-    let items = if let Some(Value::Array(items)) = value { &**items } else { &[] };
+    let items = if let Some(Value::Array(items)) = value {
+        &**items
+    } else {
+        &[]
+    };
     items.iter().filter_map(|item| {
         if let Value::String(text) = item {
             Some(text)

@@ -46,7 +46,10 @@ pub(super) fn import(
     reader.remembers_missing = true;
     reader.add(elements, [0.0, 0.0])?;
     let (mut import, files) = reader.finish();
-    let title = file.get("appState").and_then(|state| state.get("name")).and_then(Json::as_str);
+    let title = file
+        .get("appState")
+        .and_then(|state| state.get("name"))
+        .and_then(Json::as_str);
     import.title = title.filter(|title| !title.is_empty()).map(str::to_owned);
     let background = background(&mut file);
     let mut kept = Parts::new();
@@ -111,8 +114,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds elements that refer to each other, moved by a distance in px. Ids that are taken or no ids of ours are
-    /// renamed, with the references among these elements.
-    pub(super) fn add(&mut self, elements: Vec<Json>, shift: [f64; 2]) -> Result<(), ImportError> {
+    /// renamed, with the references among these elements. Answers with the number of elements before them.
+    pub(super) fn add(&mut self, elements: Vec<Json>, shift: [f64; 2]) -> Result<usize, ImportError> {
         let start = self.elements.len();
         let mut seen = HashSet::new();
         let mut names = HashMap::new();
@@ -139,7 +142,19 @@ impl<'a> Reader<'a> {
                 rename_references(&mut entry.properties, &names, &groups);
             }
         }
-        Ok(())
+        Ok(start)
+    }
+
+    /// Puts the elements from this one on onto a page.
+    pub(super) fn put_on_page(&mut self, start: usize, page: &EntryId) {
+        for entry in &mut self.elements[start..] {
+            entry.properties.set(P::Page, Value::String(page.shared()));
+        }
+    }
+
+    /// An id that is not in use.
+    pub(super) fn fresh_id(&mut self) -> EntryId {
+        (self.fresh)()
     }
 
     /// A new id for an element. References among the elements mean the first one of that name.
@@ -210,7 +225,8 @@ impl<'a> Reader<'a> {
         }
         for (property, value) in [(P::X, "x"), (P::Y, "y")] {
             if properties.get(property).is_none() {
-                self.notes.push(format!("element {index} ({id:?}): no number for {value}, it is 0 now"));
+                self.notes
+                    .push(format!("element {index} ({id:?}): no number for {value}, it is 0 now"));
             }
         }
         Ok((id, properties))
@@ -305,7 +321,10 @@ impl<'a> Draft<'a> {
     fn take_file(&mut self, file_id: &str, files: &Files) {
         if let Some(sha256) = files.sha256(file_id) {
             if &*sha256 != file_id {
-                let names = [("id", Value::from(file_id)), ("sha256", Value::String(Arc::clone(&sha256)))];
+                let names = [
+                    ("id", Value::from(file_id)),
+                    ("sha256", Value::String(Arc::clone(&sha256))),
+                ];
                 let names = names.map(|(key, value)| (key.into(), value));
                 self.kept.insert("file".into(), Value::Map(Arc::new(names.into())));
             }
@@ -319,7 +338,10 @@ impl<'a> Draft<'a> {
         self.pack_points();
         // The text an element was given before it was wrapped is mostly the text itself.
         let derived = [
-            ("originalText", self.properties.get(P::Text).cloned().unwrap_or_else(|| "".into())),
+            (
+                "originalText",
+                self.properties.get(P::Text).cloned().unwrap_or_else(|| "".into()),
+            ),
             ("simulatePressure", Value::Bool(!keys::has_pressures(&self.properties))),
         ];
         for (key, value) in derived {

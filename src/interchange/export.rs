@@ -24,15 +24,17 @@ pub struct Scope<'a> {
 
 /// Writes a board as a `.excalidraw` file. `asset` gives media type and content for a SHA-256; images whose content it
 /// does not have stay empty.
-pub fn export_excalidraw(
-    items: &[Item],
-    scope: &Scope<'_>,
-    asset: &dyn Fn(&str) -> Option<(String, Bytes)>,
-) -> Json {
-    let page = |id: &str| items.iter().find(|item| item.kind == EntryKind::Page && &*item.id == id);
+pub fn export_excalidraw(items: &[Item], scope: &Scope<'_>, asset: &dyn Fn(&str) -> Option<(String, Bytes)>) -> Json {
+    let page = |id: &str| {
+        items
+            .iter()
+            .find(|item| item.kind == EntryKind::Page && &*item.id == id)
+    };
     let first_page = page("");
     let shown = elements(items, scope);
-    let has_pages = items.iter().any(|item| item.kind == EntryKind::Page && !item.id.is_empty());
+    let has_pages = items
+        .iter()
+        .any(|item| item.kind == EntryKind::Page && !item.id.is_empty());
     let mut named = Vec::new();
     let mut list = Vec::with_capacity(shown.len());
     for item in shown {
@@ -231,11 +233,21 @@ impl<'a> Writer<'a> {
             "points" => {
                 let points = &self.stroke.as_ref()?.points;
                 let number = |px: f64| Json::from(&Value::number(px));
-                Some(points.iter().map(|[x, y]| Json::from(vec![number(*x), number(*y)])).collect())
+                Some(
+                    points
+                        .iter()
+                        .map(|[x, y]| Json::from(vec![number(*x), number(*y)]))
+                        .collect(),
+                )
             }
             "pressures" => {
                 let pressures = self.stroke.as_ref()?.pressures.as_ref()?;
-                Some(pressures.iter().map(|pressure| Json::from(&Value::number(*pressure))).collect())
+                Some(
+                    pressures
+                        .iter()
+                        .map(|pressure| Json::from(&Value::number(*pressure)))
+                        .collect(),
+                )
             }
             _ => {
                 let property = keys::plain_properties().find(|property| property.name() == key)?;

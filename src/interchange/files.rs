@@ -75,10 +75,17 @@ pub(super) fn write(
         let mut file = file.clone();
         if let Json::Object(parts) = &mut file {
             let sha256 = parts.shift_remove(SHA256);
-            let content = sha256.as_ref().and_then(Json::as_str).filter(|_| !parts.contains_key(DATA_URL));
+            let content = sha256
+                .as_ref()
+                .and_then(Json::as_str)
+                .filter(|_| !parts.contains_key(DATA_URL));
             if let Some((mime_type, bytes)) = content.and_then(asset) {
                 // The file may name another type than its content has: its own word is written again.
-                let said = parts.get("mimeType").and_then(Json::as_str).unwrap_or(&mime_type).to_owned();
+                let said = parts
+                    .get("mimeType")
+                    .and_then(Json::as_str)
+                    .unwrap_or(&mime_type)
+                    .to_owned();
                 parts.insert(DATA_URL.to_owned(), data_url(&said, &bytes).into());
             }
         }
@@ -134,8 +141,10 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+            text
+        })
 }

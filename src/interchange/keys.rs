@@ -228,9 +228,11 @@ fn size(properties: &Properties) -> [f64; 2] {
     if let Some(Value::Bytes(bytes)) = properties.get(P::Points) {
         let points = points::unpack(bytes).unwrap_or_default().points;
         return [0, 1].map(|axis| {
-            let [low, high] = points.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], point| {
-                [low.min(point[axis]), high.max(point[axis])]
-            });
+            let [low, high] = points
+                .iter()
+                .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], point| {
+                    [low.min(point[axis]), high.max(point[axis])]
+                });
             (high - low).max(0.0)
         });
     }
@@ -239,12 +241,17 @@ fn size(properties: &Properties) -> [f64; 2] {
         let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         let lines = text.lines().count().max(1);
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        return [count(longest) * font * WIDTH_OF_LETTER, count(lines) * font * HEIGHT_OF_LINE];
+        return [
+            count(longest) * font * WIDTH_OF_LETTER,
+            count(lines) * font * HEIGHT_OF_LINE,
+        ];
     }
     [SIDE, SIDE]
 }
 
 /// FNV-1a, cut to the 31 bits that Excalidraw uses.
 fn number_from(id: &str) -> u32 {
-    id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) >> 1
+    id.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    }) >> 1
 }

@@ -33,7 +33,11 @@ pub(super) fn import(
     let Json::Array(list) = list else {
         return Err(bad_part(key, "a list"));
     };
-    let items: Vec<_> = list.into_iter().map(item).collect::<Option<_>>().ok_or_else(|| bad_part(key, "a list of items"))?;
+    let items: Vec<_> = list
+        .into_iter()
+        .map(item)
+        .collect::<Option<_>>()
+        .ok_or_else(|| bad_part(key, "a list of items"))?;
     let mut reader = Reader::new(options, fresh, Files::default(), Vec::new());
     reader.remembers_missing = true;
     let mut about = Vec::with_capacity(items.len());
@@ -63,18 +67,25 @@ fn item(json: Json) -> Option<Item> {
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => return None,
     };
-    let bounds = elements.iter().fold(Bounds::NONE, |bounds, element| bounds.with(element));
+    let bounds = elements.iter().fold(Bounds::NONE, Bounds::with);
     Some(Item {
         elements,
         about,
-        bounds: if bounds.low[0] > bounds.high[0] { Bounds::EMPTY } else { bounds },
+        bounds: if bounds.low[0] > bounds.high[0] {
+            Bounds::EMPTY
+        } else {
+            bounds
+        },
     })
 }
 
 /// Top left corners of the items: rows about as wide as all of them are high together.
 fn spots(items: &[Item]) -> Vec<[f64; 2]> {
     let sizes: Vec<_> = items.iter().map(|item| item.bounds.size()).collect();
-    let area: f64 = sizes.iter().map(|[width, height]| (width + GAP_PX) * (height + GAP_PX)).sum();
+    let area: f64 = sizes
+        .iter()
+        .map(|[width, height]| (width + GAP_PX) * (height + GAP_PX))
+        .sum();
     let row_width = area.sqrt();
     let mut next = [0.0, 0.0_f64];
     let mut row_height = 0.0_f64;
@@ -102,7 +113,10 @@ impl Bounds {
         low: [f64::INFINITY; 2],
         high: [f64::NEG_INFINITY; 2],
     };
-    const EMPTY: Self = Self { low: [0.0; 2], high: [0.0; 2] };
+    const EMPTY: Self = Self {
+        low: [0.0; 2],
+        high: [0.0; 2],
+    };
 
     fn size(self) -> [f64; 2] {
         [0, 1].map(|axis| self.high[axis] - self.low[axis])

@@ -12,7 +12,7 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const BASE: u8 = 62;
 const BASE_WIDE: u64 = 62;
 /// Digits that count places: 14.7 million, half of them above the first key.
-const PLACE_DIGITS: usize = 4;
+const PLACE_DIGITS: u32 = 4;
 const FIRST_PLACE: u64 = 31 * BASE_WIDE * BASE_WIDE * BASE_WIDE;
 const SUFFIX_DIGITS: usize = 5;
 /// Digits that are read of a neighbour; a longer one was not made here.
@@ -22,7 +22,7 @@ const ROOM_DIGITS_MAX: u32 = 10;
 
 /// A key between two neighbours; `None` is the bottom or the top.
 pub fn between(lower: Option<&str>, upper: Option<&str>, seed: u64) -> String {
-    sequence(lower, upper, 1, seed).pop().expect("one key was asked for")
+    sequence(lower, upper, 1, seed).pop().unwrap_or_default()
 }
 
 /// `n` keys in ascending order between two neighbours; `None` is the bottom or the top.
@@ -33,7 +33,9 @@ pub fn sequence(lower: Option<&str>, upper: Option<&str>, n: usize, seed: u64) -
     let stem = match (&low, &high) {
         (None, None) => Stem::places(FIRST_PLACE, count),
         (Some(low), None) => Stem::places(place(low) + 1, count),
-        (None, Some(high)) => place(high).checked_sub(count).and_then(|first| Stem::places(first, count)),
+        (None, Some(high)) => place(high)
+            .checked_sub(count)
+            .and_then(|first| Stem::places(first, count)),
         (Some(_), Some(_)) => None,
     };
     let low = low.unwrap_or_default();
@@ -53,11 +55,12 @@ enum Side {
 fn digits(key: &str, side: Side) -> Vec<u8> {
     let mut found = Vec::with_capacity(key.len().min(NEIGHBOUR_DIGITS_MAX));
     for byte in key.bytes().take(NEIGHBOUR_DIGITS_MAX) {
-        let smaller = DIGITS.partition_point(|digit| *digit < byte) as u8;
-        let is_digit = DIGITS.get(usize::from(smaller)) == Some(&byte);
+        let higher = |digit: &u8| DIGITS[usize::from(*digit)] >= byte;
+        let next = (0..BASE).find(higher).unwrap_or(BASE);
+        let is_digit = DIGITS.get(usize::from(next)) == Some(&byte);
         found.push(match side {
-            Side::Lower => smaller.min(BASE - 1),
-            Side::Upper => smaller,
+            Side::Lower => next.min(BASE - 1),
+            Side::Upper => next,
         });
         if !is_digit {
             break;
@@ -67,7 +70,7 @@ fn digits(key: &str, side: Side) -> Vec<u8> {
 }
 
 fn place(digits: &[u8]) -> u64 {
-    number(digits, PLACE_DIGITS as u32)
+    number(digits, PLACE_DIGITS)
 }
 
 /// The first `width` digits as a number; digits that are missing are zero.
@@ -90,11 +93,11 @@ impl Stem {
     /// Successive places from `first` on, if there are that many.
     fn places(first: u64, count: u64) -> Option<Self> {
         let end = first.checked_add(count)?;
-        (first > 0 && end < BASE_WIDE.pow(PLACE_DIGITS as u32)).then(|| Self {
+        (first > 0 && end < BASE_WIDE.pow(PLACE_DIGITS)).then(|| Self {
             prefix: Vec::new(),
             low: first - 1,
             high: end,
-            width: PLACE_DIGITS as u32,
+            width: PLACE_DIGITS,
             count,
         })
     }
@@ -147,15 +150,21 @@ impl Stem {
         let number = self.low + u64::try_from(step).expect("a part of the gap is smaller than the gap");
         let mut key = Vec::with_capacity(self.prefix.len() + self.width as usize + SUFFIX_DIGITS);
         key.extend_from_slice(&self.prefix);
-        key.extend((0..self.width).rev().map(|power| (number / BASE_WIDE.pow(power) % BASE_WIDE) as u8));
+        key.extend(
+            (0..self.width)
+                .rev()
+                .map(|power| (number / BASE_WIDE.pow(power) % BASE_WIDE) as u8),
+        );
         key.extend((1..SUFFIX_DIGITS).map(|_| random.digit(BASE)));
         // A key that ends in zero would leave no room right below it.
         key.push(1 + random.digit(BASE - 1));
-        key.into_iter().map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+        key.into_iter()
+            .map(|digit| char::from(DIGITS[usize::from(digit)]))
+            .collect()
     }
 }
 
-/// SplitMix64: short, and good enough to tell two people apart.
+/// `SplitMix64`: short, and good enough to tell two people apart.
 struct Random(u64);
 
 impl Random {
@@ -164,7 +173,7 @@ impl Random {
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % u64::from(base)) as u8
+        u8::try_from((mixed ^ (mixed >> 31)) % u64::from(base)).expect("the remainder of a byte is one")
     }
 }
 
@@ -213,12 +222,22 @@ mod tests {
 
     #[test]
     fn two_people_make_different_keys() {
-        assert_ne!(between(Some("V000"), Some("V001"), 1), between(Some("V000"), Some("V001"), 2));
+        assert_ne!(
+            between(Some("V000"), Some("V001"), 1),
+            between(Some("V000"), Some("V001"), 2)
+        );
     }
 
     #[test]
     fn neighbours_out_of_order_give_a_key_above_the_lower() {
-        for (lower, upper) in [("V001x", "V000x"), ("V000x", "V000x"), ("A", "A0"), ("", ""), ("", "0"), ("~~", "!")] {
+        for (lower, upper) in [
+            ("V001x", "V000x"),
+            ("V000x", "V000x"),
+            ("A", "A0"),
+            ("", ""),
+            ("", "0"),
+            ("~~", "!"),
+        ] {
             let key = between(Some(lower), Some(upper), 3);
             assert!(key.as_str() > lower || lower == "~~", "{key} for {lower} and {upper}");
         }

@@ -82,7 +82,7 @@ pub fn pack(stroke: &Stroke) -> Result<Vec<u8>, PointsError> {
     }
     let mut bytes = Vec::with_capacity(4 + count * 4);
     bytes.push(if pressures.is_some() { PRESSURES } else { 0 } | if times.is_some() { TIMES } else { 0 });
-    write(&mut bytes, i64::try_from(count).expect("a list in memory is shorter than 2^63"));
+    write(&mut bytes, i64::try_from(count).unwrap_or(i64::MAX));
     let mut before = [0_i64; 2];
     for point in &stroke.points {
         let now = [steps(point[0])?, steps(point[1])?];
@@ -137,7 +137,11 @@ pub fn unpack(bytes: &[u8]) -> Result<Stroke, PointsError> {
         Some(reader.times(count)?)
     };
     if reader.0.is_empty() {
-        Ok(Stroke { points, pressures, times })
+        Ok(Stroke {
+            points,
+            pressures,
+            times,
+        })
     } else {
         Err(PointsError::TrailingBytes)
     }
@@ -176,7 +180,7 @@ fn write(bytes: &mut Vec<u8>, number: i64) {
         bytes.push((zigzag & 0x7f) as u8 | 0x80);
         zigzag >>= 7;
     }
-    bytes.push(zigzag as u8);
+    bytes.push((zigzag & 0x7f) as u8);
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -225,8 +229,13 @@ mod tests {
 
     #[test]
     fn nothing_adds_up_along_a_long_stroke() {
-        let points: Vec<_> = (0..10_000).map(|i| [f64::from(i) * 0.03, f64::from(i) * -0.07]).collect();
-        let stroke = Stroke { points: points.clone(), ..Stroke::default() };
+        let points: Vec<_> = (0..10_000)
+            .map(|i| [f64::from(i) * 0.03, f64::from(i) * -0.07])
+            .collect();
+        let stroke = Stroke {
+            points: points.clone(),
+            ..Stroke::default()
+        };
         for (before, after) in points.iter().zip(unpack(&pack(&stroke).unwrap()).unwrap().points) {
             assert!((before[0] - after[0]).abs() <= 1.0 / 32.0 && (before[1] - after[1]).abs() <= 1.0 / 32.0);
         }
@@ -234,11 +243,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let stroke = |x: f64| Stroke { points: vec![[x, 0.0]], ..Stroke::default() };
+        let stroke = |x: f64| Stroke {
+            points: vec![[x, 0.0]],
+            ..Stroke::default()
+        };
         for x in [f64::NAN, f64::INFINITY, 2e10] {
             assert_eq!(pack(&stroke(x)), Err(PointsError::CoordinateOutOfRange));
         }
-        let pressed = |pressures| Stroke { pressures: Some(pressures), ..stroke(1.0) };
+        let pressed = |pressures| Stroke {
+            pressures: Some(pressures),
+            ..stroke(1.0)
+        };
         assert_eq!(pack(&pressed(vec![])), Err(PointsError::LengthMismatch));
         assert_eq!(pack(&pressed(vec![1.5])), Err(PointsError::PressureOutOfRange));
     }
@@ -254,10 +269,12 @@ mod tests {
 
     fn strokes() -> impl Strategy<Value = Stroke> {
         let sample = (-1e6..1e6_f64, -1e6..1e6_f64, 0.0..=1.0_f64, any::<u32>());
-        (prop::collection::vec(sample, 0..50), any::<bool>(), any::<bool>()).prop_map(|(samples, pressed, timed)| Stroke {
-            points: samples.iter().map(|sample| [sample.0, sample.1]).collect(),
-            pressures: pressed.then(|| samples.iter().map(|sample| sample.2).collect()),
-            times: timed.then(|| samples.iter().map(|sample| sample.3).collect()),
+        (prop::collection::vec(sample, 0..50), any::<bool>(), any::<bool>()).prop_map(|(samples, pressed, timed)| {
+            Stroke {
+                points: samples.iter().map(|sample| [sample.0, sample.1]).collect(),
+                pressures: pressed.then(|| samples.iter().map(|sample| sample.2).collect()),
+                times: timed.then(|| samples.iter().map(|sample| sample.3).collect()),
+            }
         })
     }
 
