@@ -5,3 +5,4 @@ pub mod interchange;
 pub mod log;
 pub mod protocol;
 pub mod store;
+pub mod board;

@@ -1,0 +1,497 @@
+//! A board: the CRDT document with whiteboard meaning.
+//!
+//! Two ways in, one way out: raw updates of Yjs clients ([`Board::merge`]) and ops ([`Board::apply`], [`Board::undo`])
+//! both become one transaction, and what the document says changed comes back as [`Applied`]. Bytes from outside pass
+//! [`guard`] before they come near the CRDT library; this module and those below it are its only users.
+//!
+//! A board has no clock, no randomness and no I/O: time, replica id and seed come in as arguments.
+
+pub mod apply;
+pub mod draft;
+pub mod guard;
+pub mod keyframe;
+pub mod read;
+pub mod rights;
+pub mod shape;
+pub mod undo;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use thiserror::Error;
+use yrs::updates::decoder::Decode;
+use yrs::updates::encoder::Encode;
+use yrs::{
+    DeepObservable, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update,
+};
+
+use crate::protocol::element::{Change, EntryKind, Item, Properties, Property, Target, Value};
+use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
+use crate::protocol::op::{Op, StepName};
+use crate::protocol::{Record, Undone};
+use apply::{ApplyError, Context};
+use draft::Draft;
+use guard::{Admission, BlockIndex, CheckContext, Checked, Deed, WalkError, WalkLimits};
+use read::{KINDS, ReadModel, any_of};
+use rights::Editor;
+use undo::{Direction, Stacks};
+
+/// An update that is longer than this holds blocks or deletes; a shorter one says nothing.
+const EMPTY_UPDATE_BYTES: usize = 2;
+
+/// The CRDT document of a board, and all that is worked out from it.
+pub struct Board {
+    doc: Doc,
+    roots: [MapRef; 5],
+    touched: Arc<Mutex<BTreeSet<Target>>>,
+    index: BlockIndex,
+    read: ReadModel,
+    stacks: Stacks,
+    /// Highest `seq` of each client's outbox, and when it came.
+    seqs: HashMap<ClientId, (u64, Timestamp)>,
+    /// Highest number of each room, and when it came.
+    rooms: HashMap<u64, (u64, Timestamp)>,
+    replica: u64,
+}
+
+/// What is set right in the transaction of a raw update.
+enum Amend {
+    /// The entry as it was.
+    Whole(Target),
+    /// One property as it was.
+    Property(Target, Property),
+    /// The author that a new entry really has.
+    Author(Target, UserId),
+}
+
+/// What a transaction came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The one update that is logged and sent; `None` if the document knew it all.
+    pub update: Option<Bytes>,
+    /// What changed, read from the document.
+    pub changes: Vec<Change>,
+    /// Entries that the editor may not touch, put back.
+    pub put_back: usize,
+    /// Blocks of other users that the editor handed over.
+    pub relayed: Vec<(u64, u32, u32)>,
+    /// What an undo or redo came to.
+    pub undone: Option<Undone>,
+}
+
+/// Why a raw update was not taken. Nothing of it was applied.
+#[derive(Debug, Error)]
+pub enum MergeError {
+    /// Its form is bad.
+    #[error(transparent)]
+    Malformed(#[from] WalkError),
+    /// It does not fit this board.
+    #[error(transparent)]
+    Refused(#[from] guard::Refusal),
+    /// It would make the board larger than it may be.
+    #[error("the board is full")]
+    BoardFull,
+    /// The CRDT library would not have it, although the walk did.
+    #[error("the update cannot be decoded")]
+    Undecodable,
+}
+
+/// Why an undo did nothing.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum UndoError {
+    /// There is no step, or none of that name.
+    #[error("there is nothing to undo or redo")]
+    Nothing,
+}
+
+impl Board {
+    /// A board without anything on it. `replica` is the CRDT client id of this opening: never used before.
+    pub fn empty(replica: u64) -> Self {
+        let doc = Doc::with_client_id(replica);
+        let roots = KINDS.map(|(_, name)| doc.get_or_insert_map(name));
+        let mut index = BlockIndex::new();
+        index.bind_server(replica);
+        Self {
+            doc,
+            roots,
+            touched: Arc::default(),
+            index,
+            read: ReadModel::default(),
+            stacks: Stacks::default(),
+            seqs: HashMap::new(),
+            rooms: HashMap::new(),
+            replica,
+        }
+    }
+
+    /// CRDT client id of this opening; also the `room` of its records.
+    pub fn replica(&self) -> u64 {
+        self.replica
+    }
+
+    /// The plain copy of all entries.
+    pub fn read(&self) -> &ReadModel {
+        &self.read
+    }
+
+    /// All entries.
+    pub fn items(&self) -> Vec<Item> {
+        self.read.items()
+    }
+
+    /// What the board knows of its blocks.
+    pub fn index(&self) -> &BlockIndex {
+        &self.index
+    }
+
+    /// Highest `seq` of a client's outbox.
+    pub fn seq(&self, client: ClientId) -> u64 {
+        self.seqs.get(&client).map_or(0, |(seq, _)| *seq)
+    }
+
+    /// The stacks of undo.
+    pub fn stacks(&self) -> &Stacks {
+        &self.stacks
+    }
+
+    /// Checks raw updates of one session without changing anything.
+    pub fn check(
+        &self,
+        update: &[u8],
+        user: &UserId,
+        may_relay: &dyn Fn(u64) -> bool,
+    ) -> Result<Checked, MergeError> {
+        let walk = guard::walk(update)?;
+        Ok(self.index.check(&walk, &CheckContext { user, may_relay })?)
+    }
+
+    /// Merges a raw update that [`Board::check`] admitted; what the editor may not do is put back in the same
+    /// transaction, so that nobody sees it and the offender's copy turns back.
+    pub fn merge(&mut self, update: &[u8], admission: &Admission, editor: &Editor) -> Result<Applied, MergeError> {
+        let decoded = Update::decode_v1(update).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
+        let amends = self.amends(admission, editor);
+        let mut txn = self.doc.transact_mut();
+        if txn.apply_update(decoded).is_err() {
+            // The walk lets nothing through that can fail here; if it does, the room is rebuilt.
+            panic!("a walked update could not be applied");
+        }
+        for amend in &amends {
+            self.amend(&mut txn, amend);
+        }
+        assert!(!txn.has_missing_updates(), "a walked update left a gap");
+        let update = emit(txn);
+        let put_back = amends.len();
+        let relayed = admission.relayed.clone();
+        let applied = self.finish(update, Some(&editor.user), &relayed);
+        Ok(Applied { put_back, relayed, ..applied })
+    }
+
+    /// What must be set right after an update that did what its editor may not.
+    fn amends(&self, admission: &Admission, editor: &Editor) -> Vec<Amend> {
+        let mut amends = Vec::new();
+        for touch in &admission.touched {
+            let target = (touch.kind, Arc::clone(&touch.id));
+            let property = match &touch.deed {
+                Deed::Set(property) | Deed::Unset(property) => Some(*property),
+                Deed::Created { author, client } => {
+                    let owner = self.owner_of(*client, admission, editor);
+                    if author.as_deref().is_some_and(|claimed| claimed != owner.as_str()) {
+                        amends.push(Amend::Author(target, owner.clone()));
+                    }
+                    continue;
+                }
+                Deed::Removed | Deed::Replaced { .. } => None,
+            };
+            let creator = self.index.creator(touch.kind, &touch.id);
+            if !editor.may_touch(&self.read, &target, property, creator) {
+                amends.push(property.map_or_else(
+                    || Amend::Whole(target.clone()),
+                    |property| Amend::Property(target.clone(), property),
+                ));
+            }
+        }
+        amends
+    }
+
+    fn owner_of<'a>(&'a self, client: u64, admission: &Admission, editor: &'a Editor) -> &'a UserId {
+        let is_relayed = admission.relayed.iter().any(|(relayed, ..)| *relayed == client);
+        match self.index.owner(client) {
+            Some(guard::Owner::User(owner)) if is_relayed => owner,
+            _ => &editor.user,
+        }
+    }
+
+    fn amend(&self, txn: &mut TransactionMut<'_>, amend: &Amend) {
+        match amend {
+            Amend::Whole(target) => write_entry(txn, &self.roots, target, self.read.get(target)),
+            Amend::Property(target, property) => {
+                let value = self.read.get(target).and_then(|entry| entry.get(*property));
+                write_property(txn, &self.roots, target, *property, value);
+            }
+            Amend::Author(target, author) => {
+                write_property(txn, &self.roots, target, Property::Author, Some(&author.as_str().into()));
+            }
+        }
+    }
+
+    /// Ops of one frame: all or none.
+    pub fn apply(&mut self, ops: &[Op], editor: &Editor, elements_max: usize) -> Result<Applied, ApplyError> {
+        let mut draft = Draft::new(&self.read);
+        let index = &self.index;
+        let creator = |target: &Target| index.creator(target.0, &target.1).cloned();
+        let context = Context { editor, creator: &creator, elements_max };
+        for op in ops {
+            apply::apply(&mut draft, op, &context)?;
+        }
+        let entries = draft.into_entries();
+        Ok(self.write(&entries))
+    }
+
+    /// Takes a step back or does it again, against the document as it is now. Steps without effect are dropped and the
+    /// next one is tried; a named step stands alone.
+    pub fn undo<'a>(
+        &mut self,
+        direction: Direction,
+        user: &UserId,
+        name: Option<StepName>,
+        pending: impl Iterator<Item = &'a Record>,
+    ) -> Result<Applied, UndoError> {
+        let steps = self.stacks.steps(user, direction, pending);
+        let tried: Vec<_> = match name {
+            None => steps,
+            Some(name) => steps.into_iter().find(|step| step.is_named(name)).into_iter().collect(),
+        };
+        if tried.is_empty() {
+            return Err(UndoError::Nothing);
+        }
+        let mut undone = Undone::default();
+        let mut draft = Draft::new(&self.read);
+        for step in tried {
+            let (changed, skipped) = undo::inverse(&step, &mut draft);
+            undone.steps.push(step.id);
+            undone.changed += changed;
+            undone.skipped += skipped;
+            if changed > 0 {
+                break;
+            }
+        }
+        let entries = draft.into_entries();
+        let applied = self.write(&entries);
+        Ok(Applied { undone: Some(undone), ..applied })
+    }
+
+    /// Brings elements and pages back to what they were at another time, as new changes.
+    pub fn restore(&mut self, old: &[Item], now: Timestamp) -> Applied {
+        let mut draft = Draft::new(&self.read);
+        let is_restored = |kind: EntryKind| matches!(kind, EntryKind::Element | EntryKind::Page);
+        let mut known = BTreeSet::new();
+        for item in old.iter().filter(|item| is_restored(item.kind)) {
+            let target = (item.kind, Arc::clone(&item.id));
+            draft.create(target.clone(), item.properties.clone());
+            known.insert(target);
+        }
+        for kind in [EntryKind::Element, EntryKind::Page] {
+            for (id, entry) in self.read.entries(kind) {
+                let target = (kind, Arc::clone(id));
+                if !known.contains(&target) && entry.get(Property::Deleted).is_none() {
+                    draft.set(&target, Property::Deleted, Some(undo::time_value(now)));
+                }
+            }
+        }
+        let entries = draft.into_entries();
+        self.write(&entries)
+    }
+
+    /// Removes for good what has been deleted since before `before`, at most `most` elements, unless a step of undo
+    /// could bring it back.
+    pub fn purge(&mut self, before: Timestamp, most: usize) -> Applied {
+        let mut draft = Draft::new(&self.read);
+        let kept = self.stacks.targets_that_may_return();
+        let mut gone: Vec<Target> = self
+            .read
+            .entries(EntryKind::Element)
+            .filter(|(_, entry)| {
+                let deleted = entry.get(Property::Deleted).and_then(Value::as_f64);
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2^53")]
+                deleted.is_some_and(|time| time < before.0 as f64)
+            })
+            .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
+            .filter(|target| !kept.contains(target))
+            .collect();
+        gone.sort();
+        for target in gone.iter().take(most) {
+            draft.remove(target);
+        }
+        let entries = draft.into_entries();
+        self.write(&entries)
+    }
+
+    /// Merges a record of another node; the stacks move when the log brings it, see [`Board::note`].
+    pub fn merge_record(&mut self, record: &Record) -> Result<Applied, MergeError> {
+        self.index.bind_server(record.id.0);
+        if record.update.0.len() <= EMPTY_UPDATE_BYTES {
+            return Ok(Applied::default());
+        }
+        guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+        let decoded = Update::decode_v1(&record.update.0).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
+                let mut txn = self.doc.transact_mut();
+        if txn.apply_update(decoded).is_err() {
+            panic!("a record could not be applied");
+        }
+        let update = emit(txn);
+        Ok(self.finish(update, Some(&record.author), &record.relayed))
+    }
+
+    /// Takes the next record of the log, own ones too: it moves the stacks and the counters of clients and rooms.
+    /// Gives whether the record is new; a second copy of one counts for nothing.
+    pub fn note(&mut self, record: &Record, position: Position) -> bool {
+        let room = self.rooms.entry(record.id.0).or_insert((0, record.time));
+        if record.id.1 <= room.0 {
+            return false;
+        }
+        *room = (record.id.1, record.time);
+        self.note_seq(record);
+        self.stacks.note(record, position);
+        true
+    }
+
+    /// Remembers the `seq` of a record that this node has made, so that a repeat is known at once.
+    pub fn note_seq(&mut self, record: &Record) {
+        if let (Some(client), Some(seq)) = (record.client, record.seq) {
+            let known = self.seqs.entry(client).or_insert((0, record.time));
+            *known = (known.0.max(seq), record.time);
+        }
+    }
+
+    /// The document's state vector, encoding v1.
+    pub fn state_vector(&self) -> Vec<u8> {
+        self.doc.transact().state_vector().encode_v1()
+    }
+
+    /// What a document with these next clocks lacks, as an update; all of it for none.
+    pub fn diff(&self, vector: impl IntoIterator<Item = (u64, u32)>) -> Vec<u8> {
+        let mut known = StateVector::default();
+        for (client, clock) in vector {
+            known.set_max(yrs::ClientID::new(client), clock);
+        }
+        self.doc.transact().encode_diff_v1(&known)
+    }
+
+    fn write(&mut self, entries: &[(Target, Option<Properties>)]) -> Applied {
+        if entries.is_empty() {
+            return Applied::default();
+        }
+        let mut txn = self.doc.transact_mut();
+        for (target, properties) in entries {
+            write_entry(&mut txn, &self.roots, target, properties.as_ref());
+        }
+        let update = emit(txn);
+        self.finish(update, None, &[])
+    }
+
+    /// Levels index and read model with what the document emitted.
+    fn finish(&mut self, update: Vec<u8>, author: Option<&UserId>, relayed: &[(u64, u32, u32)]) -> Applied {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        if update.len() <= EMPTY_UPDATE_BYTES {
+            return Applied::default();
+        }
+        let walk = guard::walk_within(&update, &WalkLimits::TRUSTED).expect("the library emits sound updates");
+        self.index.note(&walk, author, relayed).expect("the document and its index are level");
+        let txn = self.doc.transact();
+        let changes = touched
+            .iter()
+            .filter_map(|target| self.read.refresh(target, &self.roots[target.0 as usize], &txn))
+            .collect();
+        Applied { update: Some(update.into()), changes, ..Applied::default() }
+    }
+
+    /// Watches the roots from now on; before, the read model is built by iteration.
+    pub(crate) fn observe(&self) {
+        for ((kind, _), root) in KINDS.iter().zip(&self.roots) {
+            let (kind, touched) = (*kind, Arc::clone(&self.touched));
+            root.observe_deep("read", move |txn: &TransactionMut<'_>, events: &yrs::types::Events| {
+                note_events(kind, &mut touched.lock(), txn, events);
+            });
+        }
+    }
+}
+
+fn note_events(
+    kind: EntryKind,
+    touched: &mut BTreeSet<Target>,
+    txn: &TransactionMut<'_>,
+    events: &yrs::types::Events,
+) {
+    for event in events.iter() {
+        let yrs::types::Event::Map(event) = event else { continue };
+        match event.path().front() {
+            Some(yrs::types::PathSegment::Key(id)) => {
+                touched.insert((kind, Arc::clone(id)));
+            }
+            Some(yrs::types::PathSegment::Index(_)) => {}
+            None => touched.extend(event.keys(txn).keys().map(|id| (kind, Arc::clone(id)))),
+        }
+    }
+}
+
+fn emit(mut txn: TransactionMut<'_>) -> Vec<u8> {
+    // Before commit the overwritten values would still be in the update.
+    txn.commit();
+    txn.encode_update_v1()
+}
+
+/// Brings one entry of the document to what it shall be, touching only what differs.
+fn write_entry(txn: &mut TransactionMut<'_>, roots: &[MapRef; 5], (kind, id): &Target, shall: Option<&Properties>) {
+    let root = &roots[*kind as usize];
+    let Some(shall) = shall else {
+        root.remove(txn, id);
+        return;
+    };
+    if *kind == EntryKind::Like {
+        if let Some(time) = shall.get(Property::Created) {
+            root.insert(txn, Arc::clone(id), any_of(time));
+        }
+        return;
+    }
+    let Some(yrs::Out::YMap(map)) = root.get(txn, id) else {
+        let pairs = shall.iter().map(|(property, value)| (property.name(), any_of(value)));
+        root.insert(txn, Arc::clone(id), pairs.collect::<MapPrelim>());
+        return;
+    };
+    for property in Property::ALL {
+        write_value(txn, &map, *property, shall.get(*property));
+    }
+}
+
+/// Sets or removes one property of an entry that is still there.
+fn write_property(
+    txn: &mut TransactionMut<'_>,
+    roots: &[MapRef; 5],
+    (kind, id): &Target,
+    property: Property,
+    shall: Option<&Value>,
+) {
+    if let Some(yrs::Out::YMap(map)) = roots[*kind as usize].get(txn, id) {
+        write_value(txn, &map, property, shall);
+    }
+}
+
+fn write_value(txn: &mut TransactionMut<'_>, map: &MapRef, property: Property, shall: Option<&Value>) {
+    let is = map.get(txn, property.name());
+    match shall.map(any_of) {
+        Some(value) => {
+            if !matches!(&is, Some(yrs::Out::Any(known)) if *known == value) {
+                map.insert(txn, property.name(), value);
+            }
+        }
+        None if is.is_some() => {
+            map.remove(txn, property.name());
+        }
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

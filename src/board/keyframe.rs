@@ -1,0 +1,153 @@
+//! Keyframes: a board exactly as the log has it up to a position, and opening a board from one.
+//!
+//! A keyframe is made while no own record is on its way to the log, so that it holds what every node would have there.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use yrs::updates::decoder::Decode;
+use yrs::{ReadTxn, StateVector, Transact, Update};
+
+use super::guard::{self, Owner, WalkLimits};
+use super::read::KINDS;
+use super::undo::Stacks;
+use super::{Board, EMPTY_UPDATE_BYTES};
+use crate::log::Logged;
+use crate::protocol::codec;
+use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
+
+
+/// Life of a client's or room's counter after its last record, in ms: 7 days.
+const COUNTER_LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+#[derive(Serialize, Deserialize)]
+struct Keyframe {
+    version: u32,
+    position: Position,
+    /// Document state, update encoding v1, as a zstd frame of its own.
+    #[serde(with = "serde_bytes")]
+    document: Vec<u8>,
+    stacks: Stacks,
+    /// Client id -> its user; none for those of the server.
+    owners: Vec<(u64, Option<UserId>)>,
+    seqs: Vec<(ClientId, u64, Timestamp)>,
+    rooms: Vec<(u64, u64, Timestamp)>,
+}
+
+/// Why a board does not open.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The keyframe is damaged or of a newer version.
+    #[error("the keyframe cannot be read: {0}")]
+    Keyframe(String),
+    /// This record cannot be applied; the board opens without it.
+    #[error("the record at {0} cannot be applied")]
+    Record(Position),
+}
+
+impl Board {
+    /// The board up to `position`. Nothing of this room's may be on its way to the log.
+    pub fn keyframe(&self, position: Position, now: Timestamp) -> Bytes {
+        let state = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
+        let document = zstd::encode_all(state.as_slice(), 1).expect("memory takes all that is written to it");
+        let is_recent = |time: &Timestamp| now.since(*time) < COUNTER_LIFE_MS;
+        let mut owners: Vec<_> = self
+            .index
+            .owners()
+            .map(|(client, owner)| match owner {
+                Owner::User(user) => (client, Some(user.clone())),
+                Owner::Server => (client, None),
+            })
+            .collect();
+        owners.sort();
+        let mut seqs: Vec<_> = self.seqs.iter().map(|(client, (seq, time))| (*client, *seq, *time)).collect();
+        seqs.retain(|(.., time)| is_recent(time));
+        seqs.sort();
+        let mut rooms: Vec<_> = self.rooms.iter().map(|(room, (number, time))| (*room, *number, *time)).collect();
+        rooms.retain(|(.., time)| is_recent(time));
+        rooms.sort();
+        let stacks = self.stacks.clone();
+        codec::pack(&Keyframe { version: 1, position, document, stacks, owners, seqs, rooms }).into()
+    }
+
+    /// Opens a board from its newest keyframe and the records after it, those of `skip` left out.
+    pub fn open(
+        replica: u64,
+        keyframe: Option<&[u8]>,
+        tail: &[Logged],
+        skip: &BTreeSet<Position>,
+    ) -> Result<Self, OpenError> {
+        let mut board = Self::empty(replica);
+        if let Some(bytes) = keyframe {
+            // A state that cannot be applied leaves a document that may not even be dropped safely.
+            board = catch_unwind(AssertUnwindSafe(move || board.with_keyframe(bytes)))
+                .unwrap_or_else(|_panic| Err(OpenError::Keyframe("its document cannot be applied".into())))?;
+        }
+        for logged in tail.iter().filter(|logged| !skip.contains(&logged.position)) {
+            let replayed = catch_unwind(AssertUnwindSafe(|| board.replay(logged)));
+            if !matches!(replayed, Ok(Ok(()))) {
+                std::mem::forget(board);
+                return Err(OpenError::Record(logged.position));
+            }
+        }
+        let txn = board.doc.transact();
+        for ((kind, _), root) in KINDS.iter().zip(&board.roots) {
+            board.read.load(*kind, root, &txn);
+        }
+        drop(txn);
+        board.observe();
+        Ok(board)
+    }
+
+    /// The document in a keyframe, as the zstd frame it lies there.
+    pub fn document_of(keyframe: &[u8]) -> Result<Vec<u8>, OpenError> {
+        Ok(read(keyframe)?.document)
+    }
+
+    fn with_keyframe(mut self, bytes: &[u8]) -> Result<Self, OpenError> {
+        let keyframe = read(bytes)?;
+        let fault = |fault: &dyn std::fmt::Display| OpenError::Keyframe(fault.to_string());
+        let state = zstd::decode_all(keyframe.document.as_slice()).map_err(|error| fault(&error))?;
+        let walk = guard::walk_within(&state, &WalkLimits::TRUSTED).map_err(|error| fault(&error))?;
+        for (client, owner) in keyframe.owners {
+            match owner {
+                Some(user) => self.index.bind(client, &user),
+                None => self.index.bind_server(client),
+            }
+        }
+        self.index.note(&walk, None, &[]).map_err(|error| fault(&error))?;
+        let update = Update::decode_v1(&state).map_err(|error| fault(&error))?;
+        self.doc.transact_mut().apply_update(update).map_err(|error| fault(&error))?;
+        self.stacks = keyframe.stacks;
+        self.seqs = keyframe.seqs.into_iter().map(|(client, seq, time)| (client, (seq, time))).collect();
+        self.rooms = keyframe.rooms.into_iter().map(|(room, number, time)| (room, (number, time))).collect();
+        Ok(self)
+    }
+
+    fn replay(&mut self, logged: &Logged) -> Result<(), super::MergeError> {
+        let record = &logged.record;
+        self.index.bind_server(record.id.0);
+        if record.update.0.len() > EMPTY_UPDATE_BYTES {
+            let walk = guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+            let update = Update::decode_v1(&record.update.0).map_err(|_undecodable| super::MergeError::Undecodable)?;
+            self.index.note(&walk, Some(&record.author), &record.relayed)?;
+            let applied = self.doc.transact_mut().apply_update(update);
+            applied.map_err(|_unappliable| super::MergeError::Undecodable)?;
+        }
+        self.note(record, logged.position);
+        Ok(())
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Keyframe, OpenError> {
+    let keyframe: Keyframe = codec::unpack(bytes).map_err(|error| OpenError::Keyframe(error.to_string()))?;
+    if keyframe.version == 1 {
+        Ok(keyframe)
+    } else {
+        Err(OpenError::Keyframe(format!("version {} is newer than 1", keyframe.version)))
+    }
+}
+

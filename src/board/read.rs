@@ -1,0 +1,187 @@
+//! The read model: the room's plain copy of all entries, values shared with the document.
+//!
+//! Built once when a board opens, then kept level by the keys that events name. It says what a value was before; the
+//! document after commit says what it is. Rights, undo and export read it; nobody else keeps a copy.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use yrs::types::ToJson;
+use yrs::{Any, Map, MapRef, Number, Out, ReadTxn};
+
+use super::undo;
+use crate::protocol::element::{Change, EntryKind, Item, Properties, Property, Target, Value};
+
+/// Collections of entries and the roots they live under.
+pub const KINDS: [(EntryKind, &str); 5] = [
+    (EntryKind::Element, "board:elements"),
+    (EntryKind::Page, "board:pages"),
+    (EntryKind::Asset, "board:assets"),
+    (EntryKind::Comment, "board:comments"),
+    (EntryKind::Like, "board:likes"),
+];
+
+/// Plain copy of all entries.
+#[derive(Debug, Default)]
+pub struct ReadModel {
+    kinds: [HashMap<Arc<str>, Properties>; 5],
+    /// Elements by z-order, ties by id.
+    order: BTreeSet<(Arc<str>, Arc<str>)>,
+}
+
+impl ReadModel {
+    /// The entry, if the document has it.
+    pub fn get(&self, (kind, id): &Target) -> Option<&Properties> {
+        self.kinds[*kind as usize].get(id)
+    }
+
+    /// All entries of a collection, in no order.
+    pub fn entries(&self, kind: EntryKind) -> impl Iterator<Item = (&Arc<str>, &Properties)> {
+        self.kinds[kind as usize].iter()
+    }
+
+    /// Z-order keys and ids of all elements, lowest first, deleted ones included.
+    pub fn order(&self) -> impl DoubleEndedIterator<Item = &(Arc<str>, Arc<str>)> {
+        self.order.iter()
+    }
+
+    /// Number of entries of a collection, deleted ones included.
+    pub fn len(&self, kind: EntryKind) -> usize {
+        self.kinds[kind as usize].len()
+    }
+
+    /// All entries, each collection in the order of its ids.
+    pub fn items(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        for (kind, _) in KINDS {
+            let mut entries: Vec<_> = self.entries(kind).collect();
+            entries.sort_by_key(|(id, _)| Arc::clone(id));
+            items.extend(entries.into_iter().map(|(id, properties)| Item {
+                kind,
+                id: Arc::clone(id),
+                properties: properties.clone(),
+            }));
+        }
+        items
+    }
+
+    /// Copies a whole collection from the document.
+    pub fn load<T: ReadTxn>(&mut self, kind: EntryKind, root: &MapRef, txn: &T) {
+        let entries = &mut self.kinds[kind as usize];
+        entries.clear();
+        for (id, out) in root.iter(txn) {
+            if let Some(properties) = properties_of(kind, &out, txn) {
+                let id: Arc<str> = id.into();
+                if kind == EntryKind::Element {
+                    self.order.extend(order_key(&id, Some(&properties)));
+                }
+                entries.insert(id, properties);
+            }
+        }
+    }
+
+    /// Copies one entry anew and tells what changed.
+    pub fn refresh<T: ReadTxn>(&mut self, target: &Target, root: &MapRef, txn: &T) -> Option<Change> {
+        let (kind, id) = target;
+        let now = root.get(txn, id).and_then(|out| properties_of(*kind, &out, txn));
+        let entries = &mut self.kinds[*kind as usize];
+        let was = match &now {
+            Some(properties) => entries.insert(Arc::clone(id), properties.clone()),
+            None => entries.remove(id),
+        };
+        if *kind == EntryKind::Element {
+            let (old, new) = (order_key(id, was.as_ref()), order_key(id, now.as_ref()));
+            if old != new {
+                old.inspect(|key| _ = self.order.remove(key));
+                self.order.extend(new);
+            }
+        }
+        difference(target, was, now)
+    }
+}
+
+fn order_key(id: &Arc<str>, entry: Option<&Properties>) -> Option<(Arc<str>, Arc<str>)> {
+    match entry?.get(Property::Pos)? {
+        Value::String(pos) => Some((Arc::clone(pos), Arc::clone(id))),
+        _ => None,
+    }
+}
+
+fn difference((kind, id): &Target, was: Option<Properties>, now: Option<Properties>) -> Option<Change> {
+    let (before, after, print) = match (was, now) {
+        (None, None) => return None,
+        (None, Some(now)) => {
+            let print = undo::print(&now);
+            (None, Some(now), Some(print))
+        }
+        (Some(was), None) => (Some(was), None, None),
+        (Some(was), Some(now)) => {
+            let only = |of: &Properties, other: &Properties| -> Properties {
+                of.iter()
+                    .filter(|(property, value)| other.get(*property) != Some(*value))
+                    .map(|(property, value)| (property, value.clone()))
+                    .collect()
+            };
+            let (before, after) = (only(&was, &now), only(&now, &was));
+            if before.is_empty() && after.is_empty() {
+                return None;
+            }
+            let decides_life = before.get(Property::Deleted).is_some() || after.get(Property::Deleted).is_some();
+            (Some(before), Some(after), decides_life.then(|| undo::print(&now)))
+        }
+    };
+    Some(Change { kind: *kind, id: Arc::clone(id), before, after, print })
+}
+
+fn properties_of<T: ReadTxn>(kind: EntryKind, out: &Out, txn: &T) -> Option<Properties> {
+    match out {
+        Out::YMap(map) => Some(
+            map.iter(txn)
+                .filter_map(|(key, out)| Some((Property::from_name(key)?, value_of(out, txn))))
+                .collect(),
+        ),
+        Out::Any(any) if kind == EntryKind::Like => {
+            Some([(Property::Created, value_of_any(any))].into_iter().collect())
+        }
+        _ => None,
+    }
+}
+
+fn value_of<T: ReadTxn>(out: Out, txn: &T) -> Value {
+    match out {
+        Out::Any(any) => value_of_any(&any),
+        // The guard lets no shared type under an entry; what an older file may hold is read as plain data.
+        shared => value_of_any(&shared.to_json(txn)),
+    }
+}
+
+fn value_of_any(any: &Any) -> Value {
+    match any {
+        Any::Null | Any::Undefined => Value::Null,
+        Any::Bool(fact) => Value::Bool(*fact),
+        Any::Number(Number::Int(number)) => Value::Int(*number),
+        Any::Number(Number::Float(number)) => Value::number(*number),
+        Any::String(text) => Value::String(Arc::clone(text)),
+        Any::Buffer(bytes) => Value::Bytes(Arc::clone(bytes)),
+        Any::Array(items) => Value::Array(items.iter().map(value_of_any).collect()),
+        Any::Map(map) => {
+            Value::Map(Arc::new(map.iter().map(|(key, any)| (key.as_str().into(), value_of_any(any))).collect()))
+        }
+    }
+}
+
+/// A value as the document takes it.
+pub fn any_of(value: &Value) -> Any {
+    match value {
+        Value::Null => Any::Null,
+        Value::Bool(fact) => Any::Bool(*fact),
+        Value::Int(number) => Any::Number(Number::Int(*number)),
+        Value::Float(number) => Any::Number(Number::Float(*number)),
+        Value::String(text) => Any::String(Arc::clone(text)),
+        Value::Bytes(bytes) => Any::Buffer(Arc::clone(bytes)),
+        Value::Array(items) => Any::Array(items.iter().map(any_of).collect()),
+        Value::Map(map) => {
+            Any::Map(Arc::new(map.iter().map(|(key, value)| (key.to_string(), any_of(value))).collect()))
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The frames of a room, shared by its sessions: written once, read by position.
+//!
+//! A session pulls what waits for it when its socket is writable, so memory is bounded by the ring and not by the
+//! number of readers. Whoever falls behind the ring is brought level with one state difference: each frame knows the
+//! clocks it advances, so the ring knows what a reader lacks without asking it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::protocol::close::CloseCode;
+use crate::protocol::ids::SessionId;
+
+/// Bytes the ring holds at most; frames of a large paste would otherwise fill it long before their number does.
+const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The forms in which a frame is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A y-protocols message.
+    Yjs,
+    /// MessagePack with updates.
+    MsgPackUpdates,
+    /// MessagePack with changes.
+    MsgPackChanges,
+    /// JSON with updates.
+    JsonUpdates,
+    /// JSON with changes.
+    JsonChanges,
+}
+
+/// Number of forms.
+pub const FORMS: usize = 5;
+
+/// One frame, encoded once in each form that somebody in the room needs.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// The session that need not hear it.
+    pub except: Option<SessionId>,
+    /// Bytes by [`Form`].
+    pub bytes: [Option<Bytes>; FORMS],
+    /// Blocks it brings: `(client id, first clock, end clock)`.
+    pub advances: Vec<(u64, u32, u32)>,
+    /// Whether it may be left out for those who are behind: cursors are shed first.
+    pub is_ephemeral: bool,
+}
+
+impl Frame {
+    fn size(&self) -> usize {
+        self.bytes.iter().flatten().map(Bytes::len).max().unwrap_or(0)
+    }
+}
+
+/// What a reader lacks: client id -> first clock it has not got.
+pub type Lacks = HashMap<u64, u32>;
+
+/// What a pull came to.
+#[derive(Debug, PartialEq)]
+pub enum Pulled {
+    /// Nothing waits.
+    Empty,
+    /// Frames were put into the buffer; more may wait.
+    Frames,
+    /// The reader fell behind: the room must bring it level.
+    Behind(Lacks),
+    /// The session is over.
+    Close(CloseCode),
+}
+
+struct Reader {
+    form: Form,
+    position: u64,
+    direct: VecDeque<Bytes>,
+    /// Set once frames were lost to it.
+    lacks: Option<Lacks>,
+    /// It waits for the room to bring it level.
+    is_waiting: bool,
+    close: Option<CloseCode>,
+    notify: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    frames: VecDeque<Frame>,
+    first: u64,
+    bytes: usize,
+    readers: HashMap<SessionId, Reader>,
+    /// No reader stands before this frame.
+    oldest: u64,
+    has_news: bool,
+}
+
+/// Frames of one room.
+pub struct Ring {
+    state: Mutex<State>,
+    frames_max: usize,
+    unsent_bytes_max: usize,
+}
+
+impl Ring {
+    /// An empty ring with its ceilings, see `Limits`.
+    pub fn new(frames_max: usize, unsent_bytes_max: usize) -> Self {
+        Self { state: Mutex::default(), frames_max, unsent_bytes_max }
+    }
+
+    /// A session begins to read here.
+    pub fn join(&self, session: SessionId, form: Form) -> Arc<Notify> {
+        let mut state = self.state.lock();
+        let notify = Arc::new(Notify::new());
+        let reader = Reader {
+            form,
+            position: state.head(),
+            direct: VecDeque::new(),
+            lacks: None,
+            is_waiting: false,
+            close: None,
+            notify: Arc::clone(&notify),
+        };
+        state.readers.insert(session, reader);
+        notify
+    }
+
+    /// The session reads no more.
+    pub fn leave(&self, session: SessionId) {
+        self.state.lock().readers.remove(&session);
+    }
+
+    /// A frame for all.
+    pub fn push(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        state.bytes += frame.size();
+        state.frames.push_back(frame);
+        state.has_news = true;
+        while state.frames.len() > self.frames_max || state.bytes > RING_BYTES_MAX {
+            state.drop_first();
+        }
+    }
+
+    /// A frame for one; it comes before what waits in the ring.
+    pub fn send(&self, session: SessionId, bytes: Bytes) {
+        if let Some(reader) = self.state.lock().readers.get_mut(&session) {
+            reader.direct.push_back(bytes);
+            reader.notify.notify_one();
+        }
+    }
+
+    /// Brings a reader level: `bytes` holds all it lacked.
+    pub fn level(&self, session: SessionId, bytes: Bytes) {
+        let mut state = self.state.lock();
+        let head = state.head();
+        if let Some(reader) = state.readers.get_mut(&session) {
+            reader.direct.push_back(bytes);
+            reader.position = head;
+            reader.lacks = None;
+            reader.is_waiting = false;
+            reader.notify.notify_one();
+        }
+    }
+
+    /// Ends a session once it has read what was sent to it alone.
+    pub fn close(&self, session: SessionId, code: CloseCode) {
+        if let Some(reader) = self.state.lock().readers.get_mut(&session) {
+            reader.close.get_or_insert(code);
+            reader.notify.notify_one();
+        }
+    }
+
+    /// Wakes those for whom frames were pushed since the last call.
+    pub fn wake(&self) {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.has_news) {
+            for reader in state.readers.values() {
+                reader.notify.notify_one();
+            }
+        }
+    }
+
+    /// Moves what waits for the session into `buffer`, about `max_bytes` of it.
+    pub fn pull(&self, session: SessionId, buffer: &mut Vec<Bytes>, max_bytes: usize) -> Pulled {
+        let mut guard = self.state.lock();
+        let State { frames, first, readers, .. } = &mut *guard;
+        let Some(reader) = readers.get_mut(&session) else { return Pulled::Close(CloseCode::Done) };
+        let mut size = 0;
+        while let Some(bytes) = reader.direct.pop_front() {
+            size += bytes.len();
+            buffer.push(bytes);
+            if size >= max_bytes {
+                return Pulled::Frames;
+            }
+        }
+        if let Some(code) = reader.close {
+            return if buffer.is_empty() { Pulled::Close(code) } else { Pulled::Frames };
+        }
+        if reader.is_waiting {
+            return if buffer.is_empty() { Pulled::Empty } else { Pulled::Frames };
+        }
+        let start = usize::try_from(reader.position - *first).expect("the ring is shorter than memory");
+        let waiting = frames.range(start..);
+        let unsent: usize = waiting.clone().filter_map(|frame| frame.bytes[reader.form as usize].as_ref()).map(Bytes::len).sum();
+        if reader.lacks.is_some() || unsent > self.unsent_bytes_max {
+            let mut lacks = reader.lacks.take().unwrap_or_default();
+            waiting.for_each(|frame| note_lacks(&mut lacks, frame));
+            reader.is_waiting = true;
+            return if buffer.is_empty() {
+                Pulled::Behind(lacks)
+            } else {
+                reader.lacks = Some(lacks);
+                reader.is_waiting = false;
+                Pulled::Frames
+            };
+        }
+        for frame in waiting {
+            reader.position += 1;
+            if frame.except == Some(session) {
+                continue;
+            }
+            if let Some(bytes) = &frame.bytes[reader.form as usize] {
+                size += bytes.len();
+                buffer.push(bytes.clone());
+                if size >= max_bytes {
+                    break;
+                }
+            }
+        }
+        if buffer.is_empty() { Pulled::Empty } else { Pulled::Frames }
+    }
+
+    /// Number of frames that wait for the slowest reader.
+    pub fn depth(&self) -> usize {
+        let state = self.state.lock();
+        let slowest = state.readers.values().map(|reader| reader.position).min();
+        slowest.map_or(0, |position| usize::try_from(state.head() - position).unwrap_or(usize::MAX))
+    }
+}
+
+fn note_lacks(lacks: &mut Lacks, frame: &Frame) {
+    for (client, from, _) in &frame.advances {
+        lacks.entry(*client).and_modify(|known| *known = (*known).min(*from)).or_insert(*from);
+    }
+}
+
+impl State {
+    fn head(&self) -> u64 {
+        self.first + self.frames.len() as u64
+    }
+
+    fn drop_first(&mut self) {
+        let Some(frame) = self.frames.pop_front() else { return };
+        self.bytes -= frame.size();
+        let dropped = self.first;
+        self.first += 1;
+        if self.oldest > dropped {
+            return;
+        }
+        for reader in self.readers.values_mut().filter(|reader| reader.position <= dropped) {
+            reader.position = dropped + 1;
+            if !frame.is_ephemeral {
+                note_lacks(reader.lacks.get_or_insert_default(), &frame);
+            }
+        }
+        self.oldest = self.readers.values().map(|reader| reader.position).min().unwrap_or(self.first + self.frames.len() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READER: SessionId = SessionId(1);
+
+    fn frame(number: u8, size: usize) -> Frame {
+        let mut frame = Frame { advances: vec![(7, u32::from(number), u32::from(number) + 1)], ..Frame::default() };
+        frame.bytes[Form::Yjs as usize] = Some(vec![number; size].into());
+        frame
+    }
+
+    #[test]
+    fn a_reader_gets_each_frame_once_and_in_order() {
+        let ring = Ring::new(8, 1_000);
+        ring.join(READER, Form::Yjs);
+        let mut got = Vec::new();
+        for number in 0..20 {
+            ring.push(frame(number, 10));
+            if number % 3 == 0 {
+                ring.pull(READER, &mut got, 1_000);
+            }
+        }
+        ring.pull(READER, &mut got, 1_000);
+        assert_eq!(got.iter().map(|bytes| bytes[0]).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_author_does_not_hear_its_own_frame() {
+        let ring = Ring::new(8, 1_000);
+        ring.join(READER, Form::Yjs);
+        ring.push(Frame { except: Some(READER), ..frame(1, 10) });
+        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Empty);
+    }
+
+    #[test]
+    fn who_falls_behind_the_ring_is_told_what_it_lacks() {
+        let ring = Ring::new(4, 1_000);
+        ring.join(READER, Form::Yjs);
+        for number in 3..20 {
+            ring.push(frame(number, 10));
+        }
+        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Behind([(7, 3)].into()));
+        ring.level(READER, Bytes::from_static(b"all"));
+        let mut got = Vec::new();
+        ring.push(frame(20, 10));
+        ring.pull(READER, &mut got, 1_000);
+        assert_eq!(got.len(), 2);
+    }
+
+    #[test]
+    fn too_many_unsent_bytes_count_as_behind() {
+        let ring = Ring::new(100, 50);
+        ring.join(READER, Form::Yjs);
+        for number in 3..10 {
+            ring.push(frame(number, 10));
+        }
+        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Behind([(7, 3)].into()));
+    }
+}
