@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod interchange;
 pub mod log;
+pub mod presence;
 pub mod protocol;
 pub mod store;
 pub mod board;
