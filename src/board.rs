@@ -1,0 +1,3 @@
+//! The board document.
+
+pub mod guard;
