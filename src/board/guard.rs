@@ -14,6 +14,7 @@ mod index;
 mod json;
 mod place;
 mod resolve;
+mod rivals;
 mod shape;
 mod walk;
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::bytes::AnyKind;
 use super::index::{BlockIndex, Owner};
 use super::place::{ENTRIES, META, Place, Slot};
+use super::rivals::{self, Rival, Winner};
 use super::resolve::{Resolved, resolve};
 use super::shape;
 use super::walk::{Block, Content, Section, Walk};
@@ -104,7 +105,8 @@ pub enum Deed {
     Removed,
     /// A property is set.
     Set(Property),
-    /// A property is removed.
+    /// A property is removed, or set and removed again. Whoever applies it must look: while somebody else's value
+    /// stands, nothing changes; and a required one that is missing afterwards must be put back.
     Unset(Property),
 }
 
@@ -122,6 +124,7 @@ impl BlockIndex {
             context,
             facts: vec![Fresh::default(); resolved.entries.len()],
             deeds: Vec::new(),
+            rivals: Vec::new(),
             admission: Admission::default(),
             resolved,
         };
@@ -134,6 +137,7 @@ impl BlockIndex {
         for section in walk.sections() {
             check.section(section).map_err(Refusal::Shape)?;
         }
+        check.rivals().map_err(Refusal::Shape)?;
         check.deletes().map_err(Refusal::Shape)?;
         check.new_entries().map_err(Refusal::Shape)?;
         check.old_entries().map_err(Refusal::Shape)?;
@@ -167,14 +171,27 @@ struct Fresh<'a> {
     author: Option<&'a str>,
 }
 
+/// What becomes of a value that exists, as far as one block tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum After {
+    /// A new value is there.
+    Set,
+    /// A value came and went: somebody else's stands, or none.
+    Overwritten,
+    /// The value is deleted.
+    Gone,
+}
+
 struct Check<'a> {
     index: &'a BlockIndex,
     walk: &'a Walk<'a>,
     context: &'a CheckContext<'a>,
     resolved: Resolved<'a>,
     facts: Vec<Fresh<'a>>,
-    /// What happens to containers that exist: place, and whether a value is there afterwards.
-    deeds: Vec<(u32, Slot, bool)>,
+    /// What happens to containers that exist.
+    deeds: Vec<(u32, Slot, After)>,
+    /// New values of required properties.
+    rivals: Vec<Rival>,
     admission: Admission,
 }
 
@@ -217,6 +234,9 @@ impl<'a> Check<'a> {
     }
 
     fn block(&mut self, block: &Block<'a>, place: Place) -> Result<(), shape::Misfit> {
+        if block.right_origin.is_some() {
+            return Err("a value of a map has no right neighbour");
+        }
         let fresh = self.fresh(place.container);
         let is_alive = block.content != Content::Deleted && !self.walk.deletes_block((block.client, block.clock));
         match place.slot {
@@ -231,22 +251,31 @@ impl<'a> Check<'a> {
                     Some(_) if kind != EntryKind::Like => {}
                     // A like has no properties, so its presence stands where theirs would.
                     Some(number) => self.facts[number].present |= u64::from(is_alive),
-                    None => self.deeds.push((place.container, Slot::Root, is_alive)),
+                    None => {
+                        let after = if is_alive { After::Set } else { After::Gone };
+                        self.deeds.push((place.container, Slot::Root, after));
+                    }
                 }
             }
             Slot::Property(number) => {
                 let property = Property::ALL[number as usize];
                 shape::check_property(property, block)?;
-                match fresh {
-                    Some(_) if !is_alive => {}
-                    Some(fresh) => {
-                        self.facts[fresh].present |= shape::bit(number);
-                        if let (Property::Author, Some(AnyKind::Text(author))) = (property, shape::value(block)) {
-                            self.facts[fresh].author = Some(author);
-                        }
+                let (kind, _) = self.entry(place.container);
+                if shape::required(kind) & shape::bit(number) != 0 {
+                    self.rivals.push(Rival::new(block, place, is_alive));
+                }
+                let Some(fresh) = fresh else {
+                    if shape::is_fixed(property) {
+                        return Err("type, author and created never change");
                     }
-                    None if shape::is_fixed(property) => return Err("type, author and created never change"),
-                    None => self.deeds.push((place.container, place.slot, is_alive)),
+                    let after = if is_alive { After::Set } else { After::Overwritten };
+                    self.deeds.push((place.container, place.slot, after));
+                    return Ok(());
+                };
+                if let (Property::Author, true) = (property, is_alive)
+                    && let Some(AnyKind::Text(author)) = shape::value(block)
+                {
+                    self.facts[fresh].author = Some(author);
                 }
             }
         }
@@ -292,13 +321,29 @@ impl<'a> Check<'a> {
                     self.admission.weight += 1;
                     is_meta_touched |= place.container == META;
                     if place.container >= ENTRIES {
-                        self.deeds.push((place.container, place.slot, false));
+                        self.deeds.push((place.container, place.slot, After::Gone));
                     }
                 });
             }
         }
         if is_meta_touched {
             return Err("`board:meta` is the server's");
+        }
+        Ok(())
+    }
+
+    /// A required value that comes must be the one that stays.
+    fn rivals(&mut self) -> Result<(), shape::Misfit> {
+        let mut all = std::mem::take(&mut self.rivals);
+        all.sort_unstable_by_key(|rival| (rival.place, rival.first));
+        for rivals in all.chunk_by(|a, b| a.place == b.place) {
+            let winner = rivals::settle(rivals);
+            let Place { container, slot } = rivals[0].place;
+            match (self.fresh(container), slot, winner) {
+                (Some(fresh), Slot::Property(number), Winner::Alive) => self.facts[fresh].present |= shape::bit(number),
+                (_, _, Winner::None) => return Err("an entry must stay complete"),
+                (None, ..) | (Some(_), Slot::Plain | Slot::Root, _) | (Some(_), _, Winner::Dead) => {}
+            }
         }
         Ok(())
     }
@@ -342,8 +387,8 @@ impl<'a> Check<'a> {
         for group in deeds.chunk_by(|a, b| a.0 == b.0) {
             let entry = self.index.entry(group[0].0);
             // An entry that goes takes its properties along.
-            if let (_, Slot::Root, is_alive) = group[0] {
-                let is_given = is_alive || group.iter().any(|deed| deed.2);
+            if group[0].1 == Slot::Root {
+                let is_given = group.iter().any(|deed| deed.2 == After::Set);
                 let is_replaced = || {
                     let mut new = self.admission.touched[..replaced].iter();
                     new.any(|touch| touch.kind == entry.kind && touch.id == entry.id)
@@ -361,9 +406,10 @@ impl<'a> Check<'a> {
                     continue;
                 };
                 let property = Property::ALL[number as usize];
-                let deed = if values.iter().any(|deed| deed.2) {
+                let is_kept = shape::is_fixed(property) || shape::required(entry.kind) & shape::bit(number) != 0;
+                let deed = if values.iter().any(|deed| deed.2 == After::Set) {
                     Deed::Set(property)
-                } else if shape::is_fixed(property) || shape::required(entry.kind) & shape::bit(number) != 0 {
+                } else if is_kept && values.iter().any(|deed| deed.2 == After::Gone) {
                     return Err("an entry must stay complete");
                 } else {
                     Deed::Unset(property)

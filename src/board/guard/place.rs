@@ -63,7 +63,7 @@ pub(super) enum Slot {
 }
 
 /// Where a block belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) container: Container,
     pub(super) slot: Slot,

@@ -46,16 +46,18 @@ pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<R
     resolver.begin()?;
     let mut waiting = Vec::new();
     for section in 0..walk.sections().len() {
+        resolver.turns[section].is_waiting = true;
         waiting.push((section, walk.sections()[section].to));
         while let Some(&(section, until)) = waiting.last() {
             match resolver.advance(section, until)? {
                 Some(wait) => {
-                    if waiting.iter().any(|&(other, _)| other == wait.0) {
+                    if std::mem::replace(&mut resolver.turns[wait.0].is_waiting, true) {
                         return Err(Refusal::Gap);
                     }
                     waiting.push(wait);
                 }
                 None => {
+                    resolver.turns[section].is_waiting = false;
                     waiting.pop();
                 }
             }
@@ -68,6 +70,7 @@ struct Turn {
     known: u32,
     /// Number of the next block to be placed.
     next: u32,
+    is_waiting: bool,
 }
 
 enum Stop {
@@ -99,7 +102,11 @@ impl<'a> Resolver<'a> {
                 return Err(Refusal::Gap);
             }
             let next = if section.to <= known { section.blocks.end } else { self.walk.find(section, known) };
-            self.turns.push(Turn { known, next });
+            self.turns.push(Turn {
+                known,
+                next,
+                is_waiting: false,
+            });
         }
         Ok(())
     }

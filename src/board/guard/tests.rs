@@ -10,6 +10,8 @@ use super::*;
 use crate::protocol::element::{EntryKind, Property};
 use crate::protocol::ids::UserId;
 
+mod random;
+
 const ANNA: u64 = 11;
 const BEN: u64 = 22;
 
@@ -18,7 +20,9 @@ fn user(name: &str) -> UserId {
 }
 
 fn doc(client: u64) -> Doc {
-    Doc::with_client_id(client)
+    let mut options = yrs::Options::with_client_id(yrs::block::ClientID::new(client));
+    options.offset_kind = yrs::OffsetKind::Utf16;
+    Doc::with_options(options)
 }
 
 /// Runs `edit` and returns the update that it emitted.
