@@ -122,6 +122,18 @@ impl BlockIndex {
         self.owners.insert(client, Owner::Server);
     }
 
+    /// Bytes that the index holds on the heap, give or take the allocator.
+    pub fn heap_bytes(&self) -> usize {
+        let blocks = self.clients.values().map(|blocks| {
+            blocks.runs.capacity() * size_of::<Run>() + blocks.keys.capacity() + blocks.deleted.len() * 12
+        });
+        let listed = self.entries.iter().map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
+        let ids = self.containers.iter().map(|entry| entry.id.len() + 2 * size_of::<usize>());
+        let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1) + self.owners.len() * 33;
+        let containers = self.containers.capacity() * size_of::<EntryContainer>();
+        blocks.sum::<usize>() + listed.sum::<usize>() + ids.sum::<usize>() + maps + containers
+    }
+
     /// The blocks that are deleted, in no order of clients.
     pub fn deleted(&self) -> impl Iterator<Item = (u64, u32, u32)> + '_ {
         self.clients

@@ -245,3 +245,79 @@ fn mutants_that_pass_the_guard_do_no_harm() {
     println!("{tried} mutants, {passed} applied");
     assert!(bad.is_empty(), "{bad:?}");
 }
+
+/// An element with everything a client of ours writes.
+fn full_element(id: usize, points: usize) -> (String, MapPrelim) {
+    let mut prelim: Vec<(&str, Any)> = vec![
+        ("type", "freedraw".into()),
+        ("x", Any::from(id as f64 / 3.0)),
+        ("y", 2.5.into()),
+        ("pos", Any::from(format!("a{id:06}"))),
+        ("width", 120.into()),
+        ("height", 80.into()),
+        ("strokeColor", "#1e1e1e".into()),
+        ("strokeWidth", 2.into()),
+        ("created", Any::from(1_760_000_000_000_i64)),
+        ("author", "anna".into()),
+    ];
+    if points > 0 {
+        prelim.push(("points", Any::Buffer(vec![7; points].into())));
+    }
+    (format!("0198c0de-0000-7000-8000-{id:012}"), prelim.into_iter().collect())
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a measurement needs the clock")]
+fn walk_and_check_cost_microseconds() {
+    let (mut board, anna, name) = (Board::new(), doc(ANNA), user("anna"));
+    for id in 0..many("PANSEO_ELEMENTS", 500) {
+        let update = edit(&anna, |txn| {
+            let (key, prelim) = full_element(id, 0);
+            elements(txn).insert(txn, key, prelim);
+        });
+        let emitted = walk_within(&update, &WalkLimits::TRUSTED).unwrap();
+        board.index.note(&emitted, Some(&name), &[]).unwrap();
+    }
+    let count = board.index.entry_count(EntryKind::Element);
+    println!("{count} elements: {} bytes each", board.index.heap_bytes() / count);
+    let stroke = edit(&anna, |txn| {
+        let (key, prelim) = full_element(999_999, 590);
+        elements(txn).insert(txn, key, prelim);
+    });
+    let drag = {
+        let before = anna.transact().state_vector();
+        let copy = doc(ANNA);
+        apply(&copy, &anna.transact().encode_diff_v1(&StateVector::default()));
+        drop(before);
+        board.index.note(&walk(&stroke).unwrap(), Some(&name), &[]).unwrap();
+        edit(&copy, |txn| {
+            for id in 0..22 {
+                let map = inner(txn, &full_element(id * 3, 0).0);
+                map.insert(txn, "x", 1.3);
+                map.insert(txn, "y", 2.3);
+            }
+        })
+    };
+    let later = doc(BEN);
+    apply(&later, &anna.transact().encode_diff_v1(&StateVector::default()));
+    let fresh = edit(&later, |txn| {
+        let (key, prelim) = full_element(1_999_999, 590);
+        elements(txn).insert(txn, key, prelim);
+    });
+    for (what, update) in [("stroke", &fresh), ("drag of 22 elements", &drag)] {
+        let context = CheckContext { user: &name, may_relay: &|_| false };
+        let rounds = many("PANSEO_ROUNDS", 200);
+        let start = std::time::Instant::now();
+        for _ in 0..rounds {
+            std::hint::black_box(walk(update).unwrap());
+        }
+        let walked = start.elapsed();
+        for _ in 0..rounds {
+            let walk = walk(update).unwrap();
+            assert!(matches!(board.index.check(&walk, &context), Ok(Checked::New(_))));
+        }
+        let both = start.elapsed() - walked;
+        let each = |time: std::time::Duration| time.as_nanos() / rounds as u128;
+        println!("{what}, {} bytes: walk {} ns, walk + check {} ns", update.len(), each(walked), each(both));
+    }
+}
