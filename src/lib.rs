@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod interchange;
+pub mod board;
 pub mod log;
 pub mod presence;
 pub mod protocol;

@@ -1,0 +1,430 @@
+//! A sound update held against the board: known already, gap, owners, shape; and what it would touch.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::bytes::AnyKind;
+use super::index::{BlockIndex, Owner};
+use super::place::{ENTRIES, META, Place, Slot};
+use super::rivals::{self, Rival, Winner};
+use super::resolve::{Resolved, resolve};
+use super::shape;
+use super::walk::{Block, Content, Section, Walk};
+use crate::protocol::element::{EntryKind, Property};
+use crate::protocol::ids::UserId;
+
+/// Who sends an update.
+pub struct CheckContext<'a> {
+    /// The session's user.
+    pub user: &'a UserId,
+    /// Whether the session may hand over blocks of this client id, which is another user's.
+    pub may_relay: &'a dyn Fn(u64) -> bool,
+}
+
+/// Why an update is not taken. Nothing of it was applied.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It builds on blocks that the board does not have.
+    #[error("the update builds on blocks that are not known")]
+    Gap,
+    /// It brings blocks under a client id of another user or of the server.
+    #[error("client id {client} belongs to somebody else")]
+    ForeignClient {
+        /// That client id.
+        client: u64,
+    },
+    /// It does not fit the schema.
+    #[error("{0}")]
+    Shape(&'static str),
+}
+
+/// What is to be done with an update.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Checked {
+    /// Nothing: it is known already.
+    Known,
+    /// It may be applied, and what the session may not do put back.
+    New(Admission),
+}
+
+/// What an update brings that is new.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Admission {
+    /// What it does to entries of the schema's roots.
+    pub touched: Vec<Touch>,
+    /// Client ids that become the session's user's.
+    pub binds: Vec<u64>,
+    /// Blocks of other users' client ids that the session hands over: `(client id, first clock, end clock)`.
+    pub relayed: Vec<(u64, u32, u32)>,
+    /// New blocks: `(client id, first clock, end clock)`.
+    pub advances: Vec<(u64, u32, u32)>,
+    /// Blocks it adds or deletes: the size of the transaction.
+    pub weight: usize,
+}
+
+impl Admission {
+    /// Number of entries of a kind that did not exist before.
+    pub fn new_entries(&self, kind: EntryKind) -> usize {
+        self.touched
+            .iter()
+            .filter(|touch| touch.kind == kind && matches!(touch.deed, Deed::Created { .. }))
+            .count()
+    }
+}
+
+/// What an update does to one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// Collection of the entry.
+    pub kind: EntryKind,
+    /// Its key there.
+    pub id: Arc<str>,
+    /// What is done.
+    pub deed: Deed,
+}
+
+/// What is done to an entry. A like that is given counts as set `created`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// It is new.
+    Created {
+        /// Client id that made it.
+        client: u64,
+        /// Author it claims.
+        author: Option<Box<str>>,
+    },
+    /// Another map is put under its key.
+    Replaced {
+        /// Client id that made the new one.
+        client: u64,
+        /// Author the new one claims.
+        author: Option<Box<str>>,
+    },
+    /// Its key is removed.
+    Removed,
+    /// A property is set.
+    Set(Property),
+    /// A property is removed, or set and removed again. Whoever applies it must look: while somebody else's value
+    /// stands, nothing changes; and a required one that is missing afterwards must be put back.
+    Unset(Property),
+}
+
+impl BlockIndex {
+    /// Holds an update against the board, in the order of the rules: known already, gap, owners, shape.
+    pub fn check(&self, walk: &Walk<'_>, context: &CheckContext<'_>) -> Result<Checked, Refusal> {
+        if self.knows(walk) {
+            return Ok(Checked::Known);
+        }
+        let resolved = resolve(self, walk)?;
+        self.check_deletes(walk)?;
+        let mut check = Check {
+            index: self,
+            walk,
+            context,
+            facts: vec![Fresh::default(); resolved.entries.len()],
+            deeds: Vec::new(),
+            rivals: Vec::new(),
+            admission: Admission::default(),
+            resolved,
+        };
+        for section in walk.sections() {
+            check.owner(section)?;
+        }
+        if let Some(misfit) = check.resolved.misfit {
+            return Err(Refusal::Shape(misfit));
+        }
+        for section in walk.sections() {
+            check.section(section).map_err(Refusal::Shape)?;
+        }
+        check.rivals().map_err(Refusal::Shape)?;
+        check.deletes().map_err(Refusal::Shape)?;
+        check.new_entries().map_err(Refusal::Shape)?;
+        check.old_entries().map_err(Refusal::Shape)?;
+        Ok(Checked::New(check.admission))
+    }
+
+    fn knows(&self, walk: &Walk<'_>) -> bool {
+        let is_reached = |section: &Section| section.to <= self.next_clock(section.client);
+        walk.sections().iter().all(is_reached)
+            && walk.deletes().all(|range| {
+                self.blocks_of(range.client)
+                    .is_some_and(|blocks| blocks.is_deleted(range.from, range.to))
+            })
+    }
+
+    fn check_deletes(&self, walk: &Walk<'_>) -> Result<(), Refusal> {
+        for range in walk.deletes() {
+            let brought = walk.section(range.client).map_or(0, |section| section.to);
+            if range.to > brought && range.to > self.next_clock(range.client) {
+                return Err(Refusal::Gap);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an update says of an entry that it creates.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fresh<'a> {
+    present: u64,
+    author: Option<&'a str>,
+}
+
+/// What becomes of a value that exists, as far as one block tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum After {
+    /// A new value is there.
+    Set,
+    /// A value came and went: somebody else's stands, or none.
+    Overwritten,
+    /// The value is deleted.
+    Gone,
+}
+
+struct Check<'a> {
+    index: &'a BlockIndex,
+    walk: &'a Walk<'a>,
+    context: &'a CheckContext<'a>,
+    resolved: Resolved<'a>,
+    facts: Vec<Fresh<'a>>,
+    /// What happens to containers that exist.
+    deeds: Vec<(u32, Slot, After)>,
+    /// New values of required properties.
+    rivals: Vec<Rival>,
+    admission: Admission,
+}
+
+impl<'a> Check<'a> {
+    fn owner(&mut self, section: &Section) -> Result<(), Refusal> {
+        let known = self.index.next_clock(section.client);
+        if section.to <= known {
+            return Ok(());
+        }
+        let advance = (section.client, known, section.to);
+        self.admission.advances.push(advance);
+        match self.index.owner(section.client) {
+            None => self.admission.binds.push(section.client),
+            Some(Owner::User(user)) if user == self.context.user => {}
+            Some(Owner::User(_)) if (self.context.may_relay)(section.client) => self.admission.relayed.push(advance),
+            Some(Owner::User(_) | Owner::Server) => {
+                return Err(Refusal::ForeignClient { client: section.client });
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, section: &Section) -> Result<(), shape::Misfit> {
+        let known = self.index.next_clock(section.client);
+        if section.to <= known {
+            return Ok(());
+        }
+        for number in self.walk.find(section, known)..section.blocks.end {
+            let place = self.resolved.places[number as usize];
+            self.admission.weight += 1;
+            if place.container < ENTRIES {
+                if place.container == META {
+                    return Err("`board:meta` is the server's");
+                }
+                continue;
+            }
+            self.block(&self.walk.block(section, number), place)?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block<'a>, place: Place) -> Result<(), shape::Misfit> {
+        if block.right_origin.is_some() {
+            return Err("a value of a map has no right neighbour");
+        }
+        let fresh = self.fresh(place.container);
+        let is_alive = block.content != Content::Deleted && !self.walk.deletes_block((block.client, block.clock));
+        match place.slot {
+            Slot::Plain => {}
+            Slot::Root => {
+                let (kind, id) = self.entry(place.container);
+                shape::check_entry(kind, block)?;
+                if kind == EntryKind::Like {
+                    shape::check_like(id, self.owner_of(block.client))?;
+                }
+                match fresh {
+                    Some(_) if kind != EntryKind::Like => {}
+                    // A like has no properties, so its presence stands where theirs would.
+                    Some(number) => self.facts[number].present |= u64::from(is_alive),
+                    None => {
+                        let after = if is_alive { After::Set } else { After::Gone };
+                        self.deeds.push((place.container, Slot::Root, after));
+                    }
+                }
+            }
+            Slot::Property(number) => {
+                let property = Property::ALL[number as usize];
+                shape::check_property(property, block)?;
+                let (kind, _) = self.entry(place.container);
+                if shape::required(kind) & shape::bit(number) != 0 {
+                    self.rivals.push(Rival::new(block, place, is_alive));
+                }
+                let Some(fresh) = fresh else {
+                    if shape::is_fixed(property) {
+                        return Err("type, author and created never change");
+                    }
+                    let after = if is_alive { After::Set } else { After::Overwritten };
+                    self.deeds.push((place.container, place.slot, after));
+                    return Ok(());
+                };
+                if let (Property::Author, true) = (property, is_alive)
+                    && let Some(AnyKind::Text(author)) = shape::value(block)
+                {
+                    self.facts[fresh].author = Some(author);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Likes that are handed over stay those of the person they come from.
+    fn owner_of(&self, client: u64) -> &'a UserId {
+        match self.index.owner(client) {
+            Some(Owner::User(user)) => user,
+            Some(Owner::Server) | None => self.context.user,
+        }
+    }
+
+    fn fresh(&self, container: u32) -> Option<usize> {
+        container
+            .checked_sub(self.index.next_container())
+            .map(|number| number as usize)
+    }
+
+    fn entry(&self, container: u32) -> (EntryKind, &'a str) {
+        if let Some(number) = self.fresh(container) {
+            let entry = &self.resolved.entries[number];
+            (entry.kind, entry.id)
+        } else {
+            let entry = self.index.entry(container);
+            (entry.kind, &entry.id)
+        }
+    }
+
+    /// Notes what the deletes do to blocks that are known and alive.
+    fn deletes(&mut self) -> Result<(), shape::Misfit> {
+        let mut is_meta_touched = false;
+        for range in self.walk.deletes() {
+            let Some(blocks) = self.index.blocks_of(range.client) else {
+                continue;
+            };
+            if range.from >= blocks.next() || blocks.is_deleted(range.from, range.to) {
+                continue;
+            }
+            for (from, to) in blocks.alive_in(range.from, range.to) {
+                blocks.each_in(from, to, |place, _| {
+                    self.admission.weight += 1;
+                    is_meta_touched |= place.container == META;
+                    if place.container >= ENTRIES {
+                        self.deeds.push((place.container, place.slot, After::Gone));
+                    }
+                });
+            }
+        }
+        if is_meta_touched {
+            return Err("`board:meta` is the server's");
+        }
+        Ok(())
+    }
+
+    /// A required value that comes must be the one that stays.
+    fn rivals(&mut self) -> Result<(), shape::Misfit> {
+        let mut all = std::mem::take(&mut self.rivals);
+        all.sort_unstable_by_key(|rival| (rival.place, rival.first));
+        for rivals in all.chunk_by(|a, b| a.place == b.place) {
+            let winner = rivals::settle(rivals);
+            let Place { container, slot } = rivals[0].place;
+            match (self.fresh(container), slot, winner) {
+                (Some(fresh), Slot::Property(number), Winner::Alive) => self.facts[fresh].present |= shape::bit(number),
+                (_, _, Winner::None) => return Err("an entry must stay complete"),
+                (None, ..) | (Some(_), Slot::Plain | Slot::Root, _) | (Some(_), _, Winner::Dead) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn new_entries(&mut self) -> Result<(), shape::Misfit> {
+        for (entry, fresh) in self.resolved.entries.iter().zip(&self.facts) {
+            shape::check_key(entry.kind, entry.id)?;
+            let deed = if entry.kind == EntryKind::Like {
+                if fresh.present == 0 {
+                    continue;
+                }
+                Deed::Set(Property::Created)
+            } else {
+                if !entry.is_type || self.walk.deletes_block(entry.block) {
+                    continue;
+                }
+                let required = shape::required(entry.kind);
+                if fresh.present & required != required {
+                    return Err("a new entry must come complete");
+                }
+                let (client, author) = (entry.block.0, fresh.author.map(Into::into));
+                if self.index.contains(entry.kind, entry.id) {
+                    Deed::Replaced { client, author }
+                } else {
+                    Deed::Created { client, author }
+                }
+            };
+            self.admission.touched.push(Touch {
+                kind: entry.kind,
+                id: entry.id.into(),
+                deed,
+            });
+        }
+        Ok(())
+    }
+
+    fn old_entries(&mut self) -> Result<(), shape::Misfit> {
+        let mut deeds = std::mem::take(&mut self.deeds);
+        deeds.sort_unstable();
+        let replaced = self.admission.touched.len();
+        for group in deeds.chunk_by(|a, b| a.0 == b.0) {
+            let entry = self.index.entry(group[0].0);
+            // An entry that goes takes its properties along.
+            if group[0].1 == Slot::Root {
+                let is_given = group.iter().any(|deed| deed.2 == After::Set);
+                let is_replaced = || {
+                    let mut new = self.admission.touched[..replaced].iter();
+                    new.any(|touch| touch.kind == entry.kind && touch.id == entry.id)
+                };
+                let deed = match entry.kind {
+                    EntryKind::Like if is_given => Deed::Set(Property::Created),
+                    _ if is_replaced() => continue,
+                    _ => Deed::Removed,
+                };
+                self.touch(entry.kind, &entry.id, deed);
+                continue;
+            }
+            for values in group.chunk_by(|a, b| a.1 == b.1) {
+                let Slot::Property(number) = values[0].1 else {
+                    continue;
+                };
+                let property = Property::ALL[number as usize];
+                let is_kept = shape::is_fixed(property) || shape::required(entry.kind) & shape::bit(number) != 0;
+                let deed = if values.iter().any(|deed| deed.2 == After::Set) {
+                    Deed::Set(property)
+                } else if is_kept && values.iter().any(|deed| deed.2 == After::Gone) {
+                    return Err("an entry must stay complete");
+                } else {
+                    Deed::Unset(property)
+                };
+                self.touch(entry.kind, &entry.id, deed);
+            }
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, kind: EntryKind, id: &Arc<str>, deed: Deed) {
+        self.admission.touched.push(Touch {
+            kind,
+            id: Arc::clone(id),
+            deed,
+        });
+    }
+}

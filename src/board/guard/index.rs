@@ -1,0 +1,375 @@
+//! What the board knows of its own blocks: how far each client got, where each block belongs, what is deleted, whose each
+//! client id is. Fed by [`BlockIndex::note`] with every update that was applied, never by what a client only claims.
+//!
+//! A block costs one byte where its neighbour belongs to the same entry: blocks lie in runs, entries are numbered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::check::Refusal;
+use super::place::{Container, ENTRIES, Place, Slot};
+use super::resolve::resolve;
+use super::walk::{BlockId, Content, Walk};
+use crate::protocol::element::EntryKind;
+use crate::protocol::ids::UserId;
+
+/// What `Run::keys` says where it is no place in `ClientBlocks::keys`.
+const PLAIN: u32 = u32::MAX;
+const TYPE: u32 = u32::MAX - 1;
+const ROOT: u32 = u32::MAX - 2;
+const ROOT_TYPE: u32 = u32::MAX - 3;
+/// All blocks of the run have the property in the low byte.
+const UNIFORM: u32 = 0x8000_0000;
+
+/// Whose a client id is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A person's: their first block under it decided so.
+    User(UserId),
+    /// The server's own, of this or another opening of the board.
+    Server,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    from: u32,
+    container: Container,
+    keys: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ClientBlocks {
+    next: u32,
+    runs: Vec<Run>,
+    keys: Vec<u8>,
+    deleted: BTreeMap<u32, u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct EntryContainer {
+    pub(super) id: Arc<str>,
+    pub(super) kind: EntryKind,
+    is_dead: bool,
+    client: u64,
+}
+
+/// What the board knows of its own blocks.
+#[derive(Debug, Default)]
+pub struct BlockIndex {
+    clients: HashMap<u64, ClientBlocks>,
+    owners: HashMap<u64, Owner>,
+    containers: Vec<EntryContainer>,
+    entries: [HashMap<Arc<str>, Container>; 5],
+}
+
+impl BlockIndex {
+    /// An empty board.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Clock that this client's next block must have.
+    pub fn next_clock(&self, client: u64) -> u32 {
+        self.clients.get(&client).map_or(0, |blocks| blocks.next)
+    }
+
+    /// How far each client got, in no order.
+    pub fn state_vector(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        self.clients.iter().map(|(&client, blocks)| (client, blocks.next))
+    }
+
+    /// Number of client ids that have blocks.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Number of entries of a kind whose key is in its root.
+    pub fn entry_count(&self, kind: EntryKind) -> usize {
+        self.entries[kind as usize].len()
+    }
+
+    /// Whether the key of this entry is in its root.
+    pub fn contains(&self, kind: EntryKind, id: &str) -> bool {
+        self.live(kind, id).is_some()
+    }
+
+    /// The person whose client id made the entry's present map; none where the server did.
+    pub fn creator(&self, kind: EntryKind, id: &str) -> Option<&UserId> {
+        let container = self.live(kind, id)?;
+        match self.owners.get(&self.entry(container).client)? {
+            Owner::User(user) => Some(user),
+            Owner::Server => None,
+        }
+    }
+
+    /// Whose a client id is.
+    pub fn owner(&self, client: u64) -> Option<&Owner> {
+        self.owners.get(&client)
+    }
+
+    /// All bindings of client ids, in no order.
+    pub fn owners(&self) -> impl Iterator<Item = (u64, &Owner)> + '_ {
+        self.owners.iter().map(|(&client, owner)| (client, owner))
+    }
+
+    /// Binds a client id to a person, unless it is bound already.
+    pub fn bind(&mut self, client: u64, user: &UserId) {
+        self.owners.entry(client).or_insert_with(|| Owner::User(user.clone()));
+    }
+
+    /// Makes a client id the server's, which no client may use.
+    pub fn bind_server(&mut self, client: u64) {
+        self.owners.insert(client, Owner::Server);
+    }
+
+    /// Bytes that the index holds on the heap, give or take the allocator.
+    pub fn heap_bytes(&self) -> usize {
+        let blocks = self.clients.values().map(|blocks| {
+            blocks.runs.capacity() * size_of::<Run>() + blocks.keys.capacity() + blocks.deleted.len() * 12
+        });
+        let listed = self.entries.iter().map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
+        let ids = self.containers.iter().map(|entry| entry.id.len() + 2 * size_of::<usize>());
+        let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1) + self.owners.len() * 33;
+        let containers = self.containers.capacity() * size_of::<EntryContainer>();
+        blocks.sum::<usize>() + listed.sum::<usize>() + ids.sum::<usize>() + maps + containers
+    }
+
+    /// The blocks that are deleted, in no order of clients.
+    pub fn deleted(&self) -> impl Iterator<Item = (u64, u32, u32)> + '_ {
+        self.clients
+            .iter()
+            .flat_map(|(&client, blocks)| blocks.deleted.iter().map(move |(&from, &to)| (client, from, to)))
+    }
+
+    /// Takes up an update that was applied, in the form in which the document emitted it. Its new client ids become
+    /// `author`'s, but for the ranges that were `relayed`.
+    ///
+    /// An error means that the index and the document are not level any more.
+    pub fn note(
+        &mut self,
+        walk: &Walk<'_>,
+        author: Option<&UserId>,
+        relayed: &[(u64, u32, u32)],
+    ) -> Result<(), Refusal> {
+        let resolved = resolve(self, walk)?;
+        let places = resolved.places;
+        let new: Vec<_> = resolved
+            .entries
+            .iter()
+            .map(|entry| {
+                let is_live = entry.is_type && !walk.deletes_block(entry.block);
+                let container = EntryContainer {
+                    id: entry.id.into(),
+                    kind: entry.kind,
+                    is_dead: !is_live,
+                    client: entry.block.0,
+                };
+                (container, is_live || entry.kind == EntryKind::Like)
+            })
+            .collect();
+        for (entry, is_listed) in new {
+            if is_listed {
+                let number = ENTRIES + u32::try_from(self.containers.len()).expect("fewer entries than clocks");
+                self.entries[entry.kind as usize].insert(Arc::clone(&entry.id), number);
+            }
+            self.containers.push(entry);
+        }
+        for section in walk.sections() {
+            let known = self.next_clock(section.client);
+            if section.to <= known {
+                continue;
+            }
+            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
+            if let Some(author) = author.filter(|_| !is_relayed) {
+                self.bind(section.client, author);
+            }
+            let blocks = self.clients.entry(section.client).or_default();
+            for number in walk.find(section, known)..section.blocks.end {
+                let block = walk.block(section, number);
+                blocks.push(block.clock + block.len, places[number as usize], block.content);
+            }
+        }
+        for range in walk.deletes() {
+            self.note_delete(range.client, range.from, range.to);
+        }
+        Ok(())
+    }
+
+    fn note_delete(&mut self, client: u64, from: u32, to: u32) {
+        let Some(blocks) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let (entries, containers) = (&mut self.entries, &mut self.containers);
+        for (from, to) in blocks.alive_in(from, to) {
+            blocks.each_in(from, to, |place, is_type| {
+                if place.slot == Slot::Root && is_type {
+                    let entry = &mut containers[(place.container - ENTRIES) as usize];
+                    entry.is_dead = true;
+                    let listed = &mut entries[entry.kind as usize];
+                    if listed.get(&entry.id) == Some(&place.container) {
+                        listed.remove(&entry.id);
+                    }
+                }
+            });
+        }
+        blocks.delete(from, to);
+    }
+
+    pub(super) fn live(&self, kind: EntryKind, id: &str) -> Option<Container> {
+        self.entries[kind as usize].get(id).copied()
+    }
+
+    pub(super) fn entry(&self, container: Container) -> &EntryContainer {
+        &self.containers[(container - ENTRIES) as usize]
+    }
+
+    /// Number that the next new entry gets.
+    pub(super) fn next_container(&self) -> Container {
+        ENTRIES + u32::try_from(self.containers.len()).expect("fewer entries than clocks")
+    }
+
+    pub(super) fn blocks_of(&self, client: u64) -> Option<&ClientBlocks> {
+        self.clients.get(&client)
+    }
+
+    /// Where a known block belongs and whether it is a shared type. What lies below a dead entry is dead.
+    pub(super) fn place(&self, (client, clock): BlockId) -> Option<(Place, bool)> {
+        let blocks = self.clients.get(&client).filter(|blocks| clock < blocks.next)?;
+        let (mut place, is_type) = blocks.at(clock);
+        if matches!(place.slot, Slot::Property(_)) && self.entry(place.container).is_dead {
+            place = Place::DEAD;
+        }
+        Some((place, is_type))
+    }
+
+    pub(super) fn is_dead(&self, container: Container) -> bool {
+        container >= ENTRIES && self.entry(container).is_dead
+    }
+
+    pub(super) fn is_deleted(&self, (client, clock): BlockId) -> bool {
+        self.clients.get(&client).is_some_and(|blocks| blocks.is_deleted(clock, clock + 1))
+    }
+}
+
+impl ClientBlocks {
+    pub(super) fn is_deleted(&self, from: u32, to: u32) -> bool {
+        self.deleted.range(..=from).next_back().is_some_and(|(_, &end)| to <= end)
+    }
+
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The parts of a range that are known and not deleted yet.
+    pub(super) fn alive_in(&self, from: u32, to: u32) -> Vec<(u32, u32)> {
+        let mut alive = Vec::new();
+        let mut at = from;
+        let to = to.min(self.next);
+        let first = self.deleted.range(..=from).next_back().map_or(from, |(&start, _)| start);
+        for (&start, &end) in self.deleted.range(first..to.max(first)) {
+            if start > at {
+                alive.push((at, start));
+            }
+            at = at.max(end);
+        }
+        if at < to {
+            alive.push((at, to));
+        }
+        alive
+    }
+
+    fn delete(&mut self, mut from: u32, mut to: u32) {
+        if let Some((&start, &end)) = self.deleted.range(..=from).next_back()
+            && end >= from
+        {
+            if end >= to {
+                return;
+            }
+            from = start;
+        }
+        while let Some((&start, &end)) = self.deleted.range(from..=to).next_back() {
+            to = to.max(end);
+            self.deleted.remove(&start);
+        }
+        self.deleted.insert(from, to);
+    }
+
+    fn run_of(&self, clock: u32) -> usize {
+        self.runs.partition_point(|run| run.from <= clock) - 1
+    }
+
+    fn read(&self, run: Run, clock: u32) -> (Place, bool) {
+        let (slot, is_type) = match run.keys {
+            PLAIN => (Slot::Plain, false),
+            TYPE => (Slot::Plain, true),
+            ROOT => (Slot::Root, false),
+            ROOT_TYPE => (Slot::Root, true),
+            keys if keys & UNIFORM != 0 => (Slot::Property(keys.to_le_bytes()[0]), false),
+            keys => (Slot::Property(self.keys[(keys + clock - run.from) as usize]), false),
+        };
+        let place = Place {
+            container: run.container,
+            slot,
+        };
+        (place, is_type)
+    }
+
+    pub(super) fn at(&self, clock: u32) -> (Place, bool) {
+        self.read(self.runs[self.run_of(clock)], clock)
+    }
+
+    /// Visits what lies in a known range: once for each block of an entry, once for each run of anything else.
+    pub(super) fn each_in(&self, from: u32, to: u32, mut visit: impl FnMut(Place, bool)) {
+        let mut number = self.run_of(from);
+        let mut clock = from;
+        while clock < to {
+            let run = self.runs[number];
+            let end = self.runs.get(number + 1).map_or(self.next, |next| next.from).min(to);
+            if run.keys < UNIFORM {
+                for clock in clock..end {
+                    let (place, is_type) = self.read(run, clock);
+                    visit(place, is_type);
+                }
+            } else {
+                let (place, is_type) = self.read(run, clock);
+                visit(place, is_type);
+            }
+            clock = end;
+            number += 1;
+        }
+    }
+
+    /// Adds blocks from the next clock up to `to`.
+    fn push(&mut self, to: u32, place: Place, content: Content) {
+        let from = self.next;
+        self.next = to;
+        if matches!(content, Content::Collected | Content::Deleted) {
+            self.delete(from, to);
+        }
+        let is_type = matches!(content, Content::Type(_));
+        let last = self.runs.last().copied().filter(|last| last.container == place.container);
+        let keys = match place.slot {
+            Slot::Plain if is_type => TYPE,
+            Slot::Plain => PLAIN,
+            Slot::Root if is_type => ROOT_TYPE,
+            Slot::Root => ROOT,
+            Slot::Property(key) if to - from > 1 => UNIFORM | u32::from(key),
+            Slot::Property(key) => {
+                let keys = u32::try_from(self.keys.len()).expect("fewer keys than clocks");
+                self.keys.push(key);
+                if last.is_some_and(|last| last.keys < UNIFORM) {
+                    return;
+                }
+                keys
+            }
+        };
+        if keys >= UNIFORM && last.is_some_and(|last| last.keys == keys) {
+            return;
+        }
+        self.runs.push(Run {
+            from,
+            container: place.container,
+            keys,
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! What may lie under the schema's roots: which content, which keys, which values.
+
+use super::bytes::{AnyKind, Cursor};
+use super::walk::{Block, Content, SharedType};
+use crate::protocol::element::{EntryKind, Property};
+use crate::protocol::ids::{ID_BYTES_MAX, UserId};
+
+/// Why a block does not fit, in fixed words.
+pub(super) type Misfit = &'static str;
+
+/// The properties a new entry of this kind brings along, as bits by their numbers.
+pub(super) fn required(kind: EntryKind) -> u64 {
+    let list: &[Property] = match kind {
+        EntryKind::Element => &[Property::Type, Property::X, Property::Y, Property::Pos],
+        EntryKind::Comment => &[Property::Text, Property::At],
+        EntryKind::Page | EntryKind::Asset | EntryKind::Like => &[],
+    };
+    list.iter().fold(0, |bits, property| bits | bit(*property as u8))
+}
+
+pub(super) fn bit(property: u8) -> u64 {
+    1 << property
+}
+
+/// Whether the property says what an entry is, and so never changes.
+pub(super) fn is_fixed(property: Property) -> bool {
+    matches!(property, Property::Type | Property::Author | Property::Created)
+}
+
+/// The key of an entry in its root.
+pub(super) fn check_key(kind: EntryKind, key: &str) -> Result<(), Misfit> {
+    let bytes_max = if kind == EntryKind::Like { 2 * ID_BYTES_MAX + 1 } else { ID_BYTES_MAX };
+    let is_first_page = kind == EntryKind::Page && key.is_empty();
+    if key.len() > bytes_max || (key.is_empty() && !is_first_page) || key.chars().any(char::is_control) {
+        return Err("a key must be 1 to 64 bytes of printable characters");
+    }
+    Ok(())
+}
+
+/// The key of a like, which only the person it names may write.
+pub(super) fn check_like(key: &str, user: &UserId) -> Result<(), Misfit> {
+    let target = key.strip_suffix(user.as_str()).and_then(|rest| rest.strip_suffix(':'));
+    match target {
+        Some(target) if !target.is_empty() => Ok(()),
+        _ => Err("a like is given by the person it names"),
+    }
+}
+
+/// What sits in a root, under the key of an entry.
+pub(super) fn check_entry(kind: EntryKind, block: &Block<'_>) -> Result<(), Misfit> {
+    match (kind, block.content) {
+        (_, Content::Deleted) => Ok(()),
+        (EntryKind::Like, Content::Any) if value(block) == Some(AnyKind::Number) => Ok(()),
+        (EntryKind::Like, _) => Err("a like is a time"),
+        (_, Content::Type(SharedType::Map)) => Ok(()),
+        _ => Err("an entry is a map"),
+    }
+}
+
+/// The value of a property.
+pub(super) fn check_property(property: Property, block: &Block<'_>) -> Result<(), Misfit> {
+    match block.content {
+        Content::Deleted => Ok(()),
+        Content::Binary if property == Property::Points => Ok(()),
+        Content::Any if value(block).is_some_and(|value| fits(property, value)) => Ok(()),
+        Content::Any | Content::Binary => Err("a property has a value of another kind"),
+        Content::Collected | Content::Text | Content::Mark | Content::Type(_) => {
+            Err("an entry holds plain values only")
+        }
+    }
+}
+
+/// The one value of a block.
+pub(super) fn value<'a>(block: &Block<'a>) -> Option<AnyKind<'a>> {
+    if block.len != 1 || block.content != Content::Any {
+        return None;
+    }
+    let mut cursor = Cursor::new(block.body);
+    cursor.u32().ok()?;
+    cursor.any(1).ok()
+}
+
+fn fits(property: Property, value: AnyKind<'_>) -> bool {
+    use Property as P;
+    match property {
+        P::X | P::Y | P::Width | P::Height | P::Angle | P::StrokeWidth | P::Roughness | P::Opacity => {
+            value == AnyKind::Number
+        }
+        P::FontSize | P::FontFamily | P::Created | P::Deleted | P::Bytes | P::At => value == AnyKind::Number,
+        P::Type | P::Page | P::Pos | P::StrokeColor | P::BackgroundColor | P::FillStyle | P::StrokeStyle => {
+            matches!(value, AnyKind::Text(_))
+        }
+        P::Text | P::TextAlign | P::ContainerId | P::FileId | P::Link | P::FrameId | P::Author => {
+            matches!(value, AnyKind::Text(_))
+        }
+        P::Title | P::Background | P::MimeType | P::Element | P::Parent => matches!(value, AnyKind::Text(_)),
+        P::Locked | P::Resolved => value == AnyKind::Bool,
+        P::Points => value == AnyKind::Buffer,
+        P::GroupIds => value == AnyKind::Texts,
+        P::Bindings | P::Extra => value == AnyKind::Map,
+    }
+}
