@@ -16,10 +16,20 @@ use thiserror::Error;
 
 use super::limits::VALUE_DEPTH_MAX;
 use super::{ClientFrame, Record, ServerFrame};
+use walk::Bounds;
 
-/// Levels that records and server frames may have around a value, which itself is [`VALUE_DEPTH_MAX`] deep at most. A
-/// value that entered by a Yjs update must not make its record unreadable.
-const ENVELOPE_DEPTH: usize = 8;
+/// What clients may send. serde buffers a tagged frame whole at 32 bytes a value, so 8 MiB of nulls would take 256 MiB;
+/// an op frame of the usual 128 KiB can hold no more values than this.
+const FROM_CLIENTS: Bounds = Bounds {
+    depth: VALUE_DEPTH_MAX,
+    values: 128 * 1024,
+};
+/// What we wrote ourselves. A value is [`VALUE_DEPTH_MAX`] deep at most, with up to 8 levels of a record around it: one
+/// that entered by a Yjs update must not make its record unreadable.
+const FROM_US: Bounds = Bounds {
+    depth: VALUE_DEPTH_MAX + 8,
+    values: usize::MAX,
+};
 /// Characters of the peer's text that an error repeats.
 const QUOTE_CHARS_MAX: usize = 40;
 /// Characters of a reason, so that no message is longer than 200.
@@ -55,6 +65,12 @@ pub enum CodecError {
         /// Levels that are allowed.
         max: usize,
     },
+    /// More values than an edit needs.
+    #[error("the frame holds more than {max} values: split it")]
+    TooManyValues {
+        /// Values that are allowed, keys included.
+        max: usize,
+    },
     /// A MessagePack extension type.
     #[error("MessagePack extension types are not taken: send times as whole milliseconds and bytes as `bin`")]
     Extension,
@@ -82,17 +98,17 @@ pub enum CodecError {
 
 /// Reads a client's frame.
 pub fn decode_client(format: Format, bytes: &[u8]) -> Result<ClientFrame, CodecError> {
-    decode(format, bytes, VALUE_DEPTH_MAX)
+    decode(format, bytes, FROM_CLIENTS)
 }
 
 /// Reads a server's frame, as clients in tests and load tools do.
 pub fn decode_server(format: Format, bytes: &[u8]) -> Result<ServerFrame, CodecError> {
-    decode(format, bytes, VALUE_DEPTH_MAX + ENVELOPE_DEPTH)
+    decode(format, bytes, FROM_US)
 }
 
 /// Reads a record of the log.
 pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
-    decode(Format::MsgPack, bytes, VALUE_DEPTH_MAX + ENVELOPE_DEPTH)
+    decode(Format::MsgPack, bytes, FROM_US)
 }
 
 /// Writes a client's frame, as clients in tests and load tools do.
@@ -118,19 +134,19 @@ pub fn seq_of(format: Format, bytes: &[u8]) -> Option<u64> {
         seq: u64,
     }
     match format {
-        Format::MsgPack => walk::number_in_msgpack(bytes, "seq", VALUE_DEPTH_MAX),
+        Format::MsgPack => walk::number_in_msgpack(bytes, "seq", FROM_CLIENTS),
         Format::Json => serde_json::from_slice::<Numbered>(bytes).ok().map(|frame| frame.seq),
     }
 }
 
-fn decode<T: DeserializeOwned>(format: Format, bytes: &[u8], depth_max: usize) -> Result<T, CodecError> {
+fn decode<T: DeserializeOwned>(format: Format, bytes: &[u8], bounds: Bounds) -> Result<T, CodecError> {
     match format {
         Format::MsgPack => {
-            walk::check_msgpack(bytes, depth_max)?;
+            walk::check_msgpack(bytes, bounds)?;
             rmp_serde::from_slice(bytes).map_err(|error| explain(&error.to_string()))
         }
         Format::Json => {
-            walk::check_json(bytes, depth_max)?;
+            walk::check_json(bytes, bounds)?;
             serde_json::from_slice(bytes).map_err(|error| explain(&error.to_string()))
         }
     }

@@ -218,3 +218,18 @@ fn seq_is_found_in_frames_that_cannot_be_decoded() {
     assert_eq!(seq_of(Format::Json, br#"{"t":"nothing"}"#), None);
     assert_eq!(seq_of(Format::MsgPack, &[0x80]), None);
 }
+
+#[test]
+fn a_large_frame_of_tiny_values_is_refused_before_it_is_buffered() {
+    let nulls = 1_000_000_u32;
+    let packed = [
+        &[0x82, 0xa1, b't', 0xa4, b'p', b'i', b'n', b'g', 0xa1, b'x', 0xdd][..],
+        &nulls.to_be_bytes(),
+        &vec![0xc0; nulls as usize],
+    ]
+    .concat();
+    let json = format!(r#"{{"t":"ping","x":[{}0]}}"#, "0,".repeat(1_000_000));
+    let refused = Err(CodecError::TooManyValues { max: 128 * 1024 });
+    assert_eq!(decode_client(Format::MsgPack, &packed), refused);
+    assert_eq!(decode_client(Format::Json, json.as_bytes()), refused);
+}

@@ -5,13 +5,20 @@
 
 use super::CodecError;
 
-/// Checks that `bytes` are exactly one MessagePack map, nested at most `depth_max` deep.
-pub(super) fn check_msgpack(bytes: &[u8], depth_max: usize) -> Result<(), CodecError> {
+/// What a frame may be at most, besides its size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) depth: usize,
+    pub(super) values: usize,
+}
+
+/// Checks that `bytes` are exactly one MessagePack map within `bounds`.
+pub(super) fn check_msgpack(bytes: &[u8], bounds: Bounds) -> Result<(), CodecError> {
     let mut walk = Walk { rest: bytes };
     if !matches!(Walk { rest: bytes }.token()?, Token::Map(_)) {
         return Err(CodecError::NotAMap);
     }
-    walk.skip_value(depth_max)?;
+    walk.skip_value(bounds)?;
     if walk.rest.is_empty() {
         Ok(())
     } else {
@@ -19,12 +26,12 @@ pub(super) fn check_msgpack(bytes: &[u8], depth_max: usize) -> Result<(), CodecE
     }
 }
 
-/// Checks that `bytes` begin a JSON object and are nested at most `depth_max` deep; the parser sees to the rest.
-pub(super) fn check_json(bytes: &[u8], depth_max: usize) -> Result<(), CodecError> {
+/// Checks that `bytes` begin a JSON object within `bounds`; the parser sees to the rest.
+pub(super) fn check_json(bytes: &[u8], bounds: Bounds) -> Result<(), CodecError> {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(CodecError::NotAMap);
     }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let (mut depth, mut values, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
     for byte in bytes {
         match byte {
             _ if escaped => escaped = false,
@@ -32,19 +39,24 @@ pub(super) fn check_json(bytes: &[u8], depth_max: usize) -> Result<(), CodecErro
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
                 depth += 1;
-                if depth > depth_max {
-                    return Err(CodecError::TooDeep { max: depth_max });
+                values += 1;
+                if depth > bounds.depth {
+                    return Err(CodecError::TooDeep { max: bounds.depth });
                 }
             }
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            b',' | b':' if !in_string => values += 1,
             _ => {}
+        }
+        if values > bounds.values {
+            return Err(CodecError::TooManyValues { max: bounds.values });
         }
     }
     Ok(())
 }
 
 /// The whole number under `key` in the outermost map, even if what comes behind it is broken.
-pub(super) fn number_in_msgpack(bytes: &[u8], key: &str, depth_max: usize) -> Option<u64> {
+pub(super) fn number_in_msgpack(bytes: &[u8], key: &str, bounds: Bounds) -> Option<u64> {
     let mut walk = Walk { rest: bytes };
     let Token::Map(pairs) = walk.token().ok()? else {
         return None;
@@ -59,7 +71,7 @@ pub(super) fn number_in_msgpack(bytes: &[u8], key: &str, depth_max: usize) -> Op
                 Token::Text(_) | Token::Array(_) | Token::Map(_) | Token::Other => None,
             };
         }
-        walk.skip_value(depth_max).ok()?;
+        walk.skip_value(bounds).ok()?;
     }
     None
 }
@@ -78,17 +90,22 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn skip_value(&mut self, depth_max: usize) -> Result<(), CodecError> {
+    fn skip_value(&mut self, bounds: Bounds) -> Result<(), CodecError> {
+        let mut values_seen = 0_usize;
         // Values still to come in each container that is open.
         let mut open: Vec<usize> = Vec::new();
         loop {
+            values_seen += 1;
+            if values_seen > bounds.values {
+                return Err(CodecError::TooManyValues { max: bounds.values });
+            }
             let values = match self.token()? {
                 Token::Array(items) => Some(items),
                 Token::Map(pairs) => Some(pairs * 2),
                 Token::Number(_) | Token::Text(_) | Token::Other => None,
             };
-            if values.is_some() && open.len() == depth_max {
-                return Err(CodecError::TooDeep { max: depth_max });
+            if values.is_some() && open.len() == bounds.depth {
+                return Err(CodecError::TooDeep { max: bounds.depth });
             }
             if let Some(values @ 1..) = values {
                 open.push(values);
