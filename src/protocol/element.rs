@@ -119,6 +119,8 @@ impl Serialize for Value {
             Self::Null => serializer.serialize_unit(),
             Self::Bool(fact) => serializer.serialize_bool(*fact),
             Self::Int(number) => serializer.serialize_i64(*number),
+            // JSON has no NaN, and a record that holds one could not be read again.
+            Self::Float(number) if !number.is_finite() => serializer.serialize_unit(),
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::String(text) => serializer.serialize_str(text),
             Self::Bytes(bytes) if serializer.is_human_readable() => serializer.serialize_str(&BASE64.encode(bytes)),
@@ -430,6 +432,20 @@ impl<'de> Deserialize<'de> for Properties {
             .collect::<Result<_, _>>()
             .map_err(serde::de::Error::custom)
     }
+}
+
+/// Reads what an op sets: as [`Properties`], but `null` removes.
+pub(super) fn deserialize_set<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Property, Option<Value>>, D::Error> {
+    BTreeMap::<Property, Option<Value>>::deserialize(deserializer)?
+        .into_iter()
+        .map(|(property, value)| {
+            let value = value.map(|value| with_bytes(property, value)).transpose()?;
+            Ok((property, value))
+        })
+        .collect::<Result<_, &str>>()
+        .map_err(serde::de::Error::custom)
 }
 
 /// Points are the one binary property: JSON carries them as base64.

@@ -31,6 +31,7 @@ pub enum Op {
         /// The element, deleted or not.
         target: EntryId,
         /// Property -> value, or `null` to put it back to its default.
+        #[serde(deserialize_with = "super::element::deserialize_set")]
         set: BTreeMap<Property, Option<Value>>,
     },
     /// Moves elements by a distance.

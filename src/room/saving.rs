@@ -1,0 +1,253 @@
+//! Records on their way to the log: what is acknowledged, held back, tried again, and when a keyframe is due.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::ring::Frame;
+use super::{Effect, Room};
+use crate::log::Logged;
+use crate::protocol::ids::{Position, RecordId, SessionId, Timestamp};
+use crate::protocol::{Record, RecordKind, ServerFrame, Undone};
+use crate::store::StoredKeyframe;
+
+/// Life of what a crash could still take back, before others are shown it all the same: a lesson goes on while the log
+/// is away.
+const HOLD_MS: u64 = 1_000;
+/// Time between two attempts to append what failed.
+const RETRY_MS: u64 = 500;
+/// A keyframe is due once the records since the last one weigh as much as it, and this many bytes at least.
+const KEYFRAME_TAIL_BYTES_MIN: usize = 256 * 1024;
+/// Elements deleted for longer than this are purged.
+const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
+/// Elements in one purge: it stays far below 20 ms.
+const PURGE_ELEMENTS_MAX: usize = 200;
+
+/// Why an append did not come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendFault {
+    /// It may go through later.
+    TryAgain,
+    /// The log will never take this record.
+    Never,
+}
+
+/// A record of this room that is not both durable and read back yet.
+struct Pending {
+    record: Arc<Record>,
+    bytes: usize,
+    session: SessionId,
+    undone: Option<Undone>,
+    position: Option<Position>,
+    is_read_back: bool,
+}
+
+/// What waits for the log.
+pub(super) struct Saving {
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    /// Frames that must not be seen before the record of that number is durable, and those behind them.
+    held: VecDeque<(u64, Timestamp, Frame)>,
+    in_flight: usize,
+    /// Since when appends fail.
+    failing: Option<Timestamp>,
+    saved: Option<(RecordId, Position)>,
+    is_saved_told: bool,
+    tail_bytes: usize,
+    keyframe_bytes: usize,
+}
+
+impl Saving {
+    pub(super) fn new(tail_bytes: usize, keyframe_bytes: usize) -> Self {
+        Self {
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            held: VecDeque::new(),
+            in_flight: 0,
+            failing: None,
+            saved: None,
+            is_saved_told: true,
+            tail_bytes,
+            keyframe_bytes,
+        }
+    }
+
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
+    /// Own records that the log has not brought back yet.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &Record> {
+        self.pending.iter().filter(|pending| !pending.is_read_back).map(|pending| &*pending.record)
+    }
+
+    /// Whether a frame of this client is on its way to the log.
+    pub(super) fn is_on_its_way(&self, record_of: impl Fn(&Record) -> bool) -> bool {
+        self.pending.iter().any(|pending| pending.position.is_none() && record_of(&pending.record))
+    }
+
+    pub(super) fn has_tail(&self) -> bool {
+        self.tail_bytes > 0
+    }
+}
+
+impl Room {
+    /// Hands a record to the log, and its frame to the others: at once, or when it is durable.
+    ///
+    /// Blocks that this server made itself must not be seen before they are durable: a crash would take them back
+    /// here, but not from a Yjs client, which would bring them again beside the op that its author sends again.
+    pub(super) fn commit(
+        &mut self,
+        now: Timestamp,
+        record: Record,
+        session: SessionId,
+        undone: Option<Undone>,
+        frame: Option<Frame>,
+        is_server_made: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let record = Arc::new(record);
+        let bytes = record.update.0.len() + 64 * record.changes.len() + 256;
+        self.board.note_seq(&record);
+        if let Some(frame) = frame {
+            if is_server_made || !self.saving.held.is_empty() {
+                self.saving.held.push_back((record.id.1, now, frame));
+            } else {
+                effects.push(Effect::FanOut(frame));
+            }
+        }
+        self.saving.pending_bytes += bytes;
+        self.saving.pending.push_back(Pending {
+            record: Arc::clone(&record),
+            bytes,
+            session,
+            undone,
+            position: None,
+            is_read_back: false,
+        });
+        if self.saving.failing.is_none() {
+            self.saving.in_flight += 1;
+            effects.push(Effect::Append(record));
+        }
+    }
+
+    pub(super) fn appended(&mut self, number: u64, position: Position, effects: &mut Vec<Effect>) {
+        self.saving.in_flight = self.saving.in_flight.saturating_sub(1);
+        let Some(index) = self.index_of(number) else { return };
+        let pending = &mut self.saving.pending[index];
+        if pending.position.replace(position).is_some() {
+            return;
+        }
+        let (id, session, undone) = (pending.record.id, pending.session, pending.undone.clone());
+        let (client, seq) = (pending.record.client, pending.record.seq);
+        let session = client.and_then(|client| self.clients.get(&client).copied()).unwrap_or(session);
+        self.saving.saved = Some((id, position));
+        self.saving.is_saved_told = false;
+        self.acknowledge(session, seq.unwrap_or_default(), position, undone, effects);
+        while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
+            effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
+        }
+        self.release();
+    }
+
+    pub(super) fn append_failed(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        fault: AppendFault,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.saving.in_flight = self.saving.in_flight.saturating_sub(1);
+        match fault {
+            AppendFault::TryAgain => {
+                self.saving.failing.get_or_insert(now);
+            }
+            // The document has it and the log never will: only a rebuild makes them one again.
+            AppendFault::Never if self.index_of(number).is_some() => effects.push(Effect::Rebuild),
+            AppendFault::Never => {}
+        }
+    }
+
+    /// A record of the log in its place: an own one moves position and stacks, another's is merged and shown.
+    pub(super) fn logged(&mut self, logged: &Logged, effects: &mut Vec<Effect>) {
+        let record = &logged.record;
+        self.position = self.position.max(logged.position);
+        self.saving.tail_bytes += record.update.0.len() + 64 * record.changes.len();
+        let is_own = record.id.0 == self.board.replica();
+        if !self.board.note(record, logged.position) {
+            return;
+        }
+        if is_own {
+            if let Some(index) = self.index_of(record.id.1) {
+                self.saving.pending[index].is_read_back = true;
+            }
+            self.release();
+            return;
+        }
+        match self.board.merge_record(record) {
+            Ok(applied) => {
+                if let Some(update) = applied.update {
+                    let frame = self.frame(record, &update, &applied.changes, Some(logged.position), None);
+                    effects.push(Effect::FanOut(frame));
+                }
+            }
+            Err(_) => effects.push(Effect::Rebuild),
+        }
+    }
+
+    /// What is due by the clock: held frames, another attempt, «saved», purge and keyframe.
+    pub(super) fn save_tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while self.saving.held.front().is_some_and(|(_, since, _)| now.since(*since) >= HOLD_MS) {
+            effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
+        }
+        if self.saving.failing.is_some_and(|since| now.since(since) >= RETRY_MS) && self.saving.in_flight == 0 {
+            self.saving.failing = None;
+            let again = self.saving.pending.iter().filter(|pending| pending.position.is_none());
+            let again: Vec<_> = again.map(|pending| Effect::Append(Arc::clone(&pending.record))).collect();
+            self.saving.in_flight = again.len();
+            effects.extend(again);
+        }
+        if let (Some((id, position)), false) = (self.saving.saved, self.saving.is_saved_told) {
+            self.saving.is_saved_told = true;
+            effects.extend(self.own_frame(&ServerFrame::Saved { id, position }, false).map(Effect::FanOut));
+        }
+        if self.saving.tail_bytes >= self.saving.keyframe_bytes.max(KEYFRAME_TAIL_BYTES_MIN) {
+            self.make_keyframe(now, effects);
+        }
+    }
+
+    /// A keyframe, unless an own record is on its way; a purge goes first and the keyframe follows it.
+    pub(super) fn make_keyframe(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if !self.saving.is_idle() || !self.saving.has_tail() {
+            return;
+        }
+        let purged = self.board.purge(Timestamp(now.0.saturating_sub(PURGE_AGE_MS)), PURGE_ELEMENTS_MAX);
+        if purged.update.is_some() {
+            let author = self.server_user.clone();
+            self.commit_applied(now, RecordKind::Purge, &author, purged, effects);
+            return;
+        }
+        let bytes = self.board.keyframe(self.position, now);
+        self.saving.keyframe_bytes = bytes.len();
+        self.saving.tail_bytes = 0;
+        effects.push(Effect::StoreKeyframe(StoredKeyframe { position: self.position, bytes }));
+    }
+
+    fn index_of(&self, number: u64) -> Option<usize> {
+        self.saving.pending.iter().position(|pending| pending.record.id.1 == number)
+    }
+
+    fn release(&mut self) {
+        while self.saving.pending.front().is_some_and(|first| first.position.is_some() && first.is_read_back) {
+            let first = self.saving.pending.pop_front().expect("the queue has a first");
+            self.saving.pending_bytes -= first.bytes;
+        }
+    }
+}
