@@ -27,7 +27,7 @@ use yrs::{
     DeepObservable, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update,
 };
 
-use crate::protocol::element::{Change, EntryKind, Item, Properties, Property, Target, Value};
+use crate::protocol::element::{Change, Entry, EntryKind, Item, Properties, Property, Target, Value};
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
 use crate::protocol::op::{Op, StepName};
 use crate::protocol::{Record, Undone};
@@ -244,6 +244,34 @@ impl Board {
         let context = Context { editor, creator: &creator, elements_max };
         for op in ops {
             apply::apply(&mut draft, op, &context)?;
+        }
+        let entries = draft.into_entries();
+        Ok(self.write(&entries))
+    }
+
+    /// Elements and pages of a file: all or none. What is known of a page stays, the file's properties join it.
+    pub fn import(
+        &mut self,
+        elements: &[Entry],
+        pages: &[(Arc<str>, Properties)],
+        editor: &Editor,
+        elements_max: usize,
+    ) -> Result<Applied, ApplyError> {
+        let mut draft = Draft::new(&self.read);
+        let creator = |_: &Target| None;
+        let context = Context { editor, creator: &creator, elements_max };
+        for element in elements {
+            apply::create_element(&mut draft, element, None, &context)?;
+        }
+        for (id, properties) in pages {
+            let target = (EntryKind::Page, Arc::clone(id));
+            if draft.get(&target).is_none() {
+                draft.create(target.clone(), Properties::new());
+            }
+            for (property, value) in properties.iter() {
+                let value = shape::fit(EntryKind::Page, property, value).map_err(ApplyError::BadOp)?;
+                draft.set(&target, property, Some(value));
+            }
         }
         let entries = draft.into_entries();
         Ok(self.write(&entries))

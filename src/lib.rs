@@ -7,4 +7,4 @@ pub mod log;
 pub mod presence;
 pub mod protocol;
 pub mod store;
-pub mod board;
+pub mod room;

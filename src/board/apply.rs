@@ -153,7 +153,7 @@ fn mark_deleted(draft: &mut Draft<'_>, target: &Target, context: &Context<'_>) {
     }
 }
 
-fn create_element(
+pub(super) fn create_element(
     draft: &mut Draft<'_>,
     entry: &Entry,
     after: Option<&EntryId>,

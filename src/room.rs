@@ -1,0 +1,512 @@
+//! A board live in memory: `handle(now, input) -> effects`. No await, no clock, no channel.
+//!
+//! The room owns the document and every transaction on it. Inputs come from sessions, from the log and from the clock;
+//! effects are carried out by `room/task.rs`, or by the simulation in the tests. Order inside: check, apply, hand to
+//! the log, fan out. Only `append` acknowledges; only the log moves position and stacks.
+
+mod edit;
+pub mod hub;
+pub mod ring;
+mod saving;
+pub mod session;
+pub mod task;
+pub mod yjs;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::board::Board;
+use crate::log::Logged;
+use crate::presence::{self, Person, Presence};
+use crate::protocol::codec::{self, Format};
+use crate::protocol::close::CloseCode;
+use crate::protocol::element::{Change, Entry, Item, Properties};
+use crate::protocol::ids::{ClientId, EditScope, GestureId, Position, Role, SessionId, Timestamp, UserId};
+use crate::protocol::limits::Limits;
+use crate::protocol::{ClientFrame, ClientLimits, ErrorCode, Record, ServerFrame, Undone};
+use crate::store::StoredKeyframe;
+use ring::{FORMS, Form, Frame, Lacks};
+use saving::Saving;
+pub use saving::AppendFault;
+use session::{Door, Joining, Offence, Session};
+use yjs::YjsMessage;
+
+/// What reaches a room.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody joins.
+    Join(Joining),
+    /// A frame of our own door, or of a request.
+    Frame(SessionId, ClientFrame),
+    /// A message of the Yjs door.
+    Yjs(SessionId, YjsMessage),
+    /// A frame of our own door that could not be read: why, and its `seq` if that much was clear.
+    BadFrame(SessionId, String, Option<u64>),
+    /// Elements and pages of a file, for a request.
+    Import(SessionId, Import),
+    /// A reader fell behind the ring and lacks this.
+    Behind(SessionId, Lacks),
+    /// Somebody leaves.
+    Leave(SessionId),
+    /// A user's role is another one now; none: they may not stay.
+    Grant(UserId, Option<Role>),
+    /// The board's setting is another one now.
+    Scope(EditScope),
+    /// The log has the record of that number.
+    Appended(u64, Position),
+    /// The log does not have the record of that number.
+    AppendFailed(u64, AppendFault),
+    /// The next record of the log.
+    Logged(Logged),
+    /// The state that a restore asked for; none if there is no such position.
+    Restored(SessionId, u64, Option<Vec<Item>>),
+    /// Time goes by.
+    Tick,
+    /// The room is about to close: a keyframe, if there is anything to put in one.
+    Closing,
+}
+
+/// What a file brings.
+#[derive(Debug, Clone, Default)]
+pub struct Import {
+    /// One step of undo for all of it.
+    pub gesture: GestureId,
+    /// Elements, complete.
+    pub elements: Vec<Entry>,
+    /// Pages; the page `""` too.
+    pub pages: Vec<(Arc<str>, Properties)>,
+}
+
+/// What a request came to: position and outcome of an undo, or the refusal.
+pub type Answer = Result<(Position, Option<Undone>), (ErrorCode, String)>;
+
+/// What a room asks to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// A frame for all sessions.
+    FanOut(Frame),
+    /// A frame for one session.
+    Send(SessionId, Bytes),
+    /// All that a reader lacked.
+    Level(SessionId, Bytes),
+    /// The answer to a request.
+    Answer(SessionId, Answer),
+    /// End a session.
+    Close(SessionId, CloseCode),
+    /// Hand a record to the log.
+    Append(Arc<Record>),
+    /// Put a keyframe into the store.
+    StoreKeyframe(StoredKeyframe),
+    /// Find the state at a position, and give it back as [`Input::Restored`] with session and `seq`.
+    FindState(SessionId, u64, Position),
+    /// Something happened that is counted.
+    Count(Counter),
+    /// The document cannot be trusted any more: close all sessions and open the board anew.
+    Rebuild,
+}
+
+/// What is counted, so that nothing is lost silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// An edit was taken.
+    Edits,
+    /// An edit was refused.
+    Refusals(ErrorCode),
+    /// An edit was seen before.
+    Repeats,
+    /// A viewer's edit was not read.
+    ViewerEdits,
+    /// An entry was put back that its editor may not touch.
+    PutBacks,
+    /// Blocks of another user were handed over.
+    Relays,
+    /// An awareness entry was dropped.
+    AwarenessDrops,
+    /// A reader was brought level with one difference.
+    Levels,
+}
+
+/// A board live in memory.
+pub struct Room {
+    board: Board,
+    scope: EditScope,
+    limits: Limits,
+    position: Position,
+    number: u64,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Session that speaks for an outbox.
+    clients: HashMap<ClientId, SessionId>,
+    /// Sessions by [`Form`].
+    forms: [usize; FORMS],
+    presence: Presence,
+    saving: Saving,
+    server_user: UserId,
+}
+
+/// What a room is opened with.
+pub struct Opened {
+    /// The document.
+    pub board: Board,
+    /// Place in the log up to which it has everything.
+    pub position: Position,
+    /// Bytes of the records after the newest keyframe.
+    pub tail_bytes: usize,
+    /// Bytes of the newest keyframe.
+    pub keyframe_bytes: usize,
+    /// The board's setting.
+    pub scope: EditScope,
+}
+
+impl Room {
+    /// A room around an open board.
+    pub fn new(opened: Opened, limits: Limits) -> Self {
+        let presence = Presence::new(opened.board.replica() + 1, (&limits).into());
+        Self {
+            presence,
+            board: opened.board,
+            scope: opened.scope,
+            limits,
+            position: opened.position,
+            number: 0,
+            sessions: BTreeMap::new(),
+            clients: HashMap::new(),
+            forms: [0; FORMS],
+            saving: Saving::new(opened.tail_bytes, opened.keyframe_bytes),
+            server_user: UserId::new("server").expect("a valid name"),
+        }
+    }
+
+    /// The document.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Place in the log up to which the room has everything.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Whether nobody is here and nothing is on its way to the log.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.saving.is_idle()
+    }
+
+    /// Number of sessions.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Bytes of records that wait for the log.
+    pub fn pending_bytes(&self) -> usize {
+        self.saving.pending_bytes()
+    }
+
+    /// Whether an input may take so long that it must not run among other rooms' work.
+    pub fn is_heavy(&self, input: &Input) -> bool {
+        const ENTRIES: usize = 500;
+        const UPDATE_BYTES: usize = 64 * 1024;
+        let is_large = self.board.index().entry_count(crate::protocol::element::EntryKind::Element) > ENTRIES;
+        match input {
+            Input::Join(_) | Input::Behind(..) | Input::Restored(..) | Input::Closing => is_large,
+            Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
+            Input::Tick => is_large && self.saving.has_tail() && self.saving.is_idle(),
+            Input::Import(..) => true,
+            Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,
+            Input::Frame(_, ClientFrame::Update { update, .. }) => update.0.len() > UPDATE_BYTES,
+            Input::Frame(_, ClientFrame::Op { ops, .. }) => ops.len() > 100 || (is_large && ops.iter().any(crate::protocol::op::Op::stands_alone)),
+            Input::Frame(..)
+            | Input::Yjs(..)
+            | Input::BadFrame(..)
+            | Input::Leave(_)
+            | Input::Grant(..)
+            | Input::Scope(_)
+            | Input::Appended(..)
+            | Input::AppendFailed(..)
+            | Input::Logged(_) => false,
+        }
+    }
+
+    /// Takes an input; everything that follows from it comes back.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Join(joining) => self.join(now, &joining, &mut effects),
+            Input::Frame(session, frame) => self.client_frame(now, session, frame, &mut effects),
+            Input::Yjs(session, message) => self.yjs_message(now, session, &message, &mut effects),
+            Input::BadFrame(session, message, seq) => self.bad_frame(now, session, message, seq, &mut effects),
+            Input::Import(session, import) => self.import(now, session, import, &mut effects),
+            Input::Behind(session, lacks) => self.bring_level(session, &lacks, &mut effects),
+            Input::Leave(session) => self.leave(now, session),
+            Input::Grant(user, role) => self.grant(&user, role, &mut effects),
+            Input::Scope(scope) => self.scope = scope,
+            Input::Appended(number, position) => self.appended(number, position, &mut effects),
+            Input::AppendFailed(number, fault) => self.append_failed(now, number, fault, &mut effects),
+            Input::Logged(logged) => self.logged(&logged, &mut effects),
+            Input::Restored(session, seq, items) => self.restored(now, session, seq, items, &mut effects),
+            Input::Tick => self.tick(now, &mut effects),
+            Input::Closing => self.make_keyframe(now, &mut effects),
+        }
+        effects
+    }
+
+    fn join(&mut self, now: Timestamp, joining: &Joining, effects: &mut Vec<Effect>) {
+        let id = joining.session;
+        self.sessions.insert(id, Session::new(joining));
+        if let Some(client) = joining.door.client() {
+            self.clients.insert(client, id);
+        }
+        let Some(form) = joining.door.form() else { return };
+        self.forms[form as usize] += 1;
+        let person = Person { session: id, user: joining.user.clone(), name: joining.name.clone() };
+        match joining.door {
+            Door::Yjs => {
+                self.presence.join(now, person, presence::Door::Yjs);
+                effects.push(Effect::Send(id, yjs::step1(&self.board.state_vector())));
+                effects.extend(self.presence.snapshot_awareness().map(|bytes| Effect::Send(id, bytes)));
+            }
+            Door::Own { format, document, client } => {
+                let others = self.presence.snapshot_ephemeral();
+                self.presence.join(now, person, presence::Door::Own);
+                let welcome = ServerFrame::Welcome {
+                    session: id,
+                    user: joining.user.clone(),
+                    role: joining.role,
+                    seq: self.board.seq(client),
+                    position: self.position,
+                    limits: self.client_limits(),
+                };
+                let vector = joining.vector.clone().unwrap_or_default();
+                let frames = [Some(welcome), Some(self.resync(document, vector)), others];
+                effects.extend(
+                    frames.iter().flatten().map(|frame| Effect::Send(id, codec::encode_server(format, frame))),
+                );
+            }
+            Door::Request { .. } => {}
+        }
+    }
+
+    fn leave(&mut self, now: Timestamp, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        if let Some(form) = session.door.form() {
+            self.forms[form as usize] -= 1;
+            self.presence.leave(now, id);
+        }
+        if let Some(client) = session.door.client()
+            && self.clients.get(&client) == Some(&id)
+        {
+            self.clients.remove(&client);
+        }
+    }
+
+    fn grant(&mut self, user: &UserId, role: Option<Role>, effects: &mut Vec<Effect>) {
+        let theirs = self.sessions.iter_mut().filter(|(_, session)| session.user == *user);
+        for (id, session) in theirs {
+            match role {
+                None => effects.push(Effect::Close(*id, CloseCode::Forbidden)),
+                Some(role) if role != session.role => {
+                    session.role = role;
+                    if let Door::Own { format, .. } = session.door {
+                        let frame = ServerFrame::Role { role, why: "a teacher changed it".into() };
+                        effects.push(Effect::Send(*id, codec::encode_server(format, &frame)));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let tick = self.presence.tick(now);
+        if let Some(awareness) = tick.awareness.filter(|_| self.forms[Form::Yjs as usize] > 0) {
+            let mut frame = Frame { is_ephemeral: true, ..Frame::default() };
+            frame.bytes[Form::Yjs as usize] = Some(awareness);
+            effects.push(Effect::FanOut(frame));
+        }
+        if let Some(states) = tick.ephemeral {
+            effects.extend(self.own_frame(&states, true).map(Effect::FanOut));
+        }
+        self.save_tick(now, effects);
+    }
+
+    fn bring_level(&mut self, id: SessionId, lacks: &Lacks, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let known = self.board.index().state_vector();
+        let vector: Vec<_> = known.map(|(client, next)| (client, lacks.get(&client).map_or(next, |from| next.min(*from)))).collect();
+        let bytes = match session.door {
+            Door::Yjs => yjs::update(&self.board.diff(vector)),
+            Door::Own { format, document, .. } => codec::encode_server(format, &self.resync(document, vector)),
+            Door::Request { .. } => return,
+        };
+        effects.push(Effect::Level(id, bytes));
+        effects.push(Effect::Count(Counter::Levels));
+    }
+
+    fn resync(&self, document: bool, vector: Vec<(u64, u32)>) -> ServerFrame {
+        ServerFrame::Resync {
+            update: document.then(|| self.board.diff(vector).into()),
+            entries: (!document).then(|| self.board.items()),
+            position: self.position,
+        }
+    }
+
+    fn yjs_message(&mut self, now: Timestamp, id: SessionId, message: &YjsMessage, effects: &mut Vec<Effect>) {
+        const ASK_AGAIN_MS: u64 = 2_000;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut asks_too_often = |what: usize| {
+            session.asked[what].replace(now).is_some_and(|last| now.since(last) < ASK_AGAIN_MS)
+        };
+        match message {
+            YjsMessage::Step1(_) if asks_too_often(0) => effects.push(Effect::Close(id, CloseCode::Rate)),
+            YjsMessage::Query if asks_too_often(1) => effects.push(Effect::Close(id, CloseCode::Rate)),
+            YjsMessage::Step1(vector) => match crate::board::guard::walk_state_vector(vector) {
+                Ok(vector) => effects.push(Effect::Send(id, yjs::step2(&self.board.diff(vector)))),
+                Err(_) => effects.push(Effect::Close(id, CloseCode::Malformed)),
+            },
+            YjsMessage::Step2(update) => self.raw_update(now, id, update, true, effects),
+            YjsMessage::Update(update) => self.raw_update(now, id, update, false, effects),
+            YjsMessage::Awareness(payload) => match crate::board::guard::walk_awareness(payload) {
+                Ok(entries) => {
+                    let (index, user) = (self.board.index(), &session.user);
+                    let may_claim = |client: u64| match index.owner(client) {
+                        None => true,
+                        Some(crate::board::guard::Owner::User(owner)) => owner == user,
+                        Some(crate::board::guard::Owner::Server) => false,
+                    };
+                    let entries = entries.iter().map(|entry| (entry.client, entry.clock, entry.json));
+                    let counted = self.presence.awareness(now, id, entries, may_claim);
+                    for _ in 0..counted.foreign + counted.malformed {
+                        effects.push(Effect::Count(Counter::AwarenessDrops));
+                    }
+                }
+                Err(_) => effects.push(Effect::Close(id, CloseCode::Malformed)),
+            },
+            YjsMessage::Query => {
+                effects.extend(self.presence.snapshot_awareness().map(|bytes| Effect::Send(id, bytes)));
+            }
+        }
+    }
+
+    fn bad_frame(&mut self, now: Timestamp, id: SessionId, message: String, seq: Option<u64>, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let strikes = session.strike(Offence::Malformed, now);
+        self.refuse(id, seq, ErrorCode::BadOp, message, effects);
+        if strikes >= self.limits.malformed_max as usize {
+            effects.push(Effect::Close(id, CloseCode::Malformed));
+        }
+    }
+
+    /// Tells the author that a frame was refused.
+    fn refuse(&self, id: SessionId, seq: Option<u64>, code: ErrorCode, message: String, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Count(Counter::Refusals(code)));
+        match self.sessions.get(&id).map(|session| session.door) {
+            Some(Door::Own { format, .. }) => {
+                let frame = ServerFrame::Error { code, message, seq };
+                effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
+            }
+            Some(Door::Request { .. }) => effects.push(Effect::Answer(id, Err((code, message)))),
+            Some(Door::Yjs) | None => {}
+        }
+    }
+
+    /// Tells the author that all up to `seq` is kept.
+    fn acknowledge(
+        &self,
+        id: SessionId,
+        seq: u64,
+        position: Position,
+        undone: Option<Undone>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.sessions.get(&id).map(|session| session.door) {
+            Some(Door::Own { format, .. }) => {
+                let frame = ServerFrame::Ack { seq, position, undone };
+                effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
+            }
+            Some(Door::Request { .. }) => effects.push(Effect::Answer(id, Ok((position, undone)))),
+            Some(Door::Yjs) | None => {}
+        }
+    }
+
+    /// The frame that shows a record to the others, in each form that somebody here reads.
+    fn frame(
+        &self,
+        record: &Record,
+        update: &Bytes,
+        changes: &[Change],
+        position: Option<Position>,
+        except: Option<SessionId>,
+    ) -> Frame {
+        let mut frame = Frame { except, advances: self.advances(update), ..Frame::default() };
+        for (form, count) in self.forms.iter().enumerate() {
+            if *count == 0 {
+                continue;
+            }
+            frame.bytes[form] = Some(if form == Form::Yjs as usize {
+                yjs::update(update)
+            } else {
+                let has_update = form == Form::MsgPackUpdates as usize || form == Form::JsonUpdates as usize;
+                let event = ServerFrame::Event {
+                    id: record.id,
+                    author: record.author.clone(),
+                    kind: record.kind,
+                    gesture: record.gesture,
+                    time: record.time,
+                    update: has_update.then(|| crate::protocol::Blob(update.clone())),
+                    changes: (!has_update).then(|| changes.to_vec()),
+                    position,
+                };
+                codec::encode_server(format_of(form), &event)
+            });
+        }
+        frame
+    }
+
+    /// A frame for our own door, in the formats that somebody here reads.
+    fn own_frame(&self, content: &ServerFrame, is_ephemeral: bool) -> Option<Frame> {
+        let mut frame = Frame { is_ephemeral, ..Frame::default() };
+        for format in [Format::MsgPack, Format::Json] {
+            let forms = match format {
+                Format::MsgPack => [Form::MsgPackUpdates, Form::MsgPackChanges],
+                Format::Json => [Form::JsonUpdates, Form::JsonChanges],
+            };
+            if forms.iter().any(|form| self.forms[*form as usize] > 0) {
+                let bytes = codec::encode_server(format, content);
+                for form in forms {
+                    frame.bytes[form as usize] = Some(bytes.clone());
+                }
+            }
+        }
+        frame.bytes.iter().any(Option::is_some).then_some(frame)
+    }
+
+    fn advances(&self, update: &Bytes) -> Vec<(u64, u32, u32)> {
+        let walk = crate::board::guard::walk_within(update, &crate::board::guard::WalkLimits::TRUSTED);
+        walk.map(|walk| walk.sections().iter().map(|section| (section.client, section.from, section.to)).collect())
+            .unwrap_or_default()
+    }
+
+    fn client_limits(&self) -> ClientLimits {
+        ClientLimits {
+            op_bytes_max: self.limits.op_bytes_max,
+            update_bytes_max: self.limits.update_bytes_max,
+            first_update_bytes_max: self.limits.first_update_bytes_max,
+            asset_bytes_max: self.limits.asset_bytes_max,
+            elements_max: self.limits.elements_max,
+            updates_per_second: self.limits.updates_per_second,
+            ephemeral_per_second: self.limits.ephemeral_per_second,
+            tick_ms: self.limits.tick_ms,
+        }
+    }
+
+    /// A gesture for edits that name none: made from the record it opens, so that no randomness is needed.
+    fn fresh_gesture(&self) -> GestureId {
+        Uuid::from_u64_pair(self.board.replica(), self.number + 1)
+    }
+}
+
+fn format_of(form: usize) -> Format {
+    if form == Form::JsonUpdates as usize || form == Form::JsonChanges as usize { Format::Json } else { Format::MsgPack }
+}

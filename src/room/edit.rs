@@ -1,0 +1,389 @@
+//! Edits: ops and raw updates become one transaction, one record and one frame.
+
+use bytes::Bytes;
+
+use super::session::{Door, Offence};
+use super::{Counter, Effect, Import, Room};
+use crate::board::guard::{Checked, Owner, Refusal};
+use crate::board::rights::Editor;
+use crate::board::undo::Direction;
+use crate::board::{Applied, MergeError};
+use crate::protocol::close::CloseCode;
+use crate::protocol::element::{EntryKind, Item};
+use crate::protocol::ids::{GestureId, RecordId, Role, SessionId, Timestamp, UserId};
+use crate::protocol::limits::CHANGES_BYTES_MAX;
+use crate::protocol::op::Op;
+use crate::protocol::{Blob, ClientFrame, ErrorCode, Record, RecordKind, codec};
+
+/// An update above this may have changes above their own limit.
+const CHANGES_WORTH_MEASURING_BYTES: usize = 256 * 1024;
+/// Put-backs of one session in a minute before it is closed.
+const PUT_BACKS_MAX: usize = 20;
+/// Gaps of one session in a minute before it is closed.
+const GAPS_MAX: usize = 3;
+
+/// Circumstances of an edit.
+struct Circumstances {
+    kind: RecordKind,
+    seq: Option<u64>,
+    gesture: Option<GestureId>,
+    owner: Option<UserId>,
+    /// Whether the author's own document has the blocks already.
+    is_raw: bool,
+}
+
+impl Room {
+    pub(super) fn client_frame(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        frame: ClientFrame,
+        effects: &mut Vec<Effect>,
+    ) {
+        match frame {
+            ClientFrame::Op { seq, gesture, ops } => {
+                if self.may_edit(id, seq, effects) {
+                    self.ops(now, id, seq, gesture, &ops, effects);
+                }
+            }
+            ClientFrame::Update { seq, gesture, update } => {
+                if self.may_edit(id, seq, effects) {
+                    self.own_update(now, id, seq, gesture, &update.0, effects);
+                }
+            }
+            ClientFrame::Ephemeral(state) => {
+                if let Err(error) = self.presence.ephemeral(now, id, state) {
+                    self.bad_frame(now, id, error.to_string(), None, effects);
+                }
+            }
+            ClientFrame::Ping {} => {
+                if let Some(Door::Own { format, .. }) = self.sessions.get(&id).map(|session| session.door) {
+                    let pong = codec::encode_server(format, &crate::protocol::ServerFrame::Pong {});
+                    effects.push(Effect::Send(id, pong));
+                }
+            }
+            ClientFrame::Hello(_) => {
+                self.bad_frame(now, id, "`hello` comes once, as the first frame".into(), None, effects);
+            }
+        }
+    }
+
+    /// Whether an edit of our own door may go on: role, repeats and a log that keeps up.
+    fn may_edit(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
+        let (is_busy, is_caught_up) = {
+            let bytes = self.saving.pending_bytes();
+            (bytes >= self.limits.pending_bytes_board_max, bytes < self.limits.pending_bytes_board_max / 2)
+        };
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.role < Role::Editor {
+            let message = "you may look, not edit: ask a teacher for the pen".into();
+            self.refuse(id, Some(seq), ErrorCode::Forbidden, message, effects);
+            return false;
+        }
+        if let Some(client) = session.door.client().filter(|client| seq <= self.board.seq(*client)) {
+            effects.push(Effect::Count(Counter::Repeats));
+            let is_on_its_way = |record: &Record| record.client == Some(client) && record.seq >= Some(seq);
+            if !self.saving.is_on_its_way(is_on_its_way) {
+                self.acknowledge(id, seq, self.position, None, effects);
+            }
+            return false;
+        }
+        session.is_held = is_busy || (session.is_held && !is_caught_up);
+        if session.is_held {
+            let message = "the log does not keep up: send this again in some seconds, and all behind it".into();
+            self.refuse(id, Some(seq), ErrorCode::Busy, message, effects);
+            return false;
+        }
+        true
+    }
+
+    fn editor(&self, now: Timestamp, id: SessionId) -> Option<Editor> {
+        let session = self.sessions.get(&id)?;
+        Some(Editor {
+            user: session.user.clone(),
+            role: session.role,
+            scope: self.scope,
+            now,
+            seed: self.board.replica().wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.number),
+            imports: false,
+        })
+    }
+
+    fn ops(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        seq: u64,
+        gesture: Option<GestureId>,
+        ops: &[Op],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(editor) = self.editor(now, id) else { return };
+        if ops.is_empty() || (ops.len() > 1 && ops.iter().any(Op::stands_alone)) {
+            let message = "a frame holds at least one op; undo, redo and restore stand alone in theirs".into();
+            return self.refuse(id, Some(seq), ErrorCode::BadOp, message, effects);
+        }
+        if let Some(op) = ops.iter().find(|op| op.role_needed() > editor.role) {
+            let message = format!("this needs the role {:?}", op.role_needed()).to_lowercase();
+            return self.refuse(id, Some(seq), ErrorCode::Forbidden, message, effects);
+        }
+        match &ops[0] {
+            Op::Undo { step, user } => self.take_back(now, id, seq, (Direction::Undo, *step, user.as_ref()), effects),
+            Op::Redo { step, user } => self.take_back(now, id, seq, (Direction::Redo, *step, user.as_ref()), effects),
+            Op::BoardRestore { at } => effects.push(Effect::FindState(id, seq, *at)),
+            _ => match self.board.apply(ops, &editor, self.limits.elements_max) {
+                Ok(applied) => {
+                    let circumstances =
+                        Circumstances { kind: RecordKind::Op, seq: Some(seq), gesture, owner: None, is_raw: false };
+                    self.record(now, id, circumstances, applied, effects);
+                }
+                Err(error) => self.refuse(id, Some(seq), error.code(), error.to_string(), effects),
+            },
+        }
+    }
+
+    fn take_back(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        seq: u64,
+        (direction, step, user): (Direction, Option<crate::protocol::op::StepName>, Option<&UserId>),
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.end_gesture();
+        let owner = user.unwrap_or(&session.user).clone();
+        let is_others = owner != session.user;
+        match self.board.undo(direction, &owner, step, self.saving.unread()) {
+            Ok(applied) => {
+                let kind = if direction == Direction::Undo { RecordKind::Undo } else { RecordKind::Redo };
+                let circumstances =
+                    Circumstances { kind, seq: Some(seq), gesture: None, owner: is_others.then_some(owner), is_raw: false };
+                self.record(now, id, circumstances, applied, effects);
+            }
+            Err(error) => self.refuse(id, Some(seq), ErrorCode::NothingToUndo, error.to_string(), effects),
+        }
+    }
+
+    pub(super) fn restored(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        seq: u64,
+        items: Option<Vec<Item>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(items) = items else {
+            let message = "there is no such position in this board's history".into();
+            return self.refuse(id, Some(seq), ErrorCode::UnknownPosition, message, effects);
+        };
+        let applied = self.board.restore(&items, now);
+        let circumstances =
+            Circumstances { kind: RecordKind::Op, seq: Some(seq), gesture: None, owner: None, is_raw: false };
+        self.record(now, id, circumstances, applied, effects);
+    }
+
+    pub(super) fn import(&mut self, now: Timestamp, id: SessionId, import: Import, effects: &mut Vec<Effect>) {
+        let Some(editor) = self.editor(now, id) else { return };
+        let editor = Editor { imports: true, ..editor };
+        match self.board.import(&import.elements, &import.pages, &editor, self.limits.elements_max) {
+            Ok(applied) => {
+                let gesture = Some(import.gesture);
+                let circumstances = Circumstances { kind: RecordKind::Op, seq: None, gesture, owner: None, is_raw: false };
+                self.record(now, id, circumstances, applied, effects);
+            }
+            Err(error) => self.refuse(id, None, error.code(), error.to_string(), effects),
+        }
+    }
+
+    fn own_update(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        seq: u64,
+        gesture: Option<GestureId>,
+        update: &Bytes,
+        effects: &mut Vec<Effect>,
+    ) {
+        let circumstances =
+            Circumstances { kind: RecordKind::Update, seq: Some(seq), gesture, owner: None, is_raw: true };
+        match self.merge(now, id, update, false) {
+            Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
+            Ok(None) => self.acknowledge(id, seq, self.position, None, effects),
+            Err(MergeError::Refused(Refusal::ForeignClient { .. })) => {
+                effects.push(Effect::Close(id, CloseCode::ForeignClient));
+            }
+            Err(MergeError::Refused(Refusal::Gap)) => {
+                let message = "the update builds on what is not here: send the whole difference to our vector".into();
+                self.refuse(id, Some(seq), ErrorCode::NeedsResync, message, effects);
+                self.gap(now, id, effects);
+            }
+            Err(MergeError::BoardFull) => {
+                self.refuse(id, Some(seq), ErrorCode::BoardFull, "the board is full: delete or start a new one".into(), effects);
+            }
+            Err(error) => self.bad_frame(now, id, error.to_string(), Some(seq), effects),
+        }
+    }
+
+    /// An update of the Yjs door. Nobody waits for an answer there: what was lost is sent again at the next handshake.
+    pub(super) fn raw_update(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        update: &Bytes,
+        is_step2: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.role < Role::Editor {
+            return effects.push(Effect::Count(Counter::ViewerEdits));
+        }
+        if self.saving.pending_bytes() >= self.limits.pending_bytes_board_max {
+            effects.push(Effect::Count(Counter::Refusals(ErrorCode::Busy)));
+            return effects.push(Effect::Close(id, CloseCode::TryLater));
+        }
+        let circumstances =
+            Circumstances { kind: RecordKind::Update, seq: None, gesture: None, owner: None, is_raw: true };
+        match self.merge(now, id, update, is_step2) {
+            Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
+            Ok(None) => {}
+            Err(error) => {
+                let code = match error {
+                    MergeError::Refused(Refusal::Gap) => return self.gap(now, id, effects),
+                    MergeError::Refused(Refusal::ForeignClient { .. }) => CloseCode::ForeignClient,
+                    MergeError::Refused(Refusal::Shape(_)) | MergeError::BoardFull => CloseCode::BadShape,
+                    MergeError::Malformed(_) | MergeError::Undecodable => CloseCode::Malformed,
+                };
+                effects.push(Effect::Count(Counter::Refusals(ErrorCode::BadOp)));
+                effects.push(Effect::Close(id, code));
+            }
+        }
+    }
+
+    /// Asks a client for what we lack; one that does so again and again must connect anew.
+    fn gap(&mut self, now: Timestamp, id: SessionId, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Count(Counter::Refusals(ErrorCode::NeedsResync)));
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.strike(Offence::Gap, now) >= GAPS_MAX {
+            effects.push(Effect::Close(id, CloseCode::NeedsResync));
+        } else if session.door == Door::Yjs {
+            effects.push(Effect::Send(id, super::yjs::step1(&self.board.state_vector())));
+        }
+    }
+
+    /// Checks and merges; `None` if all of it was known.
+    fn merge(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        update: &Bytes,
+        is_step2: bool,
+    ) -> Result<Option<Applied>, MergeError> {
+        let Some(editor) = self.editor(now, id) else { return Ok(None) };
+        let sessions = &self.sessions;
+        let index = self.board.index();
+        // After a crash here, somebody else's blocks may come from those who saw them, while their owner is away.
+        let may_relay = |client: u64| match index.owner(client) {
+            Some(Owner::User(owner)) => {
+                is_step2 && !sessions.values().any(|other| other.user == *owner && other.role >= Role::Editor)
+            }
+            Some(Owner::Server) | None => false,
+        };
+        let Checked::New(admission) = self.board.check(update, &editor.user, &may_relay)? else { return Ok(None) };
+        let elements = index.entry_count(EntryKind::Element) + admission.new_entries(EntryKind::Element);
+        let is_full = admission.new_entries(EntryKind::Element) > 0 && elements > self.limits.elements_max;
+        let clients = index.client_count() + admission.binds.len();
+        if is_full || clients > self.limits.document_clients_max {
+            return Err(MergeError::BoardFull);
+        }
+        let applied = self.board.merge(update, &admission, &editor)?;
+        Ok(applied.update.is_some().then_some(applied))
+    }
+
+    /// A record of the server's own doing.
+    pub(super) fn commit_applied(
+        &mut self,
+        now: Timestamp,
+        kind: RecordKind,
+        author: &UserId,
+        applied: Applied,
+        effects: &mut Vec<Effect>,
+    ) {
+        let record = self.new_record(now, author.clone(), kind, applied);
+        let frame = self.frame(&record, &record.update.0, &record.changes, None, None);
+        self.commit(now, record, SessionId(0), None, Some(frame), true, effects);
+    }
+
+    /// Turns what a transaction came to into a record and a frame.
+    fn record(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        circumstances: Circumstances,
+        mut applied: Applied,
+        effects: &mut Vec<Effect>,
+    ) {
+        let fresh = self.fresh_gesture();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
+        if applied.update.is_none() && applied.undone.is_none() {
+            let position = self.position;
+            return self.acknowledge(id, circumstances.seq.unwrap_or_default(), position, None, effects);
+        }
+        let gesture = match circumstances.gesture {
+            Some(gesture) => Some(gesture),
+            None if is_edit => Some(session.implied_gesture(now, fresh)),
+            None => None,
+        };
+        let (user, client) = (session.user.clone(), session.door.client());
+        let put_back = applied.put_back;
+        let is_offender = put_back > 0 && session.strike(Offence::PutBack, now) >= PUT_BACKS_MAX;
+        effects.push(Effect::Count(Counter::Edits));
+        effects.extend((0..put_back).map(|_| Effect::Count(Counter::PutBacks)));
+        effects.extend(applied.relayed.iter().map(|_| Effect::Count(Counter::Relays)));
+        let undone = applied.undone.take();
+        let steps = undone.as_ref().map(|undone| undone.steps.clone()).unwrap_or_default();
+        let has_update = applied.update.is_some();
+        let record = Record {
+            client: client.filter(|_| circumstances.seq.is_some()),
+            seq: circumstances.seq.filter(|_| client.is_some()),
+            gesture,
+            owner: circumstances.owner,
+            steps,
+            ..self.new_record(now, user, circumstances.kind, applied)
+        };
+        let is_server_made = !circumstances.is_raw || put_back > 0;
+        let except = (!is_server_made).then_some(id);
+        let frame = has_update.then(|| self.frame(&record, &record.update.0, &record.changes, None, except));
+        if let Some(gesture) = gesture {
+            self.presence.committed(id, gesture);
+        }
+        self.commit(now, record, id, undone, frame, is_server_made, effects);
+        if is_offender {
+            effects.push(Effect::Close(id, CloseCode::Forbidden));
+        }
+    }
+
+    fn new_record(&mut self, now: Timestamp, author: UserId, kind: RecordKind, applied: Applied) -> Record {
+        self.number += 1;
+        let update = applied.update.unwrap_or_else(|| Bytes::from_static(&[0, 0]));
+        let changes_left_out =
+            update.len() > CHANGES_WORTH_MEASURING_BYTES && codec::pack(&applied.changes).len() > CHANGES_BYTES_MAX;
+        Record {
+            id: RecordId(self.board.replica(), self.number),
+            base: self.position,
+            author,
+            client: None,
+            seq: None,
+            kind,
+            gesture: None,
+            time: now,
+            owner: None,
+            steps: Vec::new(),
+            changes: if changes_left_out { Vec::new() } else { applied.changes },
+            changes_left_out,
+            relayed: applied.relayed,
+            update: Blob(update),
+        }
+    }
+}
