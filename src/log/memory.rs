@@ -142,11 +142,15 @@ async fn follow(log: MemoryLog, board: BoardId, mut after: Option<Position>, rea
         let Ok(records) = log.read(&board, after, TAIL_RECORDS_MAX) else {
             return;
         };
+        let is_level = records.len() < TAIL_RECORDS_MAX;
         for logged in records {
             after = Some(logged.position);
             if reader.send(logged).await.is_err() {
                 return;
             }
+        }
+        if !is_level {
+            continue;
         }
         let has_more = tokio::select! {
             changed = end.changed() => changed.is_ok(),

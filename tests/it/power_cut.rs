@@ -1,0 +1,1 @@
+//! Power cuts and failing disks: whatever prefix of the writes reached the disk, nothing acknowledged is lost.
