@@ -39,6 +39,9 @@ pub struct DiskLog {
 
 impl DiskLog {
     /// Starts the log on an open database.
+    ///
+    /// # Panics
+    /// If the process cannot start a thread.
     pub fn new(database: Database) -> Self {
         let queue = Arc::new(Queue::default());
         let tails = Tails::new(database.clone());

@@ -1,5 +1,7 @@
 //! The integration tests, a module per behaviour.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod log_contract;
 mod power_cut;
 mod samples;

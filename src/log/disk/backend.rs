@@ -4,6 +4,8 @@
 //! cached, so a database that is opened again looks whole, and is torn by the next power cut. The watch remembers
 //! which ranges were written since the last good sync, so that recovery can write them once more.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::ops::Bound;
@@ -15,8 +17,9 @@ use redb::{BackendError, StorageBackend};
 /// Bytes copied at once when ranges are written again.
 const COPY_BYTES: u64 = 1024 * 1024;
 
-/// Ranges written since the last good sync: start and length.
-type Ranges = Arc<Mutex<Vec<(u64, u64)>>>;
+/// Ranges written since the last good sync: start and length. They outlive a backend, so that an opening that fails
+/// half way leaves nothing unwatched.
+pub(super) type Ranges = Arc<Mutex<Vec<(u64, u64)>>>;
 
 /// A backend and the ranges that it has not synced.
 #[derive(Clone)]
@@ -26,11 +29,13 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(inner: Arc<dyn StorageBackend>) -> Self {
-        Self {
-            inner,
-            unsynced: Ranges::default(),
-        }
+    pub(super) fn new(inner: Arc<dyn StorageBackend>, unsynced: Ranges) -> Self {
+        Self { inner, unsynced }
+    }
+
+    /// The ranges it has not synced.
+    pub(super) fn unsynced(&self) -> Ranges {
+        Arc::clone(&self.unsynced)
     }
 
     /// Makes the disk equal to what is read now, where a sync may have left it behind.
@@ -131,13 +136,13 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 struct Pages {
     len: u64,
-    changed: std::collections::HashMap<u64, Vec<u8>>,
+    changed: HashMap<u64, Vec<u8>>,
 }
 
 impl Overlay {
     pub(super) fn new(inner: Arc<dyn StorageBackend>) -> io::Result<Self> {
         let len = inner.len()?;
-        let changed = std::collections::HashMap::new();
+        let changed = HashMap::new();
         let state = Mutex::new(Pages { len, changed });
         Ok(Self { inner, state })
     }
@@ -203,11 +208,10 @@ impl StorageBackend for Overlay {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
         each_page(offset, data.len(), |number, start, range| {
-            if !state.changed.contains_key(&number) {
-                let page = self.page(number)?;
-                state.changed.insert(number, page);
-            }
-            let page = state.changed.get_mut(&number).expect("the page was put there");
+            let page = match state.changed.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(self.page(number)?),
+            };
             page[start..start + range.len()].copy_from_slice(&data[range]);
             Ok(())
         })

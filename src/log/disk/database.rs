@@ -20,7 +20,7 @@ use redb::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::backend::{Overlay, Watched};
+use super::backend::{Overlay, Ranges, Watched};
 use super::fault::{Aborted, Fault};
 
 /// Version of the tables and of what lies in them.
@@ -161,15 +161,15 @@ impl Database {
 
     /// Opens a database on backends of `opener`: for tests that fail writes or cut the power.
     pub fn open_with(data_dir: &Path, opener: Opener) -> Result<Self, OpenError> {
-        let opened = open_once(data_dir, &opener)?;
+        let start = open_once(data_dir, &opener, Ranges::default())?;
         Ok(Self(Arc::new(Shared {
             dir: data_dir.to_owned(),
             opener,
-            epoch: opened.epoch,
-            end: AtomicU64::new(opened.end),
+            epoch: start.epoch,
+            end: AtomicU64::new(start.end),
             openings: AtomicU64::new(1),
-            open: RwLock::new(Some(opened.database)),
-            watched: Mutex::new(opened.watched),
+            open: RwLock::new(Some(start.database)),
+            watched: Mutex::new(start.watched),
             health: watch::Sender::new(Health::Healthy),
         })))
     }
@@ -298,8 +298,9 @@ impl Database {
         tracing::error!(error = %fault, "a write to the database failed; boards are read-only");
         let shared = Arc::downgrade(&self.0);
         let recovery = move || {
+            let mut is_reopened = false;
             while let Some(shared) = shared.upgrade() {
-                match recover(&shared) {
+                match recover(&shared, &mut is_reopened) {
                     Ok(()) => return,
                     Err(error) => tracing::warn!(%error, "the database could not be recovered yet"),
                 }
@@ -323,36 +324,41 @@ fn write_in<T, E>(
     Ok(value)
 }
 
-/// Brings the database back after a failed write.
-fn recover(shared: &Shared) -> Result<(), OpenError> {
-    let mut open = shared.open.write();
-    let storage_error = |source| storage_error(&shared.dir, source);
-    if open.is_some() {
-        // Before the file is read again: what is seen must be what the disk holds. Never the same sync twice: the
-        // kernel forgets which pages it lost.
-        let written_again = shared.watched.lock().write_again();
-        // The database is of no more use, and holds the lock on its file.
-        *open = None;
-        written_again.map_err(|error| storage_error(error.into()))?;
-        let mut opened = open_once(&shared.dir, &shared.opener)?;
-        opened
-            .database
-            .check_integrity()
-            .map_err(|error| storage_error(error.into()))?;
-        let acknowledged = shared.end.load(Ordering::Acquire);
-        if opened.end < acknowledged {
-            let found = opened.end;
-            return Err(OpenError::LostRecords { found, acknowledged });
-        }
-        shared.end.store(opened.end, Ordering::Release);
-        *shared.watched.lock() = opened.watched;
-        *open = Some(opened.database);
-        shared.openings.fetch_add(1, Ordering::AcqRel);
+/// Brings the database back after a failed write: readable as soon as it is open again, writable once there is room.
+fn recover(shared: &Shared, is_reopened: &mut bool) -> Result<(), OpenError> {
+    if !*is_reopened {
+        reopen(shared)?;
+        *is_reopened = true;
     }
-    drop(open);
-    probe(&shared.dir).map_err(|error| storage_error(error.into()))?;
+    probe(&shared.dir).map_err(|error| storage_error(&shared.dir, error.into()))?;
     shared.health.send_replace(Health::Healthy);
     tracing::info!("the database was opened again and verified");
+    Ok(())
+}
+
+fn reopen(shared: &Shared) -> Result<(), OpenError> {
+    let mut open = shared.open.write();
+    let storage_error = |source| storage_error(&shared.dir, source);
+    let mut watched = shared.watched.lock();
+    // Before the file is read again: what is seen must be what the disk holds. Never the same sync twice: the kernel
+    // forgets which pages it lost.
+    watched.write_again().map_err(|error| storage_error(error.into()))?;
+    // The old database is of no more use, and holds the lock on its file.
+    *open = None;
+    let mut reopened = open_once(&shared.dir, &shared.opener, watched.unsynced())?;
+    reopened
+        .database
+        .check_integrity()
+        .map_err(|error| storage_error(error.into()))?;
+    let acknowledged = shared.end.load(Ordering::Acquire);
+    if reopened.end < acknowledged {
+        let found = reopened.end;
+        return Err(OpenError::LostRecords { found, acknowledged });
+    }
+    shared.end.store(reopened.end, Ordering::Release);
+    *watched = reopened.watched;
+    *open = Some(reopened.database);
+    shared.openings.fetch_add(1, Ordering::AcqRel);
     Ok(())
 }
 
@@ -403,8 +409,8 @@ fn check_format(dir: &Path, found: Option<u64>) -> Result<(), OpenError> {
     }
 }
 
-fn open_once(dir: &Path, opener: &Opener) -> Result<Opened, OpenError> {
-    let watched = Watched::new(opener().map_err(|error| open_error(dir, error))?);
+fn open_once(dir: &Path, opener: &Opener, unsynced: Ranges) -> Result<Opened, OpenError> {
+    let watched = Watched::new(opener().map_err(|error| open_error(dir, error))?, unsynced);
     let database = redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(watched.clone())
@@ -479,31 +485,31 @@ fn random_epoch() -> u64 {
 }
 
 fn directory_error(path: &Path, source: io::Error) -> OpenError {
-    match source.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => OpenError::NotADirectory(path.to_owned()),
-        _ => OpenError::NotWritable {
-            path: path.to_owned(),
-            source,
-        },
+    let path = path.to_owned();
+    if matches!(
+        source.kind(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory
+    ) {
+        return OpenError::NotADirectory(path);
     }
+    OpenError::NotWritable { path, source }
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> OpenError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::Locked(path.to_owned()),
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if matches!(
-                source.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            OpenError::NotWritable {
-                path: path.to_owned(),
-                source,
-            }
-        }
-        error => storage_error(path, error.into()),
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return OpenError::Locked(path.to_owned());
     }
+    if let DatabaseError::Storage(redb::StorageError::Io(source)) = &error
+        && matches!(
+            source.kind(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+        )
+    {
+        let source = source.kind().into();
+        let path = path.to_owned();
+        return OpenError::NotWritable { path, source };
+    }
+    storage_error(path, error.into())
 }
 
 fn storage_error(path: &Path, source: redb::Error) -> OpenError {

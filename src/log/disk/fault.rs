@@ -38,18 +38,18 @@ impl Fault {
 
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Self {
-        match &error {
-            redb::Error::Io(source)
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-                ) =>
-            {
-                Self::Full
-            }
-            redb::Error::Corrupted(_) => Self::Damaged(error.to_string()),
-            _ => Self::Io(error.to_string()),
+        if let redb::Error::Io(source) = &error
+            && matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            )
+        {
+            return Self::Full;
         }
+        if matches!(error, redb::Error::Corrupted(_)) {
+            return Self::Damaged(error.to_string());
+        }
+        Self::Io(error.to_string())
     }
 }
 

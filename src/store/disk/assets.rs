@@ -171,9 +171,12 @@ fn write_file(dir: &Path, sha256: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn file_error(error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        io::ErrorKind::NotFound => StoreError::Damaged("the file of an asset is missing".into()),
-        _ => StoreError::Failed(error.to_string()),
+    let kind = error.kind();
+    if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        StoreError::Full
+    } else if kind == io::ErrorKind::NotFound {
+        StoreError::Damaged("the file of an asset is missing".into())
+    } else {
+        StoreError::Failed(error.to_string())
     }
 }

@@ -56,13 +56,15 @@ pub fn verify(data_dir: &Path) -> Result<Report, OpenError> {
     Ok(verify_database(&database))
 }
 
+/// One walk over some tables.
+type Check = fn(&ReadTransaction, &mut Report) -> Result<(), Refused>;
+
 fn verify_database(database: &Database) -> Report {
     let mut report = Report::default();
     if let Err(error) = database.check_pages() {
         report.note("database", error);
     }
-    let checks: [fn(&ReadTransaction, &mut Report) -> Result<(), Refused>; 4] =
-        [check_boards, check_log, check_history, check_keyframes];
+    let checks: [Check; 4] = [check_boards, check_log, check_history, check_keyframes];
     for check in checks {
         if let Err(error) = database.read::<_, StoreError>(|transaction| check(transaction, &mut report)) {
             report.note("database", error);
