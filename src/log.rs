@@ -5,11 +5,14 @@
 //! 3. `tail` gives every record of the board by position, own ones too, each once, without a hole.
 //! 4. A record that was not reported may still be in the log; a second append of the same record counts once, because
 //!    readers skip a record id they have seen.
+//! 5. When an append fails, those of the same board that were called before its author heard of it fail as well, so
+//!    that whoever appends the failed ones again, in order, keeps the order of 1.
 //!
 //! The contract suite in `tests/it/log_contract.rs` runs on every adapter.
 
 pub mod disk;
 pub mod memory;
+mod order;
 
 use std::sync::Arc;
 

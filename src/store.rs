@@ -117,10 +117,29 @@ pub trait BoardStore: Send + Sync + 'static {
     /// The newest keyframe at or before `at`, for a jump or a restore.
     async fn keyframe_before(&self, board: &BoardId, at: Position) -> Result<Option<StoredKeyframe>, StoreError>;
 
-    /// Keeps an uploaded file under its SHA-256 in lower-case hex. Keeping it twice is once.
-    async fn put_asset(&self, board: &BoardId, sha256: &str, asset: Asset) -> Result<(), StoreError>;
+    /// Keeps a file uploaded at `now` under its SHA-256 in lower-case hex. Keeping it twice is once, at the later time.
+    async fn put_asset(&self, board: &BoardId, sha256: &str, asset: Asset, now: Timestamp) -> Result<(), StoreError>;
     /// The file, if it is there.
     async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError>;
     /// Removes files that are not in `used` and were uploaded before `before`; gives their number.
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError>;
+}
+
+/// Refuses a position that is not in the log that ends at `end`.
+fn refuse_foreign(position: Position, end: Position) -> Result<(), StoreError> {
+    if position.epoch() == end.epoch() && position <= end {
+        Ok(())
+    } else {
+        Err(StoreError::Failed(format!("position {position} is not in this log")))
+    }
+}
+
+/// Refuses what is not a SHA-256 in lower-case hex, because it becomes the name of a file.
+fn refuse_bad_hash(sha256: &str) -> Result<(), StoreError> {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if sha256.len() == 64 && sha256.bytes().all(is_hex) {
+        Ok(())
+    } else {
+        Err(StoreError::Failed("an asset is named by its SHA-256 in hex".into()))
+    }
 }

@@ -1,1 +1,376 @@
+//! The embedded store: tables in the database file of the log, and assets as files beside it.
+//!
+//! Values carry check sums; what is small lies there as JSON. A keyframe and the sealing of the records before it are one
+//! transaction (`disk/history.rs`), so a crash leaves either all of it or nothing. `disk/verify.rs` checks a closed
+//! data directory.
 
+mod assets;
+mod history;
+mod verify;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redb::{ReadableTable, Table, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use verify::{Report, verify};
+
+use super::{Asset, BoardInfo, BoardStore, Member, StoreError, StoredKeyframe};
+use crate::log::Logged;
+use crate::log::disk::Database;
+use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
+use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, META};
+use crate::log::disk::fault::Aborted;
+use crate::log::disk::records::{self, checked, content};
+use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
+
+type Refused = Aborted<StoreError>;
+
+/// The store of a node without a cluster.
+#[derive(Clone)]
+pub struct DiskStore(Arc<Files>);
+
+/// What the calls work on, on threads that may block.
+struct Files {
+    database: Database,
+    /// Held while records are sealed or a board is deleted: both read first, then change what they read.
+    sealing: Mutex<()>,
+    /// Held while files come and go, so that none is removed that another board has just begun to use.
+    assets: Mutex<()>,
+}
+
+impl DiskStore {
+    /// The store on an open database.
+    pub fn new(database: Database) -> Self {
+        Self(Arc::new(Files {
+            database,
+            sealing: Mutex::default(),
+            assets: Mutex::default(),
+        }))
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let files = Arc::clone(&self.0);
+        match tokio::task::spawn_blocking(move || act(&files)).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(StoreError::Failed(error.to_string())),
+        }
+    }
+}
+
+impl Files {
+    fn end(&self) -> Position {
+        Position(self.database.epoch(), self.database.end())
+    }
+
+    fn create_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+        let (id, owner) = (info.id.as_str(), info.owner.as_str());
+        self.database.write(|transaction| {
+            let mut boards = transaction.open_table(BOARDS)?;
+            if boards.get(id)?.is_some() {
+                return Err(Refused::Refused(StoreError::BoardExists));
+            }
+            boards.insert(id, to_stored(info).as_slice())?;
+            let role = to_stored(&Role::Teacher);
+            transaction.open_table(MEMBERS)?.insert((id, owner), role.as_slice())?;
+            transaction.open_table(MEMBER_BOARDS)?.insert((owner, id), ())?;
+            Ok(())
+        })
+    }
+
+    fn board(&self, board: &BoardId) -> Result<Option<BoardInfo>, StoreError> {
+        self.database
+            .read(|transaction| {
+                let boards = transaction.open_table(BOARDS)?;
+                Ok(boards.get(board.as_str())?.map(|stored| stored.value().to_vec()))
+            })
+            .and_then(|stored: Option<Vec<u8>>| stored.map(|stored| from_stored(&stored)).transpose())
+    }
+
+    fn boards(&self, member: Option<&UserId>, after: &str, limit: usize) -> Result<Vec<BoardInfo>, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.database.read(|transaction| {
+            let boards = transaction.open_table(BOARDS)?;
+            let mut found = Vec::new();
+            let Some(member) = member else {
+                for entry in boards.range::<&str>((Excluded(after), Unbounded))?.take(limit) {
+                    found.push(from_stored(entry?.1.value()).map_err(Refused::Refused)?);
+                }
+                return Ok(found);
+            };
+            let of_member = transaction.open_table(MEMBER_BOARDS)?;
+            for entry in of_member.range::<(&str, &str)>((Excluded((member.as_str(), after)), Unbounded))? {
+                let (key, ()) = entry.map(|(key, unit)| (key, unit.value()))?;
+                let (user, board) = key.value();
+                if user != member.as_str() || found.len() >= limit {
+                    break;
+                }
+                if let Some(stored) = boards.get(board)? {
+                    found.push(from_stored(stored.value()).map_err(Refused::Refused)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+        self.database.write(|transaction| {
+            let mut boards = transaction.open_table(BOARDS)?;
+            let known = boards.get(info.id.as_str())?.map(|stored| from_stored(stored.value()));
+            let mut known: BoardInfo = known.ok_or(StoreError::NoBoard).flatten().map_err(Refused::Refused)?;
+            known.title.clone_from(&info.title);
+            known.edit = info.edit;
+            boards.insert(info.id.as_str(), to_stored(&known).as_slice())?;
+            Ok(())
+        })
+    }
+
+    fn delete_board(&self, board: &BoardId) -> Result<(), StoreError> {
+        let _sealing = self.sealing.lock();
+        let _assets = self.assets.lock();
+        let id = board.as_str();
+        let orphans = self.database.write(|transaction| {
+            if transaction.open_table(BOARDS)?.remove(id)?.is_none() {
+                return Err(Refused::Refused(StoreError::NoBoard));
+            }
+            raise_floor(transaction, self.database.end())?;
+            remove_all(&mut transaction.open_table(LOG)?, (id, 0), (id, u64::MAX))?;
+            remove_all(&mut transaction.open_table(BLOCKS)?, (id, 0), (id, u64::MAX))?;
+            remove_all(&mut transaction.open_table(KEYFRAMES)?, (id, 0), (id, u64::MAX))?;
+            let mut quarantine = transaction.open_table(QUARANTINE)?;
+            quarantine.retain_in((id, 0)..=(id, u64::MAX), |_key, _reason| false)?;
+            let users = names_under(&mut transaction.open_table(MEMBERS)?, id)?;
+            let mut member_boards = transaction.open_table(MEMBER_BOARDS)?;
+            for user in users {
+                member_boards.remove((user.as_str(), id))?;
+            }
+            let hashes = names_under(&mut transaction.open_table(ASSETS)?, id)?;
+            let mut asset_boards = transaction.open_table(ASSET_BOARDS)?;
+            assets::forget(&mut asset_boards, id, hashes)
+        })?;
+        assets::remove_files(self.database.dir(), &orphans);
+        Ok(())
+    }
+
+    fn members(&self, board: &BoardId) -> Result<Vec<Member>, StoreError> {
+        let id = board.as_str();
+        self.database.read(|transaction| {
+            require_board(&transaction.open_table(BOARDS)?, id)?;
+            let mut members = Vec::new();
+            for entry in transaction.open_table(MEMBERS)?.range((id, "")..)? {
+                let (key, role) = entry?;
+                let (of_board, user) = key.value();
+                if of_board != id {
+                    break;
+                }
+                let user = UserId::new(user).map_err(|error| Refused::Refused(damaged(&error)))?;
+                let role = from_stored(role.value()).map_err(Refused::Refused)?;
+                members.push(Member { user, role });
+            }
+            Ok(members)
+        })
+    }
+
+    fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError> {
+        self.database.read(|transaction| {
+            let members = transaction.open_table(MEMBERS)?;
+            let role = members.get((board.as_str(), user.as_str()))?;
+            let role = role.map(|stored| from_stored(stored.value()));
+            role.transpose().map_err(Refused::Refused)
+        })
+    }
+
+    fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError> {
+        let (id, user) = (board.as_str(), user.as_str());
+        self.database.write(|transaction| {
+            require_board(&transaction.open_table(BOARDS)?, id)?;
+            let mut members = transaction.open_table(MEMBERS)?;
+            let mut member_boards = transaction.open_table(MEMBER_BOARDS)?;
+            if let Some(role) = role {
+                members.insert((id, user), to_stored(&role).as_slice())?;
+                member_boards.insert((user, id), ())?;
+            } else {
+                members.remove((id, user))?;
+                member_boards.remove((user, id))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn keyframe_before(&self, board: &BoardId, at: u64) -> Result<Option<StoredKeyframe>, StoreError> {
+        let id = board.as_str();
+        let epoch = self.database.epoch();
+        self.database.read(|transaction| {
+            let keyframes = transaction.open_table(KEYFRAMES)?;
+            let Some(entry) = keyframes.range((id, 0)..=(id, at))?.next_back() else {
+                return Ok(None);
+            };
+            let (key, stored) = entry?;
+            let offset = key.value().1;
+            let bytes = content(stored.value())
+                .map_err(|reason| Refused::Refused(StoreError::Damaged(format!("keyframe {offset}: {reason}"))))?;
+            Ok(Some(StoredKeyframe {
+                position: Position(epoch, offset),
+                bytes: Bytes::copy_from_slice(bytes),
+            }))
+        })
+    }
+}
+
+/// Keeps offsets up to `end` from being given again, though their records leave the log.
+fn raise_floor(transaction: &WriteTransaction, end: u64) -> Result<(), Refused> {
+    let mut meta = transaction.open_table(META)?;
+    let floor = meta.get("floor")?.map_or(0, |value| value.value());
+    meta.insert("floor", floor.max(end))?;
+    Ok(())
+}
+
+fn require_board(boards: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<(), Refused> {
+    match boards.get(id)? {
+        Some(_stored) => Ok(()),
+        None => Err(Refused::Refused(StoreError::NoBoard)),
+    }
+}
+
+fn remove_all(
+    table: &mut Table<'_, (&'static str, u64), &'static [u8]>,
+    first: (&str, u64),
+    last: (&str, u64),
+) -> Result<(), Refused> {
+    table.retain_in(first..=last, |_key, _value| false)?;
+    Ok(())
+}
+
+/// Removes all entries of the board, and gives the second parts of their keys.
+fn names_under(
+    table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
+    board: &str,
+) -> Result<Vec<String>, Refused> {
+    let mut names = Vec::new();
+    for entry in table.range((board, "")..)? {
+        let (key, _value) = entry?;
+        let (of_board, name) = key.value();
+        if of_board != board {
+            break;
+        }
+        names.push(name.to_owned());
+    }
+    for name in &names {
+        table.remove((board, name.as_str()))?;
+    }
+    Ok(names)
+}
+
+fn to_stored(value: &impl Serialize) -> Vec<u8> {
+    checked(|bytes| serde_json::to_writer(bytes, value).expect("plain data becomes JSON"))
+}
+
+fn from_stored<T: DeserializeOwned>(stored: &[u8]) -> Result<T, StoreError> {
+    let json = content(stored).map_err(|reason| StoreError::Damaged(reason.into()))?;
+    serde_json::from_slice(json).map_err(|error| damaged(&error))
+}
+
+fn damaged(error: &impl ToString) -> StoreError {
+    StoreError::Damaged(error.to_string())
+}
+
+#[async_trait]
+impl BoardStore for DiskStore {
+    async fn create_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+        let info = info.clone();
+        self.run(move |files| files.create_board(&info)).await
+    }
+
+    async fn board(&self, board: &BoardId) -> Result<Option<BoardInfo>, StoreError> {
+        let board = board.clone();
+        self.run(move |files| files.board(&board)).await
+    }
+
+    async fn boards(
+        &self,
+        member: Option<&UserId>,
+        after: Option<&BoardId>,
+        limit: usize,
+    ) -> Result<Vec<BoardInfo>, StoreError> {
+        let (member, after) = (member.cloned(), after.map_or("".into(), BoardId::shared));
+        self.run(move |files| files.boards(member.as_ref(), &after, limit))
+            .await
+    }
+
+    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+        let info = info.clone();
+        self.run(move |files| files.update_board(&info)).await
+    }
+
+    async fn delete_board(&self, board: &BoardId) -> Result<(), StoreError> {
+        let board = board.clone();
+        self.run(move |files| files.delete_board(&board)).await
+    }
+
+    async fn members(&self, board: &BoardId) -> Result<Vec<Member>, StoreError> {
+        let board = board.clone();
+        self.run(move |files| files.members(&board)).await
+    }
+
+    async fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError> {
+        let (board, user) = (board.clone(), user.clone());
+        self.run(move |files| files.role(&board, &user)).await
+    }
+
+    async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError> {
+        let (board, user) = (board.clone(), user.clone());
+        self.run(move |files| files.set_role(&board, &user, role)).await
+    }
+
+    async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError> {
+        let board = board.clone();
+        self.run(move |files| files.keyframe_before(&board, u64::MAX)).await
+    }
+
+    async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError> {
+        let board = board.clone();
+        self.run(move |files| files.put_keyframe(&board, &keyframe)).await
+    }
+
+    async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let board = board.clone();
+        self.run(move |files| {
+            let after = after.unwrap_or(Position(files.database.epoch(), 0));
+            super::refuse_foreign(after, files.end())?;
+            records::read(&files.database, &board, after.offset(), limit)
+        })
+        .await
+    }
+
+    async fn keyframe_before(&self, board: &BoardId, at: Position) -> Result<Option<StoredKeyframe>, StoreError> {
+        let board = board.clone();
+        self.run(move |files| {
+            super::refuse_foreign(at, files.end())?;
+            files.keyframe_before(&board, at.offset())
+        })
+        .await
+    }
+
+    async fn put_asset(&self, board: &BoardId, sha256: &str, asset: Asset, now: Timestamp) -> Result<(), StoreError> {
+        let (board, sha256) = (board.clone(), sha256.to_owned());
+        self.run(move |files| files.put_asset(&board, &sha256, &asset, now))
+            .await
+    }
+
+    async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
+        let (board, sha256) = (board.clone(), sha256.to_owned());
+        self.run(move |files| files.asset(&board, &sha256)).await
+    }
+
+    async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError> {
+        let (board, used) = (board.clone(), used.to_vec());
+        self.run(move |files| files.collect_assets(&board, &used, before)).await
+    }
+}

@@ -1,1 +1,168 @@
+//! The store in memory: for tests, throwaway boards and the simulation.
+//!
+//! A clone is the same store. Records stay where they are, in the [`MemoryLog`]: nothing is sealed.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::{Asset, BoardInfo, BoardStore, Member, StoreError, StoredKeyframe};
+use crate::log::Logged;
+use crate::log::memory::MemoryLog;
+use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
+
+/// A store that lives as long as its last clone.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    log: MemoryLog,
+    boards: Arc<Mutex<BTreeMap<BoardId, Board>>>,
+}
+
+#[derive(Debug)]
+struct Board {
+    info: BoardInfo,
+    members: BTreeMap<UserId, Role>,
+    keyframes: BTreeMap<Position, StoredKeyframe>,
+    assets: BTreeMap<String, (Asset, Timestamp)>,
+}
+
+impl MemoryStore {
+    /// An empty store beside `log`, whose records are its history.
+    pub fn new(log: MemoryLog) -> Self {
+        Self {
+            log,
+            boards: Arc::default(),
+        }
+    }
+
+    fn with<T>(&self, board: &BoardId, act: impl FnOnce(&mut Board) -> T) -> Result<T, StoreError> {
+        self.boards.lock().get_mut(board).map(act).ok_or(StoreError::NoBoard)
+    }
+
+    fn look<T>(&self, board: &BoardId, look: impl FnOnce(&Board) -> T) -> Option<T> {
+        self.boards.lock().get(board).map(look)
+    }
+}
+
+#[async_trait]
+impl BoardStore for MemoryStore {
+    async fn create_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+        let mut boards = self.boards.lock();
+        if boards.contains_key(&info.id) {
+            return Err(StoreError::BoardExists);
+        }
+        let board = Board {
+            info: info.clone(),
+            members: BTreeMap::from([(info.owner.clone(), Role::Teacher)]),
+            keyframes: BTreeMap::new(),
+            assets: BTreeMap::new(),
+        };
+        boards.insert(info.id.clone(), board);
+        Ok(())
+    }
+
+    async fn board(&self, board: &BoardId) -> Result<Option<BoardInfo>, StoreError> {
+        Ok(self.look(board, |board| board.info.clone()))
+    }
+
+    async fn boards(
+        &self,
+        member: Option<&UserId>,
+        after: Option<&BoardId>,
+        limit: usize,
+    ) -> Result<Vec<BoardInfo>, StoreError> {
+        let boards = self.boards.lock();
+        let listed = boards
+            .values()
+            .filter(|board| after.is_none_or(|after| board.info.id > *after))
+            .filter(|board| member.is_none_or(|member| board.members.contains_key(member)));
+        Ok(listed.take(limit).map(|board| board.info.clone()).collect())
+    }
+
+    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+        self.with(&info.id, |board| {
+            board.info.title.clone_from(&info.title);
+            board.info.edit = info.edit;
+        })
+    }
+
+    async fn delete_board(&self, board: &BoardId) -> Result<(), StoreError> {
+        let removed = self.boards.lock().remove(board);
+        self.log.forget(board);
+        removed.map(drop).ok_or(StoreError::NoBoard)
+    }
+
+    async fn members(&self, board: &BoardId) -> Result<Vec<Member>, StoreError> {
+        self.with(board, |board| {
+            let member = |(user, role): (&UserId, &Role)| Member {
+                user: user.clone(),
+                role: *role,
+            };
+            board.members.iter().map(member).collect()
+        })
+    }
+
+    async fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError> {
+        Ok(self.look(board, |board| board.members.get(user).copied()).flatten())
+    }
+
+    async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError> {
+        self.with(board, |board| {
+            match role {
+                Some(role) => board.members.insert(user.clone(), role),
+                None => board.members.remove(user),
+            };
+        })
+    }
+
+    async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError> {
+        let newest = |board: &Board| board.keyframes.values().next_back().cloned();
+        Ok(self.look(board, newest).flatten())
+    }
+
+    async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError> {
+        super::refuse_foreign(keyframe.position, self.log.end_now())?;
+        self.with(board, |board| {
+            board.keyframes.insert(keyframe.position, keyframe);
+        })
+    }
+
+    async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.log
+            .read(board, after, limit)
+            .map_err(|error| StoreError::Failed(error.to_string()))
+    }
+
+    async fn keyframe_before(&self, board: &BoardId, at: Position) -> Result<Option<StoredKeyframe>, StoreError> {
+        super::refuse_foreign(at, self.log.end_now())?;
+        let newest = |board: &Board| {
+            let mut before = board.keyframes.range(..=at);
+            before.next_back().map(|(_position, keyframe)| keyframe.clone())
+        };
+        Ok(self.look(board, newest).flatten())
+    }
+
+    async fn put_asset(&self, board: &BoardId, sha256: &str, asset: Asset, now: Timestamp) -> Result<(), StoreError> {
+        super::refuse_bad_hash(sha256)?;
+        self.with(board, |board| {
+            board.assets.insert(sha256.to_owned(), (asset, now));
+        })
+    }
+
+    async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
+        let find = |board: &Board| board.assets.get(sha256).map(|(asset, _uploaded)| asset.clone());
+        Ok(self.look(board, find).flatten())
+    }
+
+    async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError> {
+        self.with(board, |board| {
+            let held = board.assets.len();
+            board
+                .assets
+                .retain(|sha256, (_asset, uploaded)| used.contains(sha256) || *uploaded >= before);
+            held - board.assets.len()
+        })
+    }
+}

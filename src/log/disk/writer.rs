@@ -1,0 +1,173 @@
+//! The one writer of the log: takes whatever is queued into one transaction and answers when it is durable.
+//!
+//! There is no delay to gather more: while a commit waits for the disk the next batch gathers by itself, so batches are
+//! as large as the load asks for.
+
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::Database;
+use super::database::LOG;
+use super::fault::Fault;
+use super::tails::Tails;
+use crate::log::order::{Refusal, Unheard};
+use crate::log::{LogError, Logged};
+use crate::protocol::Record;
+use crate::protocol::ids::{BoardId, Position};
+
+/// Records in one commit, so that the first of them does not wait long for the last.
+const BATCH_RECORDS_MAX: usize = 1024;
+/// Bytes in one commit, for the same reason.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What an append comes to.
+pub(super) type Answer = Result<Position, Refusal>;
+
+/// A record that waits for its commit.
+pub(super) struct Waiting {
+    pub(super) board: BoardId,
+    pub(super) record: Arc<Record>,
+    /// As it will be stored: encoded by the caller, so that the writer does nothing but write.
+    pub(super) stored: Vec<u8>,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// Records on their way to the writer, in the order of their calls. Rooms bound what they have under way.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    pub(super) unheard: Unheard,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    is_closed: bool,
+}
+
+impl Queue {
+    /// Queues the record, or answers at once why not.
+    pub(super) fn push(&self, waiting: Waiting) {
+        let mut state = self.state.lock();
+        let error = if state.is_closed {
+            LogError::Closed
+        } else if self.unheard.concerns(&waiting.board) {
+            LogError::Failed("a record before it failed".into())
+        } else {
+            state.waiting.push_back(waiting);
+            drop(state);
+            self.wake.notify_one();
+            return;
+        };
+        drop(state);
+        self.refuse(waiting, error);
+    }
+
+    /// Refuses a record that is in no queue.
+    pub(super) fn refuse(&self, waiting: Waiting, error: LogError) {
+        let refusal = self.unheard.refuse(&waiting.board, error);
+        // An author who does not wait any more has nothing to hear.
+        drop(waiting.answer.send(Err(refusal)));
+    }
+
+    /// Takes no more; what is queued is still written.
+    pub(super) fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.wake.notify_one();
+    }
+
+    /// The next batch; `None` when the queue is closed and empty.
+    fn take(&self) -> Option<Vec<Waiting>> {
+        let mut state = self.state.lock();
+        while state.waiting.is_empty() {
+            if state.is_closed {
+                return None;
+            }
+            self.wake.wait(&mut state);
+        }
+        let mut bytes = 0;
+        let fitting = state.waiting.iter().take(BATCH_RECORDS_MAX).take_while(|waiting| {
+            let is_first = bytes == 0;
+            bytes += waiting.stored.len();
+            is_first || bytes <= BATCH_BYTES_MAX
+        });
+        let count = fitting.count();
+        Some(state.waiting.drain(..count).collect())
+    }
+
+    /// Refuses a batch and all that is queued behind it on the same boards.
+    fn refuse_batch(&self, batch: Vec<Waiting>, fault: &Fault) {
+        let mut state = self.state.lock();
+        let boards: HashSet<BoardId> = batch.iter().map(|waiting| waiting.board.clone()).collect();
+        let (behind, others) = state
+            .waiting
+            .drain(..)
+            .partition::<Vec<_>, _>(|waiting| boards.contains(&waiting.board));
+        state.waiting = others.into();
+        // All refusals are noted before the first is heard: else an author could append again between two of them.
+        let refused: Vec<_> = batch
+            .into_iter()
+            .chain(behind)
+            .map(|waiting| {
+                let refusal = self.unheard.refuse(&waiting.board, fault.clone().into());
+                (waiting.answer, refusal)
+            })
+            .collect();
+        drop(state);
+        for (answer, refusal) in refused {
+            drop(answer.send(Err(refusal)));
+        }
+    }
+}
+
+/// Writes until the queue is closed and empty.
+pub(super) fn run(database: &Database, queue: &Queue, tails: &Tails) {
+    let mut openings = database.openings();
+    while let Some(batch) = queue.take() {
+        if openings != database.openings() {
+            openings = database.openings();
+            // What was not reported may be in the log all the same: the tails look for themselves.
+            tails.catch_up_all(database.end());
+        }
+        let first = database.end() + 1;
+        // A panic of the library must not leave rooms without an answer for ever.
+        let outcome = catch_unwind(AssertUnwindSafe(|| commit(database, first, &batch)));
+        match outcome {
+            Ok(Ok(())) => publish(database, first, batch, tails),
+            Ok(Err(fault)) => queue.refuse_batch(batch, &fault),
+            Err(_panic) => queue.refuse_batch(batch, &Fault::Io("the database panicked".into())),
+        }
+    }
+}
+
+fn commit(database: &Database, first: u64, batch: &[Waiting]) -> Result<(), Fault> {
+    database.write(|transaction| {
+        let mut log = transaction.open_table(LOG)?;
+        for (offset, waiting) in (first..).zip(batch) {
+            log.insert((waiting.board.as_str(), offset), waiting.stored.as_slice())?;
+        }
+        Ok(())
+    })
+}
+
+fn publish(database: &Database, first: u64, batch: Vec<Waiting>, tails: &Tails) {
+    let mut records = Vec::with_capacity(batch.len());
+    let mut answers = Vec::with_capacity(batch.len());
+    for (offset, waiting) in (first..).zip(batch) {
+        let position = Position(database.epoch(), offset);
+        let record = waiting.record;
+        records.push((waiting.board, Logged { position, record }));
+        answers.push((waiting.answer, position));
+        database.move_end(offset);
+    }
+    for (answer, position) in answers {
+        // An author who is gone needs no answer.
+        drop(answer.send(Ok(position)));
+    }
+    tails.publish(&records);
+}

@@ -1,0 +1,352 @@
+//! Power cuts and failing disks: whatever prefix of the writes reached the disk, nothing acknowledged is lost.
+//!
+//! The backend records every write and sync of the real code. A power cut keeps all that was synced; of what came later
+//! each write is there, absent, or torn between two sectors.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use panseo::log::disk::{Database, DiskLog, FILE_NAME, Health, OpenError};
+use panseo::log::{LogError, UpdateLog};
+use panseo::protocol::ids::{BoardId, EditScope, Position, Timestamp, UserId};
+use panseo::store::disk::{DiskStore, verify};
+use panseo::store::{BoardInfo, BoardStore, StoredKeyframe};
+use redb::StorageBackend;
+
+use crate::samples::{board, record};
+
+/// Bytes that reach the disk together.
+const SECTOR_BYTES: usize = 512;
+/// Disk images tried for each prefix of the writes.
+const VARIANTS: u64 = 3;
+/// Images that are put into a file and verified from end to end: one in so many.
+const VERIFIED_EVERY: usize = 29;
+
+#[derive(Debug, Clone)]
+enum Write {
+    Bytes(u64, Vec<u8>),
+    Length(u64),
+    Sync,
+}
+
+/// What the disk is made to do next.
+const WORKS: u8 = 0;
+const LOSES_A_SYNC: u8 = 1;
+const IS_FULL: u8 = 2;
+
+/// A disk: what reads see, and the writes in their order.
+#[derive(Debug, Default)]
+struct Disk {
+    seen: Mutex<Vec<u8>>,
+    writes: Mutex<Vec<Write>>,
+    fault: AtomicU8,
+    /// Writes that found the disk full.
+    refused: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Backend(Arc<Disk>);
+
+fn put(image: &mut Vec<u8>, offset: u64, data: &[u8]) {
+    let start = usize::try_from(offset).unwrap();
+    if image.len() < start + data.len() {
+        image.resize(start + data.len(), 0);
+    }
+    image[start..start + data.len()].copy_from_slice(data);
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.seen.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let seen = self.0.seen.lock().unwrap();
+        let start = usize::try_from(offset).unwrap();
+        let part = seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(part);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.seen.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+        self.0.writes.lock().unwrap().push(Write::Length(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut writes = self.0.writes.lock().unwrap();
+        if self.0.fault.load(Ordering::SeqCst) == LOSES_A_SYNC {
+            self.0.fault.store(WORKS, Ordering::SeqCst);
+            // As the kernel does: reads still see the pages, but nothing will ever bring them to the disk.
+            let synced = writes
+                .iter()
+                .rposition(|write| matches!(write, Write::Sync))
+                .map_or(0, |last| last + 1);
+            writes.truncate(synced);
+            return Err(io::Error::other("lost"));
+        }
+        writes.push(Write::Sync);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.0.fault.load(Ordering::SeqCst) == IS_FULL {
+            self.0.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        put(&mut self.0.seen.lock().unwrap(), offset, data);
+        self.0.writes.lock().unwrap().push(Write::Bytes(offset, data.to_vec()));
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn holding(image: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self {
+            seen: Mutex::new(image),
+            ..Self::default()
+        })
+    }
+
+    fn open(self: &Arc<Self>, dir: &Path) -> Result<Database, OpenError> {
+        let disk = Arc::clone(self);
+        Database::open_with(dir, Box::new(move || Ok(Arc::new(Backend(Arc::clone(&disk))))))
+    }
+
+    fn written(&self) -> usize {
+        self.writes.lock().unwrap().len()
+    }
+}
+
+/// A small generator, so that a failure can be repeated by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+fn apply(image: &mut Vec<u8>, write: &Write) {
+    match write {
+        Write::Bytes(offset, data) => put(image, *offset, data),
+        Write::Length(len) => image.resize(usize::try_from(*len).unwrap(), 0),
+        Write::Sync => {}
+    }
+}
+
+/// What may be left of a write that was not synced.
+fn apply_perhaps(image: &mut Vec<u8>, write: &Write, dice: &mut Dice) {
+    match (write, dice.roll(3)) {
+        (_, 0) => {}
+        (Write::Bytes(offset, data), 1) => {
+            for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
+                if dice.roll(2) == 0 {
+                    put(image, offset + (number * SECTOR_BYTES) as u64, sector);
+                }
+            }
+        }
+        (whole, _) => apply(image, whole),
+    }
+}
+
+/// What was acknowledged when so many writes had been made.
+#[derive(Debug, Clone, Default)]
+struct Promise {
+    written: usize,
+    /// Newest record of each board.
+    records: [u64; 2],
+    keyframes: [Option<Position>; 2],
+}
+
+fn names() -> [BoardId; 2] {
+    [board("maths"), board("music")]
+}
+
+fn info(id: &BoardId) -> BoardInfo {
+    BoardInfo {
+        id: id.clone(),
+        title: "Lesson".into(),
+        edit: EditScope::All,
+        created: Timestamp(5),
+        owner: UserId::new("ada").unwrap(),
+    }
+}
+
+/// Appends, keyframes and sealing on two boards; gives what was promised when.
+async fn lesson(disk: &Arc<Disk>, dir: &Path) -> Vec<Promise> {
+    let database = disk.open(dir).unwrap();
+    let mut promise = Promise {
+        written: disk.written(),
+        ..Promise::default()
+    };
+    let mut promises = vec![promise.clone()];
+    let log = DiskLog::new(database.clone());
+    let store = DiskStore::new(database);
+    for id in &names() {
+        store.create_board(&info(id)).await.unwrap();
+    }
+    for round in 0..14_u64 {
+        let which = usize::from(round % 3 == 2);
+        let id = &names()[which];
+        let first = promise.records[which] + 1;
+        let last = promise.records[which] + 1 + (round * 7) % 12;
+        let size = if round == 5 { 30_000 } else { 300 };
+        let appends: Vec<_> = (first..=last)
+            .map(|number| log.append(id, record(number, size)))
+            .collect();
+        let mut end = Position(0, 0);
+        for append in appends {
+            end = append.await.unwrap();
+        }
+        promise.records[which] = last;
+        promise.written = disk.written();
+        promises.push(promise.clone());
+        if round % 4 == 3 {
+            let bytes = Bytes::from(vec![9; 9_000]);
+            store
+                .put_keyframe(id, StoredKeyframe { position: end, bytes })
+                .await
+                .unwrap();
+            promise.keyframes[which] = Some(end);
+            promise.written = disk.written();
+            promises.push(promise.clone());
+        }
+    }
+    promises
+}
+
+async fn assert_kept(store: &DiskStore, promise: &Promise, next: &Promise) {
+    for (which, id) in names().iter().enumerate() {
+        let history = store.history(id, None, 10_000).await.unwrap();
+        let numbers: Vec<_> = history.iter().map(|logged| logged.record.id.1).collect();
+        let count = numbers.len() as u64;
+        assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "another order, or a hole");
+        assert!(promise.records[which] <= count, "an acknowledged record is gone");
+        assert!(count <= next.records[which], "records from nowhere");
+        let keyframe = store.keyframe(id).await.unwrap();
+        let keyframe = keyframe.map(|keyframe| keyframe.position);
+        assert!(keyframe >= promise.keyframes[which], "an acknowledged keyframe is gone");
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_power_cut_at_any_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::default());
+    let promises = lesson(&disk, dir.path()).await;
+    let writes = disk.writes.lock().unwrap().clone();
+    let mut synced = Vec::new();
+    let mut synced_until = 0;
+    let mut images = 0;
+    for prefix in 0..=writes.len() {
+        if prefix > 0 && matches!(writes[prefix - 1], Write::Sync) {
+            writes[synced_until..prefix]
+                .iter()
+                .for_each(|write| apply(&mut synced, write));
+            synced_until = prefix;
+        }
+        let reached = promises.partition_point(|promise| promise.written <= prefix);
+        // Before the first opening is through there is nothing to keep: the file is made anew by hand.
+        let Some(promise) = reached.checked_sub(1).map(|index| &promises[index]) else {
+            continue;
+        };
+        let next = promises.get(reached).unwrap_or(promise);
+        let variants = if synced_until == prefix { 1 } else { VARIANTS };
+        for variant in 0..variants {
+            let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (prefix as u64 * VARIANTS + variant));
+            let mut image = synced.clone();
+            for write in &writes[synced_until..prefix] {
+                apply_perhaps(&mut image, write, &mut dice);
+            }
+            images += 1;
+            if images % VERIFIED_EVERY == 0 {
+                std::fs::write(dir.path().join(FILE_NAME), &image).unwrap();
+                let report = verify(dir.path()).unwrap();
+                assert!(report.is_sound(), "write {prefix}, variant {variant}: {report:?}");
+            }
+            let database = Disk::holding(image).open(dir.path());
+            let database = database.unwrap_or_else(|error| panic!("write {prefix}, variant {variant}: {error}"));
+            assert_kept(&DiskStore::new(database), promise, next).await;
+        }
+    }
+    assert!(images > 300, "only {images} images were tried");
+}
+
+#[tokio::test]
+async fn a_lost_sync_is_not_acknowledged_and_does_not_poison_what_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::default());
+    let database = disk.open(dir.path()).unwrap();
+    let log = DiskLog::new(database.clone());
+    let [maths, music] = names();
+    // Records fill pages of their own, so that later ones do not write the lost page anew by chance.
+    for number in 1..=10 {
+        log.append(&maths, record(number, 3_000)).await.unwrap();
+        log.append(&music, record(number, 3_000)).await.unwrap();
+    }
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    let mut health = database.health();
+    disk.fault.store(LOSES_A_SYNC, Ordering::SeqCst);
+    let lost = log.append(&maths, record(11, 3_000)).await;
+    assert!(matches!(lost, Err(LogError::Failed(_))));
+    health.wait_for(|health| *health == Health::Healthy).await.unwrap();
+    for number in 11..=20 {
+        log.append(&music, record(number, 3_000)).await.unwrap();
+    }
+    // Only what the disk holds, without what the kernel forgot.
+    let mut image = Vec::new();
+    disk.writes
+        .lock()
+        .unwrap()
+        .iter()
+        .for_each(|write| apply(&mut image, write));
+    std::fs::write(dir.path().join(FILE_NAME), &image).unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert!(report.records >= 30, "{report:?}");
+    log.append(&maths, record(11, 3_000)).await.unwrap();
+    log.append(&maths, record(12, 3_000)).await.unwrap();
+    // The lost record may be there twice: readers know it by its id.
+    let mut read = Vec::new();
+    while read.last() != Some(&12) {
+        read.push(tail.recv().await.unwrap().record.id.1);
+    }
+    read.dedup();
+    assert_eq!(read, (1..=12).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_full_disk_makes_the_log_read_only_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::default());
+    let database = disk.open(dir.path()).unwrap();
+    let log = DiskLog::new(database.clone());
+    let store = DiskStore::new(database.clone());
+    let id = board("maths");
+    log.append(&id, record(1, 300)).await.unwrap();
+    let mut health = database.health();
+    disk.fault.store(IS_FULL, Ordering::SeqCst);
+    let full = log.append(&id, record(2, 300)).await;
+    assert!(matches!(full, Err(LogError::Full)), "{full:?}");
+    // An attempt to recover fails on the way, and must not be taken for a success by the next one.
+    while disk.refused.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!database.is_healthy());
+    disk.fault.store(WORKS, Ordering::SeqCst);
+    health.wait_for(|health| *health == Health::Healthy).await.unwrap();
+    log.append(&id, record(2, 300)).await.unwrap();
+    let history = store.history(&id, None, 10).await.unwrap();
+    assert_eq!(
+        history.iter().map(|logged| logged.record.id.1).collect::<Vec<_>>(),
+        [1, 2]
+    );
+}

@@ -1,0 +1,359 @@
+//! What every store must promise, run on every adapter; and what the disk store alone promises.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use panseo::log::UpdateLog;
+use panseo::log::disk::{Database, DiskLog, FILE_NAME};
+use panseo::log::memory::MemoryLog;
+use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
+use panseo::store::disk::{DiskStore, verify};
+use panseo::store::memory::MemoryStore;
+use panseo::store::{Asset, BoardInfo, BoardStore, StoreError, StoredKeyframe};
+use sha2::{Digest, Sha256};
+
+use crate::samples::{board, record};
+
+/// A log and the store beside it.
+struct Pair {
+    log: Arc<dyn UpdateLog>,
+    store: Arc<dyn BoardStore>,
+}
+
+fn in_memory() -> Pair {
+    let log = MemoryLog::new(7);
+    Pair {
+        log: Arc::new(log.clone()),
+        store: Arc::new(MemoryStore::new(log)),
+    }
+}
+
+fn on_disk(dir: &Path) -> Pair {
+    let database = Database::open(dir).unwrap();
+    Pair {
+        log: Arc::new(DiskLog::new(database.clone())),
+        store: Arc::new(DiskStore::new(database)),
+    }
+}
+
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::in_memory()).await;
+            })*
+        }
+        mod disk {
+            $(#[tokio::test]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$name(super::on_disk(dir.path())).await;
+                let report = super::verify(dir.path()).unwrap();
+                assert!(report.is_sound(), "{report:?}");
+            })*
+        }
+    };
+}
+
+contract!(
+    keeps_boards,
+    lists_boards_in_pages,
+    keeps_members,
+    gives_history_sealed_or_not,
+    finds_the_keyframe_before,
+    refuses_foreign_keyframes,
+    deletes_a_board_whole,
+    keeps_assets,
+    collects_unused_assets,
+);
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn info(name: &str) -> BoardInfo {
+    BoardInfo {
+        id: board(name),
+        title: "Lesson".into(),
+        edit: EditScope::All,
+        created: Timestamp(5),
+        owner: user("ada"),
+    }
+}
+
+impl Pair {
+    async fn create(&self, name: &str) -> BoardId {
+        self.store.create_board(&info(name)).await.unwrap();
+        board(name)
+    }
+
+    async fn append(&self, board: &BoardId, numbers: std::ops::RangeInclusive<u64>) -> Position {
+        let appends: Vec<_> = numbers
+            .map(|number| self.log.append(board, record(number, 60)))
+            .collect();
+        let mut last = Position(0, 0);
+        for append in appends {
+            last = append.await.unwrap();
+        }
+        last
+    }
+
+    async fn keyframe(&self, board: &BoardId, position: Position, bytes: &'static str) {
+        let bytes = Bytes::from(bytes);
+        self.store
+            .put_keyframe(board, StoredKeyframe { position, bytes })
+            .await
+            .unwrap();
+    }
+
+    async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Vec<u64> {
+        let records = self.store.history(board, after, limit).await.unwrap();
+        records.iter().map(|logged| logged.record.id.1).collect()
+    }
+}
+
+async fn keeps_boards(pair: Pair) {
+    let id = pair.create("maths").await;
+    assert!(matches!(
+        pair.store.create_board(&info("maths")).await,
+        Err(StoreError::BoardExists)
+    ));
+    let changed = BoardInfo {
+        title: "Fractions".into(),
+        edit: EditScope::Own,
+        ..info("maths")
+    };
+    pair.store.update_board(&changed).await.unwrap();
+    assert_eq!(pair.store.board(&id).await.unwrap(), Some(changed));
+    assert_eq!(pair.store.board(&board("none")).await.unwrap(), None);
+    assert!(matches!(
+        pair.store.update_board(&info("none")).await,
+        Err(StoreError::NoBoard)
+    ));
+}
+
+async fn lists_boards_in_pages(pair: Pair) {
+    for name in ["c", "a", "b", "d"] {
+        pair.create(name).await;
+    }
+    pair.store
+        .set_role(&board("c"), &user("ben"), Some(Role::Editor))
+        .await
+        .unwrap();
+    pair.store
+        .set_role(&board("d"), &user("ben"), Some(Role::Viewer))
+        .await
+        .unwrap();
+    let names = |boards: Vec<BoardInfo>| boards.iter().map(|info| info.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(pair.store.boards(None, None, 2).await.unwrap()), ["a", "b"]);
+    assert_eq!(
+        names(pair.store.boards(None, Some(&board("b")), 9).await.unwrap()),
+        ["c", "d"]
+    );
+    let ben = user("ben");
+    assert_eq!(names(pair.store.boards(Some(&ben), None, 9).await.unwrap()), ["c", "d"]);
+    assert_eq!(
+        names(pair.store.boards(Some(&ben), Some(&board("c")), 9).await.unwrap()),
+        ["d"]
+    );
+}
+
+async fn keeps_members(pair: Pair) {
+    let id = pair.create("maths").await;
+    pair.create("maths-2").await;
+    pair.store
+        .set_role(&id, &user("ben"), Some(Role::Editor))
+        .await
+        .unwrap();
+    let members = pair.store.members(&id).await.unwrap();
+    let members: Vec<_> = members
+        .iter()
+        .map(|member| (member.user.as_str(), member.role))
+        .collect();
+    assert_eq!(members, [("ada", Role::Teacher), ("ben", Role::Editor)]);
+    pair.store.set_role(&id, &user("ben"), None).await.unwrap();
+    assert_eq!(pair.store.role(&id, &user("ben")).await.unwrap(), None);
+    assert_eq!(pair.store.role(&id, &user("ada")).await.unwrap(), Some(Role::Teacher));
+    let nowhere = pair
+        .store
+        .set_role(&board("none"), &user("ben"), Some(Role::Viewer))
+        .await;
+    assert!(matches!(nowhere, Err(StoreError::NoBoard)));
+}
+
+async fn gives_history_sealed_or_not(pair: Pair) {
+    let id = pair.create("maths").await;
+    let other = pair.create("maths-2").await;
+    pair.append(&other, 9_000..=9_010).await;
+    let first = pair.append(&id, 1..=600).await;
+    pair.append(&id, 601..=650).await;
+    pair.keyframe(&id, first, "one").await;
+    assert_eq!(pair.history(&id, None, 1_000).await, (1..=650).collect::<Vec<_>>());
+    assert_eq!(pair.history(&id, None, 300).await, (1..=300).collect::<Vec<_>>());
+    assert_eq!(
+        pair.history(&id, Some(first), 1_000).await,
+        (601..=650).collect::<Vec<_>>()
+    );
+    let mut tail = pair.log.tail(&id, None).await.unwrap();
+    for number in 1..=650 {
+        assert_eq!(tail.recv().await.unwrap().record.id.1, number);
+    }
+    assert_eq!(
+        pair.history(&other, None, 1_000).await,
+        (9_000..=9_010).collect::<Vec<_>>()
+    );
+}
+
+async fn finds_the_keyframe_before(pair: Pair) {
+    let id = pair.create("maths").await;
+    let mut positions = Vec::new();
+    for (number, bytes) in [(1, "one"), (2, "two"), (3, "three")] {
+        let position = pair.append(&id, number..=number).await;
+        pair.keyframe(&id, position, bytes).await;
+        positions.push(position);
+    }
+    let newest = pair.store.keyframe(&id).await.unwrap().unwrap();
+    assert_eq!((newest.position, newest.bytes.as_ref()), (positions[2], &b"three"[..]));
+    let before = pair.store.keyframe_before(&id, positions[1]).await.unwrap().unwrap();
+    assert_eq!(before.bytes.as_ref(), b"two");
+    let start = Position(positions[0].epoch(), 0);
+    assert_eq!(pair.store.keyframe_before(&id, start).await.unwrap(), None);
+    assert_eq!(pair.store.keyframe(&board("none")).await.unwrap(), None);
+}
+
+async fn refuses_foreign_keyframes(pair: Pair) {
+    let id = pair.create("maths").await;
+    let Position(epoch, offset) = pair.append(&id, 1..=1).await;
+    for position in [Position(epoch + 1, offset), Position(epoch, offset + 1)] {
+        let bytes = Bytes::from("x");
+        let outcome = pair.store.put_keyframe(&id, StoredKeyframe { position, bytes }).await;
+        assert!(matches!(outcome, Err(StoreError::Failed(_))));
+    }
+}
+
+async fn deletes_a_board_whole(pair: Pair) {
+    let id = pair.create("maths").await;
+    let position = pair.append(&id, 1..=20).await;
+    pair.keyframe(&id, position, "one").await;
+    let last = pair.append(&id, 21..=30).await;
+    pair.store.delete_board(&id).await.unwrap();
+    assert_eq!(pair.store.board(&id).await.unwrap(), None);
+    assert_eq!(pair.store.keyframe(&id).await.unwrap(), None);
+    assert!(pair.history(&id, None, 100).await.is_empty());
+    assert!(pair.store.boards(Some(&user("ada")), None, 9).await.unwrap().is_empty());
+    assert!(matches!(pair.store.delete_board(&id).await, Err(StoreError::NoBoard)));
+    pair.create("maths").await;
+    assert!(pair.append(&id, 1..=1).await > last, "an offset was given twice");
+}
+
+fn asset(content: &'static str) -> (String, Asset) {
+    let asset = Asset {
+        mime_type: "image/png".into(),
+        size: Some((3, 4)),
+        bytes: Bytes::from(content),
+    };
+    (format!("{:x}", Sha256::digest(content)), asset)
+}
+
+async fn keeps_assets(pair: Pair) {
+    let id = pair.create("maths").await;
+    let (hash, cat) = asset("cat");
+    for now in [1, 2] {
+        pair.store
+            .put_asset(&id, &hash, cat.clone(), Timestamp(now))
+            .await
+            .unwrap();
+    }
+    assert_eq!(pair.store.asset(&id, &hash).await.unwrap(), Some(cat.clone()));
+    assert_eq!(pair.store.asset(&board("none"), &hash).await.unwrap(), None);
+    assert!(
+        pair.store
+            .put_asset(&id, "../../etc/passwd", cat, Timestamp(1))
+            .await
+            .is_err()
+    );
+}
+
+async fn collects_unused_assets(pair: Pair) {
+    let (id, other) = (pair.create("maths").await, pair.create("other").await);
+    let (cat_hash, cat) = asset("cat");
+    let (dog_hash, dog) = asset("dog");
+    let (fox_hash, fox) = asset("fox");
+    pair.store
+        .put_asset(&id, &cat_hash, cat.clone(), Timestamp(1))
+        .await
+        .unwrap();
+    pair.store.put_asset(&id, &dog_hash, dog, Timestamp(1)).await.unwrap();
+    pair.store.put_asset(&id, &fox_hash, fox, Timestamp(9)).await.unwrap();
+    pair.store
+        .put_asset(&other, &cat_hash, cat, Timestamp(1))
+        .await
+        .unwrap();
+    let used = [dog_hash.clone()];
+    assert_eq!(pair.store.collect_assets(&id, &used, Timestamp(5)).await.unwrap(), 1);
+    assert!(pair.store.asset(&id, &cat_hash).await.unwrap().is_none());
+    assert!(pair.store.asset(&id, &dog_hash).await.unwrap().is_some());
+    assert!(pair.store.asset(&id, &fox_hash).await.unwrap().is_some());
+    assert!(
+        pair.store.asset(&other, &cat_hash).await.unwrap().is_some(),
+        "another board still used it"
+    );
+}
+
+#[tokio::test]
+async fn everything_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = on_disk(dir.path());
+    let id = pair.create("maths").await;
+    let position = pair.append(&id, 1..=300).await;
+    pair.keyframe(&id, position, "one").await;
+    pair.append(&id, 301..=310).await;
+    drop(pair);
+    let pair = on_disk(dir.path());
+    assert_eq!(pair.history(&id, None, 1_000).await, (1..=310).collect::<Vec<_>>());
+    assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, position);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_skipped_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = on_disk(dir.path());
+    let id = pair.create("maths").await;
+    let Position(_epoch, offset) = pair.append(&id, 1..=3).await;
+    drop(pair);
+    let database = redb::Database::open(dir.path().join(FILE_NAME)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let log = redb::TableDefinition::<(&str, u64), &[u8]>::new("log");
+    transaction
+        .open_table(log)
+        .unwrap()
+        .insert(("maths", offset - 1), &b"broken"[..])
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let report = verify(dir.path()).unwrap();
+    assert_eq!(report.damage, ["record 2 of board maths: wrong check sum"]);
+    let pair = on_disk(dir.path());
+    assert_eq!(pair.history(&id, None, 10).await, [1, 3]);
+    drop(pair);
+    assert_eq!(verify(dir.path()).unwrap().quarantined, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_asset_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = on_disk(dir.path());
+    let id = pair.create("maths").await;
+    let (hash, cat) = asset("cat");
+    pair.store.put_asset(&id, &hash, cat, Timestamp(1)).await.unwrap();
+    let file = dir.path().join("assets").join(&hash[..2]).join(&hash);
+    std::fs::write(file, "dog").unwrap();
+    assert!(matches!(
+        pair.store.asset(&id, &hash).await,
+        Err(StoreError::Damaged(_))
+    ));
+    drop(pair);
+    assert_eq!(verify(dir.path()).unwrap().damage.len(), 1);
+}
