@@ -1,5 +1,6 @@
 //! Panseo: the backend of a shared classroom whiteboard.
 
+pub mod access;
 pub mod bench;
 pub mod interchange;
 pub mod board;
@@ -8,3 +9,4 @@ pub mod presence;
 pub mod protocol;
 pub mod store;
 pub mod room;
+pub mod telemetry;

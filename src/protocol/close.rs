@@ -10,6 +10,8 @@ pub enum CloseCode {
     Done,
     /// 1003: a text frame on a binary protocol, or the other way round.
     WrongFrameKind,
+    /// 1007: a text that is not UTF-8.
+    BadText,
     /// 1009: message over its limit.
     TooBig,
     /// 1011: internal fault.
@@ -48,6 +50,7 @@ impl CloseCode {
         match self {
             Self::Done => 1000,
             Self::WrongFrameKind => 1003,
+            Self::BadText => 1007,
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::Restart => 1012,
@@ -71,6 +74,7 @@ impl CloseCode {
         match self {
             Self::Done => "done",
             Self::WrongFrameKind => "wrong frame kind",
+            Self::BadText => "bad UTF-8",
             Self::TooBig => "message too big",
             Self::Internal => "internal fault",
             Self::Restart => "server restarts",
@@ -102,6 +106,7 @@ impl CloseCode {
             | Self::Rate => true,
             Self::Done
             | Self::WrongFrameKind
+            | Self::BadText
             | Self::TooBig
             | Self::Malformed
             | Self::Unauthenticated

@@ -1,0 +1,433 @@
+//! Board id -> running room on this node: opens rooms, hands out connections to them, lets them go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::ring::{Lacks, Pulled, Ring};
+use super::session::{Door, Joining};
+use super::task::{self, Ended, Message};
+use super::{Import, Input};
+use crate::access::Identity;
+use crate::log::UpdateLog;
+use crate::protocol::close::CloseCode;
+use crate::protocol::element::{Entry, Item, Properties};
+use crate::protocol::ids::{BoardId, ClientId, GestureId, Position, Role, SessionId, Timestamp, UserId};
+use crate::protocol::limits::{IMPORT_ELEMENTS_MAX, Limits};
+use crate::protocol::op::Op;
+use crate::protocol::{ClientFrame, ErrorCode, Undone};
+use crate::store::{BoardInfo, BoardStore};
+use crate::telemetry;
+
+/// A board that was poisoned this often within [`POISON_WINDOW`] is opened for reading only.
+const POISONED_MAX: usize = 3;
+const POISON_WINDOW: Duration = Duration::from_secs(600);
+/// Attempts at a request while its board is opened anew.
+const ATTEMPTS_MAX: u32 = 40;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time over which a drain spreads the ends of its rooms, so that clients do not all come back at once.
+const DRAIN_SPREAD: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_secs(15);
+
+/// This node's rooms. A clone is the same hub.
+#[derive(Clone)]
+pub struct Hub(Arc<Shared>);
+
+/// What all rooms of a node share.
+pub(super) struct Shared {
+    pub(super) log: Arc<dyn UpdateLog>,
+    pub(super) store: Arc<dyn BoardStore>,
+    pub(super) limits: Limits,
+    pub(super) clock: fn() -> Timestamp,
+    rooms: DashMap<BoardId, RoomHandle>,
+    poisoned: Mutex<HashMap<BoardId, Vec<Instant>>>,
+    next_session: AtomicU64,
+    pending_bytes: AtomicUsize,
+    is_log_healthy: Box<dyn Fn() -> bool + Send + Sync>,
+    is_draining: AtomicBool,
+    tasks: TaskTracker,
+}
+
+#[derive(Clone)]
+struct RoomHandle {
+    inbox: mpsc::Sender<Message>,
+    ring: Arc<Ring>,
+}
+
+/// One frame of ops from a program without a socket.
+#[derive(Debug, Clone)]
+pub struct OpsFrame {
+    /// Outbox the frame comes from.
+    pub client: Option<ClientId>,
+    /// Its number there.
+    pub seq: Option<u64>,
+    /// Step of undo the ops belong to.
+    pub gesture: Option<GestureId>,
+    /// What is asked for.
+    pub ops: Vec<Op>,
+}
+
+/// Answer to a frame of ops, given when it is durable.
+#[derive(Debug, Clone)]
+pub struct OpsAnswer {
+    /// Place of its record.
+    pub position: Position,
+    /// What an undo or redo came to.
+    pub undone: Option<Undone>,
+}
+
+/// Elements and pages of an imported file.
+#[derive(Debug, Clone)]
+pub struct ImportBatch {
+    /// The one step of undo that all of it is.
+    pub gesture: GestureId,
+    /// The elements, from bottom to top.
+    pub elements: Vec<Entry>,
+    /// Pages, and what to set on the page `""`.
+    pub pages: Vec<(Arc<str>, Properties)>,
+}
+
+/// All entries of a board.
+#[derive(Debug, Clone)]
+pub struct BoardState {
+    /// Place in the log they stand at.
+    pub position: Position,
+    /// The entries.
+    pub items: Vec<Item>,
+}
+
+/// Why the hub did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubError {
+    /// The room refused it; nothing was changed.
+    Refused {
+        /// What was wrong, for programs.
+        code: ErrorCode,
+        /// What was wrong and what to do, for people.
+        message: String,
+    },
+    /// No such board.
+    NoBoard,
+    /// The board cannot be opened now.
+    Unavailable,
+}
+
+/// A session's place in a room. Dropping it leaves the room.
+pub struct Connection {
+    session: SessionId,
+    inbox: mpsc::Sender<Message>,
+    ring: Arc<Ring>,
+    notify: Arc<Notify>,
+}
+
+impl Hub {
+    /// A hub without rooms.
+    pub fn new(
+        log: Arc<dyn UpdateLog>,
+        store: Arc<dyn BoardStore>,
+        limits: Limits,
+        clock: fn() -> Timestamp,
+        is_log_healthy: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            log,
+            store,
+            limits,
+            clock,
+            rooms: DashMap::new(),
+            poisoned: Mutex::default(),
+            next_session: AtomicU64::new(1),
+            pending_bytes: AtomicUsize::new(0),
+            is_log_healthy: Box::new(is_log_healthy),
+            is_draining: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Joins a board through one of the socket doors. The board must exist.
+    pub async fn connect(
+        &self,
+        board: &BoardId,
+        who: &Identity,
+        role: Role,
+        door: Door,
+        vector: Option<Vec<(u64, u32)>>,
+    ) -> Result<Connection, HubError> {
+        let room = self.room(board)?;
+        let session = self.next_session();
+        let form = door.form().ok_or(HubError::Unavailable)?;
+        let connection = Connection { session, notify: room.ring.join(session, form), inbox: room.inbox, ring: room.ring };
+        let joining = self.joining(board, session, who, role, door, vector);
+        connection.send(Input::Join(joining)).await?;
+        Ok(connection)
+    }
+
+    /// One frame of ops; answered when it is durable.
+    pub async fn ops(
+        &self,
+        board: &BoardId,
+        who: &Identity,
+        role: Role,
+        frame: OpsFrame,
+    ) -> Result<OpsAnswer, HubError> {
+        let client = frame.client.filter(|_| frame.seq.is_some());
+        let seq = frame.seq.unwrap_or_default();
+        let frame = ClientFrame::Op { seq, gesture: frame.gesture, ops: frame.ops };
+        self.request(board, who, role, client, |session| Input::Frame(session, frame.clone())).await
+    }
+
+    /// Elements of a file, in records of bounded size that are one step of undo.
+    pub async fn import(
+        &self,
+        board: &BoardId,
+        who: &Identity,
+        role: Role,
+        batch: ImportBatch,
+    ) -> Result<OpsAnswer, HubError> {
+        let mut pages = batch.pages;
+        let mut chunks = batch.elements.chunks(IMPORT_ELEMENTS_MAX);
+        let mut next = chunks.next();
+        loop {
+            let elements = next.unwrap_or_default().to_vec();
+            let import = Import { gesture: batch.gesture, elements, pages: std::mem::take(&mut pages) };
+            let answer =
+                self.request(board, who, role, None, |session| Input::Import(session, import.clone())).await?;
+            next = chunks.next();
+            if next.is_none() {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// All entries of the board and the position they stand at.
+    pub async fn state(&self, board: &BoardId) -> Result<BoardState, HubError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (answer, state) = oneshot::channel();
+            let room = self.room(board)?;
+            if room.inbox.send(Message::Read(answer)).await.is_ok()
+                && let Ok(state) = state.await
+            {
+                return Ok(state);
+            }
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
+        }
+        Err(HubError::Unavailable)
+    }
+
+    /// A member's role changed or ended; their open sessions learn it at once.
+    pub async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) {
+        self.tell(board, Message::Input(Input::Grant(user.clone(), role))).await;
+    }
+
+    /// Title or edit scope changed.
+    pub async fn set_info(&self, info: &BoardInfo) {
+        self.tell(&info.id, Message::Input(Input::Scope(info.edit))).await;
+    }
+
+    /// The board was deleted: its sessions end.
+    pub async fn forget(&self, board: &BoardId) {
+        self.tell(board, Message::Stop(CloseCode::NoBoard)).await;
+    }
+
+    /// Whether the log takes records.
+    pub fn is_healthy(&self) -> bool {
+        !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)()
+    }
+
+    /// Flushes and closes every room; the ends are spread over some seconds.
+    pub async fn drain(&self) {
+        self.0.is_draining.store(true, Ordering::Relaxed);
+        let boards: Vec<BoardId> = self.0.rooms.iter().map(|room| room.key().clone()).collect();
+        let pause = DRAIN_SPREAD / u32::try_from(boards.len().max(100)).unwrap_or(u32::MAX);
+        for board in boards {
+            self.tell(&board, Message::Stop(CloseCode::Restart)).await;
+            tokio::time::sleep(pause).await;
+        }
+        self.0.tasks.close();
+        if tokio::time::timeout(DRAIN_MAX, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("Some rooms did not end in time.");
+        }
+    }
+
+    async fn tell(&self, board: &BoardId, message: Message) {
+        let room = self.0.rooms.get(board).map(|room| room.value().clone());
+        if let Some(room) = room {
+            // A room that is just closing has nobody to tell.
+            _ = room.inbox.send(message).await;
+        }
+    }
+
+    async fn request(
+        &self,
+        board: &BoardId,
+        who: &Identity,
+        role: Role,
+        client: Option<ClientId>,
+        input: impl Fn(SessionId) -> Input,
+    ) -> Result<OpsAnswer, HubError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let room = self.room(board)?;
+            let session = self.next_session();
+            let joining = self.joining(board, session, who, role, Door::Request { client }, None);
+            let (answer, answered) = oneshot::channel();
+            let message = Message::Request(Box::new(joining), Box::new(input(session)), answer);
+            if room.inbox.send(message).await.is_err() {
+                tokio::time::sleep(ATTEMPT_PAUSE).await;
+                continue;
+            }
+            return match answered.await {
+                Ok(Ok((position, undone))) => Ok(OpsAnswer { position, undone }),
+                Ok(Err((code, message))) => Err(HubError::Refused { code, message }),
+                Err(_) => Err(HubError::Unavailable),
+            };
+        }
+        Err(HubError::Unavailable)
+    }
+
+    fn joining(
+        &self,
+        board: &BoardId,
+        session: SessionId,
+        who: &Identity,
+        role: Role,
+        door: Door,
+        vector: Option<Vec<(u64, u32)>>,
+    ) -> Joining {
+        let role = if self.is_poisoned(board) { Role::Viewer } else { role };
+        Joining { session, user: who.user.clone(), name: who.name.clone(), role, door, vector }
+    }
+
+    fn next_session(&self) -> SessionId {
+        SessionId(self.0.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn is_poisoned(&self, board: &BoardId) -> bool {
+        let poisoned = self.0.poisoned.lock();
+        poisoned.get(board).is_some_and(|times| times.len() >= POISONED_MAX)
+    }
+
+    /// The board's room, opened if it is not live.
+    fn room(&self, board: &BoardId) -> Result<RoomHandle, HubError> {
+        if self.0.is_draining.load(Ordering::Relaxed) {
+            return Err(HubError::Unavailable);
+        }
+        match self.0.rooms.entry(board.clone()) {
+            Slot::Occupied(room) if !room.get().inbox.is_closed() => Ok(room.get().clone()),
+            Slot::Occupied(mut room) => {
+                room.insert(self.open(board));
+                Ok(room.get().clone())
+            }
+            Slot::Vacant(slot) => Ok(slot.insert(self.open(board)).clone()),
+        }
+    }
+
+    fn open(&self, board: &BoardId) -> RoomHandle {
+        let shared = Arc::clone(&self.0);
+        let limits = &shared.limits;
+        let ring = Arc::new(Ring::new(limits.ring_frames_max, limits.unsent_bytes_max));
+        let (sender, inbox) = mpsc::channel(limits.inbox_max);
+        let handle = RoomHandle { inbox: sender, ring: Arc::clone(&ring) };
+        metrics::gauge!(telemetry::ROOMS).increment(1.0);
+        self.0.tasks.spawn(host(shared, board.clone(), ring, inbox));
+        handle
+    }
+}
+
+/// Runs a room to its end and turns away who comes too late.
+async fn host(shared: Arc<Shared>, board: BoardId, ring: Arc<Ring>, mut inbox: mpsc::Receiver<Message>) {
+    let ended = task::run(board.clone(), Arc::clone(&shared), Arc::clone(&ring), &mut inbox).await;
+    let code = match ended {
+        Ended::Closed => CloseCode::Rebuilt,
+        Ended::NotOpened => CloseCode::Loading,
+        Ended::Poisoned => {
+            metrics::counter!(telemetry::ROOMS_POISONED_TOTAL).increment(1);
+            shared.note_poisoned(&board);
+            CloseCode::Rebuilt
+        }
+    };
+    inbox.close();
+    shared.rooms.remove_if(&board, |_, room| Arc::ptr_eq(&room.ring, &ring));
+    while let Some(message) = inbox.recv().await {
+        task::turn_away(message, &ring, code);
+    }
+    metrics::gauge!(telemetry::ROOMS).decrement(1.0);
+}
+
+impl Shared {
+    /// A CRDT client id that nobody has: above those that Yjs draws, with room behind it for people without one.
+    pub(super) fn fresh_replica(&self) -> u64 {
+        const LOWEST: u64 = 1 << 32;
+        const HIGHEST: u64 = (1 << 53) - (1 << 32);
+        LOWEST + Uuid::new_v4().as_u64_pair().0 % (HIGHEST - LOWEST)
+    }
+
+    /// Moves a room's share in the bytes that wait for the log.
+    pub(super) fn move_pending(&self, before: usize, now: usize) {
+        if before != now {
+            let sum = self.pending_bytes.fetch_add(now, Ordering::Relaxed) + now - before;
+            self.pending_bytes.fetch_sub(before, Ordering::Relaxed);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge of bytes")]
+            metrics::gauge!(telemetry::PENDING_BYTES).set(sum as f64);
+        }
+    }
+
+    fn note_poisoned(&self, board: &BoardId) {
+        let mut poisoned = self.poisoned.lock();
+        let times = poisoned.entry(board.clone()).or_default();
+        times.retain(|time| time.elapsed() < POISON_WINDOW);
+        times.push(Instant::now());
+        if times.len() >= POISONED_MAX {
+            tracing::error!(board.id = %board, "A board keeps failing and is read-only now.");
+        }
+    }
+}
+
+impl Connection {
+    /// The session.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Hands an input to the room; waits while its inbox is full.
+    pub async fn send(&self, input: Input) -> Result<(), HubError> {
+        self.inbox.send(Message::Input(input)).await.map_err(|_closed| HubError::Unavailable)
+    }
+
+    /// Resolves when something may wait for this session.
+    pub async fn news(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Takes what waits, about `max_bytes` of it.
+    pub fn pull(&self, buffer: &mut Vec<bytes::Bytes>, max_bytes: usize) -> Pulled {
+        self.ring.pull(self.session, buffer, max_bytes)
+    }
+
+    /// Asks the room to bring this session level.
+    pub async fn level(&self, lacks: Lacks) -> Result<(), HubError> {
+        self.send(Input::Behind(self.session, lacks)).await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.ring.leave(self.session);
+        let leave = Message::Input(Input::Leave(self.session));
+        if let Err(mpsc::error::TrySendError::Full(leave)) = self.inbox.try_send(leave) {
+            let inbox = self.inbox.clone();
+            tokio::spawn(async move {
+                // A room that is gone needs no goodbye.
+                _ = inbox.send(leave).await;
+            });
+        }
+    }
+}

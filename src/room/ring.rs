@@ -106,7 +106,7 @@ impl Ring {
         Self { state: Mutex::default(), frames_max, unsent_bytes_max }
     }
 
-    /// A session begins to read here.
+    /// A session comes; it is sent what is for it alone, and what is for all once it [`Ring::begin`]s.
     pub fn join(&self, session: SessionId, form: Form) -> Arc<Notify> {
         let mut state = self.state.lock();
         let notify = Arc::new(Notify::new());
@@ -115,12 +115,23 @@ impl Ring {
             position: state.head(),
             direct: VecDeque::new(),
             lacks: None,
-            is_waiting: false,
+            is_waiting: true,
             close: None,
             notify: Arc::clone(&notify),
         };
         state.readers.insert(session, reader);
         notify
+    }
+
+    /// The session reads all that is pushed from here on.
+    pub fn begin(&self, session: SessionId) {
+        let mut state = self.state.lock();
+        let head = state.head();
+        if let Some(reader) = state.readers.get_mut(&session) {
+            reader.position = head;
+            reader.lacks = None;
+            reader.is_waiting = false;
+        }
     }
 
     /// The session reads no more.
@@ -281,6 +292,7 @@ mod tests {
     fn a_reader_gets_each_frame_once_and_in_order() {
         let ring = Ring::new(8, 1_000);
         ring.join(READER, Form::Yjs);
+        ring.begin(READER);
         let mut got = Vec::new();
         for number in 0..20 {
             ring.push(frame(number, 10));
@@ -296,6 +308,7 @@ mod tests {
     fn the_author_does_not_hear_its_own_frame() {
         let ring = Ring::new(8, 1_000);
         ring.join(READER, Form::Yjs);
+        ring.begin(READER);
         ring.push(Frame { except: Some(READER), ..frame(1, 10) });
         assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Empty);
     }
@@ -304,6 +317,7 @@ mod tests {
     fn who_falls_behind_the_ring_is_told_what_it_lacks() {
         let ring = Ring::new(4, 1_000);
         ring.join(READER, Form::Yjs);
+        ring.begin(READER);
         for number in 3..20 {
             ring.push(frame(number, 10));
         }
@@ -319,6 +333,7 @@ mod tests {
     fn too_many_unsent_bytes_count_as_behind() {
         let ring = Ring::new(100, 50);
         ring.join(READER, Form::Yjs);
+        ring.begin(READER);
         for number in 3..10 {
             ring.push(frame(number, 10));
         }

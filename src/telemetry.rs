@@ -1,0 +1,156 @@
+//! The log subscriber, and the names of all metrics.
+//!
+//! Names end in their unit, counters in `_total`. Labels are few and closed: board ids, users and addresses are never
+//! labels. What `metrics-process` adds is named `process_*` as Prometheus recommends.
+//!
+//! Logged are facts about the node and its rooms; never drawn content, text, tokens, query strings or addresses.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+/// Answered HTTP requests, by `method`, `route` and `status`.
+pub const HTTP_REQUESTS_TOTAL: &str = "panseo_http_requests_total";
+/// Time from head to answer of HTTP requests, by `route`.
+pub const HTTP_REQUEST_SECONDS: &str = "panseo_http_request_duration_seconds";
+/// Open connections.
+pub const CONNECTIONS: &str = "panseo_connections";
+/// Connections refused because there are too many, by `limit` (`node` or `address`).
+pub const CONNECTIONS_REFUSED_TOTAL: &str = "panseo_connections_refused_total";
+/// Log-ins with a bad token.
+pub const LOGINS_FAILED_TOTAL: &str = "panseo_logins_failed_total";
+/// Bytes of accepted imports.
+pub const IMPORT_BYTES_TOTAL: &str = "panseo_import_bytes_total";
+/// Bytes of accepted assets.
+pub const ASSET_BYTES_TOTAL: &str = "panseo_asset_bytes_total";
+
+/// Edits taken.
+pub const EDITS_TOTAL: &str = "panseo_edits_total";
+/// Edits refused, by `code`.
+pub const REFUSALS_TOTAL: &str = "panseo_refusals_total";
+/// Edits seen before: acknowledged, not applied again.
+pub const REPEATS_TOTAL: &str = "panseo_repeats_total";
+/// Messages of viewers' documents that were not read.
+pub const VIEWER_EDITS_TOTAL: &str = "panseo_viewer_edits_total";
+/// Entries put back that their editor may not touch.
+pub const PUT_BACKS_TOTAL: &str = "panseo_put_backs_total";
+/// Runs of blocks handed over for another user after a crash.
+pub const RELAYS_TOTAL: &str = "panseo_relays_total";
+/// Awareness entries dropped: echoes, bad ones, too many.
+pub const AWARENESS_DROPS_TOTAL: &str = "panseo_awareness_drops_total";
+/// Readers brought level with one difference instead of a backlog.
+pub const LEVELS_TOTAL: &str = "panseo_levels_total";
+/// Connections ended by the server, by `code`.
+pub const CLOSES_TOTAL: &str = "panseo_closes_total";
+/// Inputs that kept a room for over 250 ms.
+pub const SLOW_INPUTS_TOTAL: &str = "panseo_slow_inputs_total";
+/// Records the log did not take; they are tried again.
+pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
+/// Keyframes the store did not take.
+pub const KEYFRAMES_FAILED_TOTAL: &str = "panseo_keyframes_failed_total";
+/// Records that cannot be applied, left out when a board opened.
+pub const RECORDS_SKIPPED_TOTAL: &str = "panseo_records_skipped_total";
+/// Boards live on this node.
+pub const ROOMS: &str = "panseo_rooms";
+/// Rooms that ended by a fault and were opened anew.
+pub const ROOMS_POISONED_TOTAL: &str = "panseo_rooms_poisoned_total";
+/// Bytes of records that wait for the log.
+pub const PENDING_BYTES: &str = "panseo_pending_bytes";
+/// Ephemeral frames dropped because a newer one was due.
+pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
+
+/// Bounds of the histograms of durations, in seconds: from a fan-out in memory to an import.
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// The filter of the log is malformed.
+#[derive(Debug, Error)]
+#[error("not a filter like `info` or `panseo=debug,warn`")]
+pub struct FilterError;
+
+/// Reads a filter for the log.
+pub fn filter(text: &str) -> Result<EnvFilter, FilterError> {
+    EnvFilter::try_new(text).map_err(|_details_take_more_than_a_line| FilterError)
+}
+
+/// Starts to log to standard error. Once for each process; later calls change nothing.
+pub fn start_log(filter: EnvFilter) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .finish();
+    // Fails where a subscriber is set already, as in tests that start several servers.
+    drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+/// The metrics of this process, in the text form of Prometheus.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: Option<PrometheusHandle>,
+    process: metrics_process::Collector,
+}
+
+/// Starts to record. All servers of a process share one recorder.
+pub fn metrics() -> Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(install).clone()
+}
+
+fn install() -> Metrics {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .inspect_err(|error| tracing::warn!(%error, "Metrics are off."))
+        .ok();
+    let process = metrics_process::Collector::default();
+    process.describe();
+    describe();
+    Metrics { handle, process }
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(HTTP_REQUESTS_TOTAL, "Answered HTTP requests.");
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from head to answer of HTTP requests.");
+    describe_gauge!(CONNECTIONS, "Open connections.");
+    describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections refused because there are too many.");
+    describe_counter!(LOGINS_FAILED_TOTAL, "Log-ins with a bad token.");
+    describe_counter!(IMPORT_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted imports.");
+    describe_counter!(EDITS_TOTAL, "Edits taken.");
+    describe_counter!(REFUSALS_TOTAL, "Edits refused, by `code`.");
+    describe_counter!(REPEATS_TOTAL, "Edits seen before: acknowledged, not applied again.");
+    describe_counter!(VIEWER_EDITS_TOTAL, "Messages of viewers' documents that were not read.");
+    describe_counter!(PUT_BACKS_TOTAL, "Entries put back that their editor may not touch.");
+    describe_counter!(RELAYS_TOTAL, "Runs of blocks handed over for another user after a crash.");
+    describe_counter!(AWARENESS_DROPS_TOTAL, "Awareness entries dropped: echoes, bad ones, too many.");
+    describe_counter!(LEVELS_TOTAL, "Readers brought level with one difference instead of a backlog.");
+    describe_counter!(CLOSES_TOTAL, "Connections ended by the server, by `code`.");
+    describe_counter!(SLOW_INPUTS_TOTAL, "Inputs that kept a room for over 250 ms.");
+    describe_counter!(APPENDS_FAILED_TOTAL, "Records the log did not take; they are tried again.");
+    describe_counter!(KEYFRAMES_FAILED_TOTAL, "Keyframes the store did not take.");
+    describe_counter!(RECORDS_SKIPPED_TOTAL, "Records that cannot be applied, left out when a board opened.");
+    describe_gauge!(ROOMS, "Boards live on this node.");
+    describe_counter!(ROOMS_POISONED_TOTAL, "Rooms that ended by a fault and were opened anew.");
+    describe_gauge!(PENDING_BYTES, "Bytes of records that wait for the log.");
+    describe_counter!(RATE_DROPS_TOTAL, "Ephemeral frames dropped because a newer one was due.");
+    describe_counter!(ASSET_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted assets.");
+}
+
+impl Metrics {
+    /// All metrics as they stand.
+    pub fn render(&self) -> String {
+        self.process.collect();
+        self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+
+    /// Folds what was recorded into the histograms; to be called every few seconds, so that they stay small.
+    pub fn upkeep(&self) {
+        if let Some(handle) = &self.handle {
+            handle.run_upkeep();
+        }
+    }
+}
