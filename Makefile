@@ -1,0 +1,48 @@
+# `make run` and `make test` do everything on a fresh machine; see `make help`.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO := cargo
+NODE_TESTS := tests/interop
+export CARGO_TERM_COLOR ?= never
+
+.PHONY: help setup run test check bench soak clean
+
+help: ## What there is to do
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: ## Install what is missing
+	@dev/setup
+
+run: setup ## Build and start the server on http://127.0.0.1:8080
+	$(CARGO) build --release
+	exec target/release/panseo serve
+
+test: setup $(NODE_TESTS)/node_modules ## All tests, as CI runs them
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
+	$(CARGO) test --release
+
+check: ## The quick half: formatting, lints, unit tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test --lib
+
+bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
+	$(CARGO) build --release --example relay --bin panseo
+	$(CARGO) bench
+	target/release/panseo bench all --compare-relay
+
+soak: setup $(NODE_TESTS)/node_modules ## The long versions of the fault and fuzz tests
+	PANSEO_SOAK=200 $(CARGO) test --release --test it -- --nocapture
+
+$(NODE_TESTS)/node_modules: $(NODE_TESTS)/package-lock.json
+	cd $(NODE_TESTS) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf $(NODE_TESTS)/node_modules
