@@ -476,12 +476,24 @@ impl JsonSchema for Properties {
 
 /// An element with its key, as ops carry it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = allow_id)]
 pub struct Entry {
     /// Its key.
     pub id: EntryId,
     /// Everything known of it.
     #[serde(flatten)]
     pub properties: Properties,
+}
+
+/// The list of names comes from [`Properties`], which is flattened into the entry and has no `id`.
+fn allow_id(schema: &mut schemars::Schema) {
+    let names = schema
+        .get_mut("propertyNames")
+        .and_then(|names| names.get_mut("enum"))
+        .and_then(|names| names.as_array_mut());
+    if let Some(names) = names {
+        names.insert(0, "id".into());
+    }
 }
 
 /// Where an entry is: its collection and its key there.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::element::{Entry, Property, Value};
+use super::element::{Entry, Properties, Property, Value};
 use super::ids::{EntryId, GestureId, Position, RecordId, Role, UserId};
 
 /// One request. The ops of one frame are one transaction and one record: all or none.
@@ -32,6 +32,7 @@ pub enum Op {
         target: EntryId,
         /// Property -> value, or `null` to put it back to its default.
         #[serde(deserialize_with = "super::element::deserialize_set")]
+        #[schemars(with = "Properties")]
         set: BTreeMap<Property, Option<Value>>,
     },
     /// Moves elements by a distance.

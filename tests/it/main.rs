@@ -9,3 +9,6 @@ mod log_contract;
 mod power_cut;
 mod samples;
 mod store_contract;
+//! Integration tests: one binary, a module per behaviour.
+
+mod wire_golden;

@@ -129,12 +129,12 @@ fn depth_is_bounded_in_both_formats() {
             assert_eq!(decode_client(format, &bytes).is_ok(), fits, "{format:?} {depth}");
         }
     }
-    let bomb = [&[0x81, 0xa1, b't'][..], &[0x91; 100_000]].concat();
+    let bomb = [&[0x81, 0xa1, b't'][..], &vec![0x91; 100_000]].concat();
     assert_eq!(
         decode_client(Format::MsgPack, &bomb),
         Err(CodecError::TooDeep { max: VALUE_DEPTH_MAX })
     );
-    assert!(decode_client(Format::Json, &[b"{\"t\":".as_slice(), &[b'['; 100_000]].concat()).is_err());
+    assert!(decode_client(Format::Json, &[b"{\"t\":".as_slice(), &vec![b'['; 100_000]].concat()).is_err());
 }
 
 #[test]
