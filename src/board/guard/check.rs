@@ -154,9 +154,16 @@ impl BlockIndex {
     }
 
     fn check_deletes(&self, walk: &Walk<'_>) -> Result<(), Refusal> {
+        let mut last = None;
         for range in walk.deletes() {
-            let brought = walk.section(range.client).map_or(0, |section| section.to);
-            if range.to > brought && range.to > self.next_clock(range.client) {
+            let end = match last {
+                Some((client, end)) if client == range.client => end,
+                _ => {
+                    let brought = walk.section(range.client).map_or(0, |section| section.to);
+                    last.insert((range.client, brought.max(self.next_clock(range.client)))).1
+                }
+            };
+            if range.to > end {
                 return Err(Refusal::Gap);
             }
         }
@@ -309,8 +316,13 @@ impl<'a> Check<'a> {
     /// Notes what the deletes do to blocks that are known and alive.
     fn deletes(&mut self) -> Result<(), shape::Misfit> {
         let mut is_meta_touched = false;
+        let mut last = None;
         for range in self.walk.deletes() {
-            let Some(blocks) = self.index.blocks_of(range.client) else {
+            let blocks = match last {
+                Some((client, blocks)) if client == range.client => blocks,
+                _ => last.insert((range.client, self.index.blocks_of(range.client))).1,
+            };
+            let Some(blocks) = blocks else {
                 continue;
             };
             if range.from >= blocks.next() || blocks.is_deleted(range.from, range.to) {
