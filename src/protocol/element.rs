@@ -449,11 +449,14 @@ impl JsonSchema for Properties {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let names: Vec<_> = Property::ALL.iter().map(|property| property.name()).collect();
+        // Not `propertyNames`: where these are flattened into an entry, it would forbid the entry's `id`.
+        let names = Property::ALL.iter().map(|property| (property.name(), true));
+        let names: serde_json::Map<_, _> = names.map(|(name, any)| (name.to_owned(), any.into())).collect();
         schemars::json_schema!({
             "description": "Properties by Excalidraw's names; a property at its default is absent.",
             "type": "object",
-            "propertyNames": { "enum": names }
+            "properties": names,
+            "additionalProperties": false
         })
     }
 }

@@ -1,0 +1,1 @@
+//! Bytes of all kinds against the guard and the codec.

@@ -1,0 +1,5 @@
+//! Integration tests, a module per behaviour.
+
+mod guard;
+mod support;
+mod wire_golden;

@@ -1,0 +1,1 @@
+//! Frames no honest client sends.
