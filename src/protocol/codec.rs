@@ -208,7 +208,10 @@ impl PackWalk<'_> {
     }
 
     fn number(&mut self, len: usize) -> Result<usize, CodecError> {
-        Ok(self.take(len)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)))
+        Ok(self
+            .take(len)?
+            .iter()
+            .fold(0, |number, &byte| number << 8 | usize::from(byte)))
     }
 
     fn sized(&mut self, len: usize) -> Result<(), CodecError> {
@@ -222,7 +225,11 @@ impl PackWalk<'_> {
             [a, b, c, d, e, f, g, h] => f64::from_be_bytes([a, b, c, d, e, f, g, h]).is_finite(),
             _ => false,
         };
-        if is_finite { Ok(()) } else { Err(CodecError::Malformed("a number is NaN or infinite")) }
+        if is_finite {
+            Ok(())
+        } else {
+            Err(CodecError::Malformed("a number is NaN or infinite"))
+        }
     }
 }
 
@@ -274,7 +281,8 @@ mod tests {
         assert!(refused(&[0x80, 0x80]).contains("left over"));
         let deep = format!("{}1{}", "[".repeat(33), "]".repeat(33));
         assert_eq!(decode_client(Format::Json, deep.as_bytes()), Err(TOO_DEEP));
-        let mut nan = pack(&json!({"t": "op", "seq": 1, "ops": [{"op": "element.move", "targets": [], "dx": 1, "dy": 0.5}]}));
+        let mut nan =
+            pack(&json!({"t": "op", "seq": 1, "ops": [{"op": "element.move", "targets": [], "dx": 1, "dy": 0.5}]}));
         let at = nan.len() - 8;
         nan[at..].copy_from_slice(&f64::NAN.to_be_bytes());
         assert!(refused(&nan).contains("NaN"));
@@ -291,9 +299,16 @@ mod tests {
         let missing = refused(&pack(&json!({"t": "op", "ops": []})));
         assert!(missing.contains("seq"), "{missing}");
         let long = "x".repeat(5_000);
-        for frame in [json!({"t": long}), json!({"t": "op", "seq": long, "ops": []}), json!({"t": "hello", "client": long})] {
+        for frame in [
+            json!({"t": long}),
+            json!({"t": "op", "seq": long, "ops": []}),
+            json!({"t": "hello", "client": long}),
+        ] {
             let message = refused(&pack(&frame));
-            assert!(message.len() <= MESSAGE_BYTES_MAX && !message.contains("xxxxxxxxx"), "{message}");
+            assert!(
+                message.len() <= MESSAGE_BYTES_MAX && !message.contains("xxxxxxxxx"),
+                "{message}"
+            );
         }
     }
 }

@@ -42,7 +42,10 @@ fn schemas_are_those_of_the_types() {
             fs::write(&path, &text).unwrap();
         }
         let stored = fs::read_to_string(&path).unwrap_or_default();
-        assert!(stored == text, "schemas/{name}.json differs from the types: run UPDATE_SCHEMAS=1 cargo test");
+        assert!(
+            stored == text,
+            "schemas/{name}.json differs from the types: run UPDATE_SCHEMAS=1 cargo test"
+        );
     }
 }
 
@@ -61,10 +64,14 @@ fn check_samples<T: PartialEq + Debug + JsonSchema>(directory: &str, wire: &Wire
         .collect();
     paths.sort();
     let mut samples = Vec::new();
-    for json in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "json")) {
+    for json in paths
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+    {
         let name = json.display();
         let text = fs::read(json).unwrap();
-        let value = (wire.decode)(Format::Json, text.trim_ascii_end()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let value =
+            (wire.decode)(Format::Json, text.trim_ascii_end()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let again = (wire.encode)(Format::Json, &value);
         assert_eq!(str::from_utf8(&again), str::from_utf8(text.trim_ascii_end()), "{name}");
         let packed_path = json.with_extension("msgpack");
@@ -73,7 +80,10 @@ fn check_samples<T: PartialEq + Debug + JsonSchema>(directory: &str, wire: &Wire
         }
         let packed = fs::read(&packed_path).unwrap_or_else(|error| panic!("{}: {error}", packed_path.display()));
         assert_eq!((wire.decode)(Format::MsgPack, &packed).unwrap(), value, "{name}");
-        assert!((wire.encode)(Format::MsgPack, &value) == packed, "{name}: packed form differs");
+        assert!(
+            (wire.encode)(Format::MsgPack, &value) == packed,
+            "{name}: packed form differs"
+        );
         let plain: Value = serde_json::from_slice(&text).unwrap();
         if let Err(error) = validator.validate(&plain) {
             panic!("{name} does not fit its schema: {error}");
@@ -92,17 +102,27 @@ fn variants(schema: &Value, tag: &str) -> BTreeSet<String> {
 }
 
 fn tags(samples: &[Value], tag: &str) -> BTreeSet<String> {
-    samples.iter().filter_map(|sample| sample[tag].as_str().map(str::to_owned)).collect()
+    samples
+        .iter()
+        .filter_map(|sample| sample[tag].as_str().map(str::to_owned))
+        .collect()
 }
 
 #[test]
 fn every_client_frame_and_op_has_a_sample() {
     let samples = check_samples(
         "client",
-        &Wire { decode: codec::decode_client, encode: codec::encode_client },
+        &Wire {
+            decode: codec::decode_client,
+            encode: codec::encode_client,
+        },
     );
     assert_eq!(tags(&samples, "t"), variants(&schema::<ClientFrame>(), "t"));
-    let ops: Vec<_> = samples.iter().filter_map(|sample| sample["ops"].as_array().cloned()).flatten().collect();
+    let ops: Vec<_> = samples
+        .iter()
+        .filter_map(|sample| sample["ops"].as_array().cloned())
+        .flatten()
+        .collect();
     assert_eq!(tags(&ops, "op"), variants(&schema::<Op>(), "op"));
     let validator = jsonschema::validator_for(&schema::<Op>()).unwrap();
     for op in &ops {
@@ -114,7 +134,10 @@ fn every_client_frame_and_op_has_a_sample() {
 fn every_server_frame_has_a_sample() {
     let samples = check_samples(
         "server",
-        &Wire { decode: codec::decode_server, encode: codec::encode_server },
+        &Wire {
+            decode: codec::decode_server,
+            encode: codec::encode_server,
+        },
     );
     assert_eq!(tags(&samples, "t"), variants(&schema::<ServerFrame>(), "t"));
 }

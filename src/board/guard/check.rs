@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::bytes::AnyKind;
 use super::index::{BlockIndex, Owner};
 use super::place::{ENTRIES, META, Place, Slot};
-use super::rivals::{self, Rival, Winner};
 use super::resolve::{Resolved, resolve};
+use super::rivals::{self, Rival, Winner};
 use super::shape;
 use super::walk::{Block, Content, Section, Walk};
 use crate::protocol::element::{EntryKind, Property};
@@ -160,7 +160,8 @@ impl BlockIndex {
                 Some((client, end)) if client == range.client => end,
                 _ => {
                     let brought = walk.section(range.client).map_or(0, |section| section.to);
-                    last.insert((range.client, brought.max(self.next_clock(range.client)))).1
+                    last.insert((range.client, brought.max(self.next_clock(range.client))))
+                        .1
                 }
             };
             if range.to > end {

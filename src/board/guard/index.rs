@@ -97,7 +97,8 @@ impl BlockIndex {
 
     /// The key of an entry, to be shared with whoever keeps entries too.
     pub fn id(&self, kind: EntryKind, id: &str) -> Option<Arc<str>> {
-        self.live(kind, id).map(|container| Arc::clone(&self.entry(container).id))
+        self.live(kind, id)
+            .map(|container| Arc::clone(&self.entry(container).id))
     }
 
     /// The person whose client id made the entry's present map; none where the server did.
@@ -134,8 +135,14 @@ impl BlockIndex {
         let blocks = self.clients.values().map(|blocks| {
             blocks.runs.capacity() * size_of::<Run>() + blocks.keys.capacity() + blocks.deleted.len() * 12
         });
-        let listed = self.entries.iter().map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
-        let ids = self.containers.iter().map(|entry| entry.id.len() + 2 * size_of::<usize>());
+        let listed = self
+            .entries
+            .iter()
+            .map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
+        let ids = self
+            .containers
+            .iter()
+            .map(|entry| entry.id.len() + 2 * size_of::<usize>());
         let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1) + self.owners.len() * 33;
         let containers = self.containers.capacity() * size_of::<EntryContainer>();
         blocks.sum::<usize>() + listed.sum::<usize>() + ids.sum::<usize>() + maps + containers
@@ -261,7 +268,10 @@ impl BlockIndex {
 
 impl ClientBlocks {
     pub(super) fn is_deleted(&self, from: u32, to: u32) -> bool {
-        self.deleted.range(..=from).next_back().is_some_and(|(_, &end)| to <= end)
+        self.deleted
+            .range(..=from)
+            .next_back()
+            .is_some_and(|(_, &end)| to <= end)
     }
 
     pub(super) fn next(&self) -> u32 {
@@ -273,7 +283,11 @@ impl ClientBlocks {
         let mut alive = Vec::new();
         let mut at = from;
         let to = to.min(self.next);
-        let first = self.deleted.range(..=from).next_back().map_or(from, |(&start, _)| start);
+        let first = self
+            .deleted
+            .range(..=from)
+            .next_back()
+            .map_or(from, |(&start, _)| start);
         for (&start, &end) in self.deleted.range(first..to.max(first)) {
             if start > at {
                 alive.push((at, start));
@@ -312,7 +326,11 @@ impl ClientBlocks {
             TYPE => (Slot::Plain, true),
             keys => {
                 let is_uniform = keys & UNIFORM != 0;
-                let key = if is_uniform { keys.to_le_bytes()[0] } else { self.keys[(keys + clock - run.from) as usize] };
+                let key = if is_uniform {
+                    keys.to_le_bytes()[0]
+                } else {
+                    self.keys[(keys + clock - run.from) as usize]
+                };
                 match key {
                     ROOT => (Slot::Root, false),
                     ROOT_TYPE => (Slot::Root, true),
@@ -360,7 +378,11 @@ impl ClientBlocks {
             self.delete(from, to);
         }
         let is_type = matches!(content, Content::Type(_));
-        let last = self.runs.last().copied().filter(|last| last.container == place.container);
+        let last = self
+            .runs
+            .last()
+            .copied()
+            .filter(|last| last.container == place.container);
         let key = match place.slot {
             Slot::Plain => None,
             Slot::Root if is_type => Some(ROOT_TYPE),

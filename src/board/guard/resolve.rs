@@ -104,7 +104,11 @@ impl<'a> Resolver<'a> {
             if section.from > known {
                 return Err(Refusal::Gap);
             }
-            let next = if section.to <= known { section.blocks.end } else { self.walk.find(section, known) };
+            let next = if section.to <= known {
+                section.blocks.end
+            } else {
+                self.walk.find(section, known)
+            };
             self.turns.push(Turn {
                 known,
                 next,

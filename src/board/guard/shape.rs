@@ -29,7 +29,11 @@ pub(super) fn is_fixed(property: Property) -> bool {
 
 /// The key of an entry in its root.
 pub(super) fn check_key(kind: EntryKind, key: &str) -> Result<(), Misfit> {
-    let bytes_max = if kind == EntryKind::Like { 2 * ID_BYTES_MAX + 1 } else { ID_BYTES_MAX };
+    let bytes_max = if kind == EntryKind::Like {
+        2 * ID_BYTES_MAX + 1
+    } else {
+        ID_BYTES_MAX
+    };
     let is_first_page = kind == EntryKind::Page && key.is_empty();
     if key.len() > bytes_max || (key.is_empty() && !is_first_page) || key.chars().any(char::is_control) {
         return Err("a key must be 1 to 64 bytes of printable characters");

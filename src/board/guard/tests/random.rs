@@ -28,8 +28,14 @@ fn random_edit(dice: &mut Dice, doc: &Doc, name: &str) -> Vec<u8> {
                 (1, _) => drop(root.remove(txn, &id)),
                 (2, Some(map)) => drop(map.remove(txn, "text")),
                 (3, Some(map)) => drop(map.insert(txn, "text", "hello")),
-                (4, _) => drop(txn.get_or_insert_map("board:likes").insert(txn, format!("{id}:{name}"), 1)),
-                (5, _) => drop(txn.get_or_insert_map("board:likes").remove(txn, &format!("{id}:{name}"))),
+                (4, _) => drop(
+                    txn.get_or_insert_map("board:likes")
+                        .insert(txn, format!("{id}:{name}"), 1),
+                ),
+                (5, _) => drop(
+                    txn.get_or_insert_map("board:likes")
+                        .remove(txn, &format!("{id}:{name}")),
+                ),
                 (6, _) => {
                     let text = txn.get_or_insert_text("notes");
                     let at = text.len(txn);
@@ -74,7 +80,10 @@ fn assert_same_as_yrs(bytes: &[u8]) {
         }
     }
     assert_eq!(mine, clocks);
-    let mine: BTreeSet<_> = walk.deletes().map(|range| (range.client, range.from, range.to)).collect();
+    let mine: BTreeSet<_> = walk
+        .deletes()
+        .map(|range| (range.client, range.from, range.to))
+        .collect();
     let mut deletes = BTreeSet::new();
     for (client, ranges) in theirs.delete_set().iter() {
         deletes.extend(ranges.iter().map(|range| (client.get(), range.start, range.end)));
@@ -134,7 +143,10 @@ fn class(seed: u64, rounds: usize, mut visit: impl FnMut(&Board, &[u8], &UserId)
             let walk = walk_within(&emitted, &WalkLimits::TRUSTED).unwrap();
             board.index.note(&walk, Some(&peers[who].user), &[]).unwrap();
         }
-        let state = board.doc.transact().encode_diff_v1(&peers[who].doc.transact().state_vector());
+        let state = board
+            .doc
+            .transact()
+            .encode_diff_v1(&peers[who].doc.transact().state_vector());
         apply(&peers[who].doc, &state);
         if round % 50 == 0 {
             board.assert_level();
@@ -179,7 +191,10 @@ fn mutate(dice: &mut Dice, update: &[u8], other: &[u8]) -> Vec<u8> {
 /// Applies what the guard lets through to a copy of the document, which must not die, park anything, or differ.
 fn survives(state: &[u8], index: &BlockIndex, mutant: &[u8], user: &UserId) -> Option<bool> {
     let walk = walk(mutant).ok()?;
-    let context = CheckContext { user, may_relay: &|_| false };
+    let context = CheckContext {
+        user,
+        may_relay: &|_| false,
+    };
     let Ok(Checked::New(admission)) = index.check(&walk, &context) else {
         return None;
     };
@@ -194,8 +209,12 @@ fn survives(state: &[u8], index: &BlockIndex, mutant: &[u8], user: &UserId) -> O
         let emitted = apply(&copy, mutant);
         assert!(!copy.transact().has_missing_updates(), "parked");
         let mut fresh = BlockIndex::new();
-        fresh.note(&walk_within(state, &WalkLimits::TRUSTED).unwrap(), None, &[]).unwrap();
-        fresh.note(&walk_within(&emitted, &WalkLimits::TRUSTED).unwrap(), None, &[]).unwrap();
+        fresh
+            .note(&walk_within(state, &WalkLimits::TRUSTED).unwrap(), None, &[])
+            .unwrap();
+        fresh
+            .note(&walk_within(&emitted, &WalkLimits::TRUSTED).unwrap(), None, &[])
+            .unwrap();
         for (client, clock) in copy.transact().state_vector().iter() {
             assert_eq!(fresh.next_clock(client.get()), *clock);
         }
@@ -203,12 +222,17 @@ fn survives(state: &[u8], index: &BlockIndex, mutant: &[u8], user: &UserId) -> O
             assert!(fresh.next_clock(advance.client) >= advance.to);
         }
         let txn = copy.transact();
-        let Some(root) = txn.get_map("board:elements") else { return };
+        let Some(root) = txn.get_map("board:elements") else {
+            return;
+        };
         for (id, out) in root.iter(&txn) {
             let map: MapRef = out.cast().unwrap_or_else(|_| panic!("{id} is no map"));
             for property in [Property::Type, Property::X, Property::Y, Property::Pos] {
                 let key = property.name();
-                assert!(map.contains_key(&txn, key) || is_told(id, property), "{id} has no {key}");
+                assert!(
+                    map.contains_key(&txn, key) || is_told(id, property),
+                    "{id} has no {key}"
+                );
             }
         }
     }));
@@ -263,7 +287,10 @@ fn full_element(id: usize, points: usize) -> (String, MapPrelim) {
     if points > 0 {
         prelim.push(("points", Any::Buffer(vec![7; points].into())));
     }
-    (format!("0198c0de-0000-7000-8000-{id:012}"), prelim.into_iter().collect())
+    (
+        format!("0198c0de-0000-7000-8000-{id:012}"),
+        prelim.into_iter().collect(),
+    )
 }
 
 #[test]
@@ -305,7 +332,10 @@ fn walk_and_check_cost_microseconds() {
         elements(txn).insert(txn, key, prelim);
     });
     for (what, update) in [("stroke", &fresh), ("drag of 22 elements", &drag)] {
-        let context = CheckContext { user: &name, may_relay: &|_| false };
+        let context = CheckContext {
+            user: &name,
+            may_relay: &|_| false,
+        };
         let rounds = many("PANSEO_ROUNDS", 200);
         let start = std::time::Instant::now();
         for _ in 0..rounds {
@@ -318,6 +348,11 @@ fn walk_and_check_cost_microseconds() {
         }
         let both = start.elapsed() - walked;
         let each = |time: std::time::Duration| time.as_nanos() / rounds as u128;
-        println!("{what}, {} bytes: walk {} ns, walk + check {} ns", update.len(), each(walked), each(both));
+        println!(
+            "{what}, {} bytes: walk {} ns, walk + check {} ns",
+            update.len(),
+            each(walked),
+            each(both)
+        );
     }
 }
