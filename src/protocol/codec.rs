@@ -1,4 +1,4 @@
-//! Bytes to frames and log records, and back: the only user of MessagePack, and of JSON for frames.
+//! Bytes to frames and log records, and back: the only user of `MessagePack`, and of JSON for frames.
 //!
 //! Bytes from a client are walked before serde sees them, because it reserves memory by declared lengths and recurses:
 //! nesting, lengths, kinds and numbers are checked first. Messages of errors say what was wrong and what to do; of the
@@ -54,7 +54,7 @@ pub fn encode_server(format: Format, frame: &ServerFrame) -> Bytes {
     encode(format, frame)
 }
 
-/// Writes a record for the log: MessagePack, fields by name, so that old records stay readable.
+/// Writes a record for the log: `MessagePack`, fields by name, so that old records stay readable.
 pub fn encode_record(record: &Record) -> Bytes {
     encode(Format::MsgPack, record)
 }
@@ -154,7 +154,7 @@ fn check_json_depth(bytes: &[u8]) -> Result<(), CodecError> {
 
 const TOO_DEEP: CodecError = CodecError::Malformed("values may be nested 32 deep");
 
-/// A pass over MessagePack that builds nothing.
+/// A pass over `MessagePack` that builds nothing.
 struct PackWalk<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -220,10 +220,13 @@ impl PackWalk<'_> {
     }
 
     fn finite(&mut self, len: usize) -> Result<(), CodecError> {
-        let is_finite = match *self.take(len)? {
-            [a, b, c, d] => f32::from_be_bytes([a, b, c, d]).is_finite(),
-            [a, b, c, d, e, f, g, h] => f64::from_be_bytes([a, b, c, d, e, f, g, h]).is_finite(),
-            _ => false,
+        let bytes = self.take(len)?;
+        let is_finite = if let Ok(single) = bytes.try_into() {
+            f32::from_be_bytes(single).is_finite()
+        } else {
+            bytes
+                .try_into()
+                .is_ok_and(|double| f64::from_be_bytes(double).is_finite())
         };
         if is_finite {
             Ok(())
@@ -253,7 +256,7 @@ mod tests {
         let frames = [
             json!({"t": "hello", "client": step, "vector": "AQI="}),
             json!({"t": "update", "seq": 1, "gesture": step, "update": "AAA="}),
-            json!({"t": "op", "seq": 2, "ops": [{"op": "undo", "step": [4294967297_u64, 3]}]}),
+            json!({"t": "op", "seq": 2, "ops": [{"op": "undo", "step": [4_294_967_297_u64, 3]}]}),
             json!({"t": "op", "seq": 3, "ops": [{"op": "undo", "step": step}]}),
             json!({"t": "op", "seq": 4, "ops": [{"op": "element.create",
                 "element": {"id": "e", "type": "freedraw", "x": 1.5, "y": -2, "points": "AQL/"}}]}),
@@ -276,7 +279,7 @@ mod tests {
     fn hostile_lengths_and_nesting_are_refused() {
         assert!(refused(&[0xdf, 0xff, 0xff, 0xff, 0xff]).contains("more than it holds"));
         assert!(refused(&[0xc6, 0xff, 0xff, 0xff, 0xff]).contains("too early"));
-        assert!(refused(&[0x91; 100_000]).contains("nested"));
+        assert!(refused(&[0x91].repeat(100_000)).contains("nested"));
         assert!(refused(&[0xc7, 1, 1, 1]).contains("extension"));
         assert!(refused(&[0x80, 0x80]).contains("left over"));
         let deep = format!("{}1{}", "[".repeat(33), "]".repeat(33));

@@ -37,9 +37,9 @@ fn schemas_are_those_of_the_types() {
     ];
     for (name, schema) in all {
         let path = schemas().join(format!("{name}.json"));
-        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        let text = serde_json::to_string_pretty(&schema).expect("schemas and samples are sound") + "\n";
         if is_updating() {
-            fs::write(&path, &text).unwrap();
+            fs::write(&path, &text).expect("schemas and samples are sound");
         }
         let stored = fs::read_to_string(&path).unwrap_or_default();
         assert!(
@@ -57,10 +57,10 @@ struct Wire<T> {
 
 /// Checks all samples of a directory and returns them as JSON.
 fn check_samples<T: PartialEq + Debug + JsonSchema>(directory: &str, wire: &Wire<T>) -> Vec<Value> {
-    let validator = jsonschema::validator_for(&schema::<T>()).unwrap();
+    let validator = jsonschema::validator_for(&schema::<T>()).expect("schemas and samples are sound");
     let mut paths: Vec<_> = fs::read_dir(schemas().join("golden/v1").join(directory))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("schemas and samples are sound")
+        .map(|entry| entry.expect("schemas and samples are sound").path())
         .collect();
     paths.sort();
     let mut samples = Vec::new();
@@ -69,22 +69,26 @@ fn check_samples<T: PartialEq + Debug + JsonSchema>(directory: &str, wire: &Wire
         .filter(|path| path.extension().is_some_and(|end| end == "json"))
     {
         let name = json.display();
-        let text = fs::read(json).unwrap();
+        let text = fs::read(json).expect("schemas and samples are sound");
         let value =
             (wire.decode)(Format::Json, text.trim_ascii_end()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let again = (wire.encode)(Format::Json, &value);
         assert_eq!(str::from_utf8(&again), str::from_utf8(text.trim_ascii_end()), "{name}");
         let packed_path = json.with_extension("msgpack");
         if is_updating() && !packed_path.exists() {
-            fs::write(&packed_path, (wire.encode)(Format::MsgPack, &value)).unwrap();
+            fs::write(&packed_path, (wire.encode)(Format::MsgPack, &value)).expect("schemas and samples are sound");
         }
         let packed = fs::read(&packed_path).unwrap_or_else(|error| panic!("{}: {error}", packed_path.display()));
-        assert_eq!((wire.decode)(Format::MsgPack, &packed).unwrap(), value, "{name}");
+        assert_eq!(
+            (wire.decode)(Format::MsgPack, &packed).expect("schemas and samples are sound"),
+            value,
+            "{name}"
+        );
         assert!(
             (wire.encode)(Format::MsgPack, &value) == packed,
             "{name}: packed form differs"
         );
-        let plain: Value = serde_json::from_slice(&text).unwrap();
+        let plain: Value = serde_json::from_slice(&text).expect("schemas and samples are sound");
         if let Err(error) = validator.validate(&plain) {
             panic!("{name} does not fit its schema: {error}");
         }
@@ -97,7 +101,12 @@ fn check_samples<T: PartialEq + Debug + JsonSchema>(directory: &str, wire: &Wire
 fn variants(schema: &Value, tag: &str) -> BTreeSet<String> {
     let list = schema["oneOf"].as_array().expect("a tagged enum is a choice");
     list.iter()
-        .map(|variant| variant["properties"][tag]["const"].as_str().unwrap().to_owned())
+        .map(|variant| {
+            variant["properties"][tag]["const"]
+                .as_str()
+                .expect("schemas and samples are sound")
+                .to_owned()
+        })
         .collect()
 }
 
@@ -124,7 +133,7 @@ fn every_client_frame_and_op_has_a_sample() {
         .flatten()
         .collect();
     assert_eq!(tags(&ops, "op"), variants(&schema::<Op>(), "op"));
-    let validator = jsonschema::validator_for(&schema::<Op>()).unwrap();
+    let validator = jsonschema::validator_for(&schema::<Op>()).expect("schemas and samples are sound");
     for op in &ops {
         assert!(validator.is_valid(op), "{op}");
     }
@@ -149,11 +158,13 @@ fn every_kind_of_record_has_a_sample() {
         &Wire {
             decode: |format, bytes| match format {
                 Format::MsgPack => codec::decode_record(bytes),
-                Format::Json => Ok(serde_json::from_slice(bytes).unwrap()),
+                Format::Json => Ok(serde_json::from_slice(bytes).expect("schemas and samples are sound")),
             },
             encode: |format, record: &Record| match format {
                 Format::MsgPack => codec::encode_record(record),
-                Format::Json => serde_json::to_vec(record).unwrap().into(),
+                Format::Json => serde_json::to_vec(record)
+                    .expect("schemas and samples are sound")
+                    .into(),
             },
         },
     );

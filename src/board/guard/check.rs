@@ -1,5 +1,6 @@
 //! A sound update held against the board: known already, gap, owners, shape; and what it would touch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -396,22 +397,18 @@ impl<'a> Check<'a> {
     fn old_entries(&mut self) -> Result<(), shape::Misfit> {
         let mut deeds = std::mem::take(&mut self.deeds);
         deeds.sort_unstable();
-        let replaced = self.admission.touched.len();
+        let new = self.admission.touched.iter();
+        let replaced: HashSet<_> = new.map(|touch| (touch.kind, Arc::clone(&touch.id))).collect();
         for group in deeds.chunk_by(|a, b| a.0 == b.0) {
             let entry = self.index.entry(group[0].0);
             // An entry that goes takes its properties along.
             if group[0].1 == Slot::Root {
                 let is_given = group.iter().any(|deed| deed.2 == After::Set);
-                let is_replaced = || {
-                    let mut new = self.admission.touched[..replaced].iter();
-                    new.any(|touch| touch.kind == entry.kind && touch.id == entry.id)
-                };
-                let deed = match entry.kind {
-                    EntryKind::Like if is_given => Deed::Set(Property::Created),
-                    _ if is_replaced() => continue,
-                    _ => Deed::Removed,
-                };
-                self.touch(entry.kind, &entry.id, deed);
+                if entry.kind == EntryKind::Like && is_given {
+                    self.touch(entry.kind, &entry.id, Deed::Set(Property::Created));
+                } else if !replaced.contains(&(entry.kind, Arc::clone(&entry.id))) {
+                    self.touch(entry.kind, &entry.id, Deed::Removed);
+                }
                 continue;
             }
             for values in group.chunk_by(|a, b| a.1 == b.1) {

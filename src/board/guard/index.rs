@@ -165,6 +165,30 @@ impl BlockIndex {
         author: Option<&UserId>,
         relayed: &[(u64, u32, u32)],
     ) -> Result<(), Refusal> {
+        let places = self.take_entries(walk)?;
+        for section in walk.sections() {
+            let known = self.next_clock(section.client);
+            if section.to <= known {
+                continue;
+            }
+            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
+            if let Some(author) = author.filter(|_| !is_relayed) {
+                self.bind(section.client, author);
+            }
+            let blocks = self.clients.entry(section.client).or_default();
+            for number in walk.find(section, known)..section.blocks.end {
+                let block = walk.block(section, number);
+                blocks.push(block.clock + block.len, places[number as usize], block.content);
+            }
+        }
+        for range in walk.deletes() {
+            self.note_delete(range.client, range.from, range.to);
+        }
+        Ok(())
+    }
+
+    /// Places the new blocks and takes up the entries among them.
+    fn take_entries(&mut self, walk: &Walk<'_>) -> Result<Vec<Place>, Refusal> {
         let resolved = resolve(self, walk)?;
         let places = resolved.places;
         let new: Vec<_> = resolved
@@ -188,25 +212,7 @@ impl BlockIndex {
             }
             push_tight(&mut self.containers, entry);
         }
-        for section in walk.sections() {
-            let known = self.next_clock(section.client);
-            if section.to <= known {
-                continue;
-            }
-            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
-            if let Some(author) = author.filter(|_| !is_relayed) {
-                self.bind(section.client, author);
-            }
-            let blocks = self.clients.entry(section.client).or_default();
-            for number in walk.find(section, known)..section.blocks.end {
-                let block = walk.block(section, number);
-                blocks.push(block.clock + block.len, places[number as usize], block.content);
-            }
-        }
-        for range in walk.deletes() {
-            self.note_delete(range.client, range.from, range.to);
-        }
-        Ok(())
+        Ok(places)
     }
 
     fn note_delete(&mut self, client: u64, from: u32, to: u32) {

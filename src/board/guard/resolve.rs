@@ -50,17 +50,14 @@ pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<R
         resolver.turns[section].is_waiting = true;
         waiting.push((section, walk.sections()[section].to));
         while let Some(&(section, until)) = waiting.last() {
-            match resolver.advance(section, until)? {
-                Some(wait) => {
-                    if std::mem::replace(&mut resolver.turns[wait.0].is_waiting, true) {
-                        return Err(Refusal::Gap);
-                    }
-                    waiting.push(wait);
+            if let Some(wait) = resolver.advance(section, until)? {
+                if std::mem::replace(&mut resolver.turns[wait.0].is_waiting, true) {
+                    return Err(Refusal::Gap);
                 }
-                None => {
-                    resolver.turns[section].is_waiting = false;
-                    waiting.pop();
-                }
+                waiting.push(wait);
+            } else {
+                resolver.turns[section].is_waiting = false;
+                waiting.pop();
             }
         }
     }

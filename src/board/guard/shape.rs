@@ -87,17 +87,39 @@ pub(super) fn value<'a>(block: &Block<'a>) -> Option<AnyKind<'a>> {
 fn fits(property: Property, value: AnyKind<'_>) -> bool {
     use Property as P;
     match property {
-        P::X | P::Y | P::Width | P::Height | P::Angle | P::StrokeWidth | P::Roughness | P::Opacity => {
-            value == AnyKind::Number
-        }
-        P::FontSize | P::FontFamily | P::Created | P::Deleted | P::Bytes | P::At => value == AnyKind::Number,
-        P::Type | P::Page | P::Pos | P::StrokeColor | P::BackgroundColor | P::FillStyle | P::StrokeStyle => {
-            matches!(value, AnyKind::Text(_))
-        }
-        P::Text | P::TextAlign | P::ContainerId | P::FileId | P::Link | P::FrameId | P::Author => {
-            matches!(value, AnyKind::Text(_))
-        }
-        P::Title | P::Background | P::MimeType | P::Element | P::Parent => matches!(value, AnyKind::Text(_)),
+        P::X
+        | P::Y
+        | P::Width
+        | P::Height
+        | P::Angle
+        | P::StrokeWidth
+        | P::Roughness
+        | P::Opacity
+        | P::FontSize
+        | P::FontFamily
+        | P::Created
+        | P::Deleted
+        | P::Bytes
+        | P::At => value == AnyKind::Number,
+        P::Type
+        | P::Page
+        | P::Pos
+        | P::StrokeColor
+        | P::BackgroundColor
+        | P::FillStyle
+        | P::StrokeStyle
+        | P::Text
+        | P::TextAlign
+        | P::ContainerId
+        | P::FileId
+        | P::Link
+        | P::FrameId
+        | P::Author
+        | P::Title
+        | P::Background
+        | P::MimeType
+        | P::Element
+        | P::Parent => matches!(value, AnyKind::Text(_)),
         P::Locked | P::Resolved => value == AnyKind::Bool,
         P::Points => value == AnyKind::Buffer,
         P::GroupIds => value == AnyKind::Texts,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use yrs::updates::decoder::Decode;
-use yrs::updates::encoder::Encode;
 use yrs::{Any, Array, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Text, Transact, Update, WriteTxn};
 
 use super::*;
@@ -287,47 +286,54 @@ fn blocks_of_another_user_are_refused_unless_they_may_be_relayed() {
     );
 }
 
+type Edit = fn(&mut yrs::TransactionMut<'_>);
+
 #[test]
 fn what_does_not_fit_the_schema_is_refused() {
     let (board, anna) = with_element();
-    type Edit = fn(&mut yrs::TransactionMut<'_>);
-    let edits: [(&str, Edit); 14] = [
+    let edits: Vec<(&str, Edit)> = vec![
         ("meta", |txn| {
-            drop(txn.get_or_insert_map("board:meta").insert(txn, "schema", 2))
+            txn.get_or_insert_map("board:meta").insert(txn, "schema", 2);
         }),
         ("plain value for an element", |txn| {
-            drop(elements(txn).insert(txn, "f", 1))
+            elements(txn).insert(txn, "f", 1);
         }),
         ("incomplete element", |txn| {
-            drop(elements(txn).insert(txn, "f", MapPrelim::from([("x", Any::from(1))])))
+            elements(txn).insert(txn, "f", MapPrelim::from([("x", Any::from(1))]));
         }),
         ("list under a root", |txn| {
-            txn.get_or_insert_text("board:elements").push(txn, "hello")
+            txn.get_or_insert_text("board:elements").push(txn, "hello");
         }),
         ("unknown property", |txn| {
-            drop(inner(txn, "e").insert(txn, "nonsense", 1))
+            inner(txn, "e").insert(txn, "nonsense", 1);
         }),
         ("property of another kind", |txn| {
-            drop(inner(txn, "e").insert(txn, "mimeType", "a"))
+            inner(txn, "e").insert(txn, "mimeType", "a");
         }),
-        ("text for a number", |txn| drop(inner(txn, "e").insert(txn, "x", "a"))),
-        ("not a number", |txn| drop(inner(txn, "e").insert(txn, "x", f64::NAN))),
+        ("text for a number", |txn| {
+            inner(txn, "e").insert(txn, "x", "a");
+        }),
+        ("not a number", |txn| {
+            inner(txn, "e").insert(txn, "x", f64::NAN);
+        }),
         ("nested map", |txn| {
-            drop(inner(txn, "e").insert(txn, "extra", MapPrelim::default()))
+            inner(txn, "e").insert(txn, "extra", MapPrelim::default());
         }),
-        ("new type", |txn| drop(inner(txn, "e").insert(txn, "type", "line"))),
-        ("no x", |txn| drop(inner(txn, "e").remove(txn, "x"))),
+        ("new type", |txn| {
+            inner(txn, "e").insert(txn, "type", "line");
+        }),
+        ("no x", |txn| {
+            inner(txn, "e").remove(txn, "x");
+        }),
         ("somebody's like", |txn| {
-            drop(txn.get_or_insert_map("board:likes").insert(txn, "e:ben", 1))
+            txn.get_or_insert_map("board:likes").insert(txn, "e:ben", 1);
         }),
         ("long key", |txn| {
-            drop(elements(txn).insert(txn, "k".repeat(65), element("line")))
+            elements(txn).insert(txn, "k".repeat(65), element("line"));
         }),
         ("comment without text", |txn| {
-            drop(
-                txn.get_or_insert_map("board:comments")
-                    .insert(txn, "c", MapPrelim::from([("at", Any::from(1))])),
-            );
+            txn.get_or_insert_map("board:comments")
+                .insert(txn, "c", MapPrelim::from([("at", Any::from(1))]));
         }),
     ];
     for (what, bad) in edits {

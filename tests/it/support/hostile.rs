@@ -84,8 +84,8 @@ fn message(head: &[u8], body: &[u8]) -> Vec<u8> {
 fn samples() -> Vec<(Door, Vec<u8>)> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/golden/v1/client");
     let mut paths: Vec<_> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("samples are readable")
+        .map(|entry| entry.expect("samples are readable").path())
         .collect();
     paths.sort();
     paths
@@ -96,7 +96,7 @@ fn samples() -> Vec<(Door, Vec<u8>)> {
             } else {
                 Door::MsgPack
             };
-            (door, std::fs::read(path).unwrap())
+            (door, std::fs::read(path).expect("samples are readable"))
         })
         .collect()
 }
@@ -280,7 +280,7 @@ fn edit(dice: &mut Dice, txn: &mut yrs::TransactionMut<'_>, name: &str) {
             }
         }
         (_, Some(map)) => {
-            map.insert(txn, "x", dice.roll(900) as f64);
+            map.insert(txn, "x", i64::try_from(dice.roll(900)).expect("small"));
             map.insert(txn, "y", 2);
         }
     }
