@@ -9,6 +9,7 @@ use super::*;
 use crate::protocol::element::{EntryKind, Property};
 use crate::protocol::ids::UserId;
 
+mod form;
 mod random;
 
 const ANNA: u64 = 11;
