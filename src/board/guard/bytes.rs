@@ -95,7 +95,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn end(&self) -> Result<(), WalkError> {
-        if self.left() == 0 { Ok(()) } else { Err(WalkError::Trailing) }
+        if self.left() == 0 {
+            Ok(())
+        } else {
+            Err(WalkError::Trailing)
+        }
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! A sound update held against the board: known already, gap, owners, shape; and what it would touch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -7,8 +8,8 @@ use thiserror::Error;
 use super::bytes::AnyKind;
 use super::index::{BlockIndex, Owner};
 use super::place::{ENTRIES, META, Place, Slot};
-use super::rivals::{self, Rival, Winner};
 use super::resolve::{Resolved, resolve};
+use super::rivals::{self, Rival, Winner};
 use super::shape;
 use super::walk::{Block, Content, Section, Walk};
 use crate::protocol::element::{EntryKind, Property};
@@ -154,9 +155,17 @@ impl BlockIndex {
     }
 
     fn check_deletes(&self, walk: &Walk<'_>) -> Result<(), Refusal> {
+        let mut last = None;
         for range in walk.deletes() {
-            let brought = walk.section(range.client).map_or(0, |section| section.to);
-            if range.to > brought && range.to > self.next_clock(range.client) {
+            let end = match last {
+                Some((client, end)) if client == range.client => end,
+                _ => {
+                    let brought = walk.section(range.client).map_or(0, |section| section.to);
+                    last.insert((range.client, brought.max(self.next_clock(range.client))))
+                        .1
+                }
+            };
+            if range.to > end {
                 return Err(Refusal::Gap);
             }
         }
@@ -309,8 +318,13 @@ impl<'a> Check<'a> {
     /// Notes what the deletes do to blocks that are known and alive.
     fn deletes(&mut self) -> Result<(), shape::Misfit> {
         let mut is_meta_touched = false;
+        let mut last = None;
         for range in self.walk.deletes() {
-            let Some(blocks) = self.index.blocks_of(range.client) else {
+            let blocks = match last {
+                Some((client, blocks)) if client == range.client => blocks,
+                _ => last.insert((range.client, self.index.blocks_of(range.client))).1,
+            };
+            let Some(blocks) = blocks else {
                 continue;
             };
             if range.from >= blocks.next() || blocks.is_deleted(range.from, range.to) {
@@ -383,22 +397,18 @@ impl<'a> Check<'a> {
     fn old_entries(&mut self) -> Result<(), shape::Misfit> {
         let mut deeds = std::mem::take(&mut self.deeds);
         deeds.sort_unstable();
-        let replaced = self.admission.touched.len();
+        let new = self.admission.touched.iter();
+        let replaced: HashSet<_> = new.map(|touch| (touch.kind, Arc::clone(&touch.id))).collect();
         for group in deeds.chunk_by(|a, b| a.0 == b.0) {
             let entry = self.index.entry(group[0].0);
             // An entry that goes takes its properties along.
             if group[0].1 == Slot::Root {
                 let is_given = group.iter().any(|deed| deed.2 == After::Set);
-                let is_replaced = || {
-                    let mut new = self.admission.touched[..replaced].iter();
-                    new.any(|touch| touch.kind == entry.kind && touch.id == entry.id)
-                };
-                let deed = match entry.kind {
-                    EntryKind::Like if is_given => Deed::Set(Property::Created),
-                    _ if is_replaced() => continue,
-                    _ => Deed::Removed,
-                };
-                self.touch(entry.kind, &entry.id, deed);
+                if entry.kind == EntryKind::Like && is_given {
+                    self.touch(entry.kind, &entry.id, Deed::Set(Property::Created));
+                } else if !replaced.contains(&(entry.kind, Arc::clone(&entry.id))) {
+                    self.touch(entry.kind, &entry.id, Deed::Removed);
+                }
                 continue;
             }
             for values in group.chunk_by(|a, b| a.1 == b.1) {

@@ -16,10 +16,12 @@ use crate::protocol::ids::UserId;
 /// What `Run::keys` says where it is no place in `ClientBlocks::keys`.
 const PLAIN: u32 = u32::MAX;
 const TYPE: u32 = u32::MAX - 1;
-const ROOT: u32 = u32::MAX - 2;
-const ROOT_TYPE: u32 = u32::MAX - 3;
-/// All blocks of the run have the property in the low byte.
+/// All blocks of the run have the key in the low byte.
 const UNIFORM: u32 = 0x8000_0000;
+
+/// Keys that are no property: the block sits in the root, as a shared type or as anything else.
+const ROOT_TYPE: u8 = u8::MAX;
+const ROOT: u8 = u8::MAX - 1;
 
 /// Whose a client id is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,12 @@ impl BlockIndex {
         self.live(kind, id).is_some()
     }
 
+    /// The key of an entry, to be shared with whoever keeps entries too.
+    pub fn id(&self, kind: EntryKind, id: &str) -> Option<Arc<str>> {
+        self.live(kind, id)
+            .map(|container| Arc::clone(&self.entry(container).id))
+    }
+
     /// The person whose client id made the entry's present map; none where the server did.
     pub fn creator(&self, kind: EntryKind, id: &str) -> Option<&UserId> {
         let container = self.live(kind, id)?;
@@ -127,8 +135,14 @@ impl BlockIndex {
         let blocks = self.clients.values().map(|blocks| {
             blocks.runs.capacity() * size_of::<Run>() + blocks.keys.capacity() + blocks.deleted.len() * 12
         });
-        let listed = self.entries.iter().map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
-        let ids = self.containers.iter().map(|entry| entry.id.len() + 2 * size_of::<usize>());
+        let listed = self
+            .entries
+            .iter()
+            .map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
+        let ids = self
+            .containers
+            .iter()
+            .map(|entry| entry.id.len() + 2 * size_of::<usize>());
         let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1) + self.owners.len() * 33;
         let containers = self.containers.capacity() * size_of::<EntryContainer>();
         blocks.sum::<usize>() + listed.sum::<usize>() + ids.sum::<usize>() + maps + containers
@@ -151,6 +165,30 @@ impl BlockIndex {
         author: Option<&UserId>,
         relayed: &[(u64, u32, u32)],
     ) -> Result<(), Refusal> {
+        let places = self.take_entries(walk)?;
+        for section in walk.sections() {
+            let known = self.next_clock(section.client);
+            if section.to <= known {
+                continue;
+            }
+            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
+            if let Some(author) = author.filter(|_| !is_relayed) {
+                self.bind(section.client, author);
+            }
+            let blocks = self.clients.entry(section.client).or_default();
+            for number in walk.find(section, known)..section.blocks.end {
+                let block = walk.block(section, number);
+                blocks.push(block.clock + block.len, places[number as usize], block.content);
+            }
+        }
+        for range in walk.deletes() {
+            self.note_delete(range.client, range.from, range.to);
+        }
+        Ok(())
+    }
+
+    /// Places the new blocks and takes up the entries among them.
+    fn take_entries(&mut self, walk: &Walk<'_>) -> Result<Vec<Place>, Refusal> {
         let resolved = resolve(self, walk)?;
         let places = resolved.places;
         let new: Vec<_> = resolved
@@ -172,27 +210,9 @@ impl BlockIndex {
                 let number = ENTRIES + u32::try_from(self.containers.len()).expect("fewer entries than clocks");
                 self.entries[entry.kind as usize].insert(Arc::clone(&entry.id), number);
             }
-            self.containers.push(entry);
+            push_tight(&mut self.containers, entry);
         }
-        for section in walk.sections() {
-            let known = self.next_clock(section.client);
-            if section.to <= known {
-                continue;
-            }
-            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
-            if let Some(author) = author.filter(|_| !is_relayed) {
-                self.bind(section.client, author);
-            }
-            let blocks = self.clients.entry(section.client).or_default();
-            for number in walk.find(section, known)..section.blocks.end {
-                let block = walk.block(section, number);
-                blocks.push(block.clock + block.len, places[number as usize], block.content);
-            }
-        }
-        for range in walk.deletes() {
-            self.note_delete(range.client, range.from, range.to);
-        }
-        Ok(())
+        Ok(places)
     }
 
     fn note_delete(&mut self, client: u64, from: u32, to: u32) {
@@ -232,28 +252,32 @@ impl BlockIndex {
         self.clients.get(&client)
     }
 
-    /// Where a known block belongs and whether it is a shared type. What lies below a dead entry is dead.
+    /// Where a known block belongs and whether it is a shared type.
     pub(super) fn place(&self, (client, clock): BlockId) -> Option<(Place, bool)> {
         let blocks = self.clients.get(&client).filter(|blocks| clock < blocks.next)?;
-        let (mut place, is_type) = blocks.at(clock);
+        Some(self.place_in(blocks, clock))
+    }
+
+    /// The same, the client's blocks at hand. What lies below a dead entry is dead.
+    pub(super) fn place_in(&self, blocks: &ClientBlocks, clock: u32) -> (Place, bool) {
+        let (place, is_type) = blocks.at(clock);
         if matches!(place.slot, Slot::Property(_)) && self.entry(place.container).is_dead {
-            place = Place::DEAD;
+            return (Place::DEAD, false);
         }
-        Some((place, is_type))
+        (place, is_type)
     }
 
     pub(super) fn is_dead(&self, container: Container) -> bool {
         container >= ENTRIES && self.entry(container).is_dead
     }
-
-    pub(super) fn is_deleted(&self, (client, clock): BlockId) -> bool {
-        self.clients.get(&client).is_some_and(|blocks| blocks.is_deleted(clock, clock + 1))
-    }
 }
 
 impl ClientBlocks {
     pub(super) fn is_deleted(&self, from: u32, to: u32) -> bool {
-        self.deleted.range(..=from).next_back().is_some_and(|(_, &end)| to <= end)
+        self.deleted
+            .range(..=from)
+            .next_back()
+            .is_some_and(|(_, &end)| to <= end)
     }
 
     pub(super) fn next(&self) -> u32 {
@@ -265,7 +289,11 @@ impl ClientBlocks {
         let mut alive = Vec::new();
         let mut at = from;
         let to = to.min(self.next);
-        let first = self.deleted.range(..=from).next_back().map_or(from, |(&start, _)| start);
+        let first = self
+            .deleted
+            .range(..=from)
+            .next_back()
+            .map_or(from, |(&start, _)| start);
         for (&start, &end) in self.deleted.range(first..to.max(first)) {
             if start > at {
                 alive.push((at, start));
@@ -302,10 +330,19 @@ impl ClientBlocks {
         let (slot, is_type) = match run.keys {
             PLAIN => (Slot::Plain, false),
             TYPE => (Slot::Plain, true),
-            ROOT => (Slot::Root, false),
-            ROOT_TYPE => (Slot::Root, true),
-            keys if keys & UNIFORM != 0 => (Slot::Property(keys.to_le_bytes()[0]), false),
-            keys => (Slot::Property(self.keys[(keys + clock - run.from) as usize]), false),
+            keys => {
+                let is_uniform = keys & UNIFORM != 0;
+                let key = if is_uniform {
+                    keys.to_le_bytes()[0]
+                } else {
+                    self.keys[(keys + clock - run.from) as usize]
+                };
+                match key {
+                    ROOT => (Slot::Root, false),
+                    ROOT_TYPE => (Slot::Root, true),
+                    property => (Slot::Property(property), false),
+                }
+            }
         };
         let place = Place {
             container: run.container,
@@ -347,16 +384,24 @@ impl ClientBlocks {
             self.delete(from, to);
         }
         let is_type = matches!(content, Content::Type(_));
-        let last = self.runs.last().copied().filter(|last| last.container == place.container);
-        let keys = match place.slot {
-            Slot::Plain if is_type => TYPE,
-            Slot::Plain => PLAIN,
-            Slot::Root if is_type => ROOT_TYPE,
-            Slot::Root => ROOT,
-            Slot::Property(key) if to - from > 1 => UNIFORM | u32::from(key),
-            Slot::Property(key) => {
+        let last = self
+            .runs
+            .last()
+            .copied()
+            .filter(|last| last.container == place.container);
+        let key = match place.slot {
+            Slot::Plain => None,
+            Slot::Root if is_type => Some(ROOT_TYPE),
+            Slot::Root => Some(ROOT),
+            Slot::Property(property) => Some(property),
+        };
+        let keys = match key {
+            None if is_type => TYPE,
+            None => PLAIN,
+            Some(key) if to - from > 1 => UNIFORM | u32::from(key),
+            Some(key) => {
                 let keys = u32::try_from(self.keys.len()).expect("fewer keys than clocks");
-                self.keys.push(key);
+                push_tight(&mut self.keys, key);
                 if last.is_some_and(|last| last.keys < UNIFORM) {
                     return;
                 }
@@ -366,10 +411,15 @@ impl ClientBlocks {
         if keys >= UNIFORM && last.is_some_and(|last| last.keys == keys) {
             return;
         }
-        self.runs.push(Run {
-            from,
-            container: place.container,
-            keys,
-        });
+        let container = place.container;
+        push_tight(&mut self.runs, Run { from, container, keys });
     }
+}
+
+/// Grows by an eighth: a full board has tens of thousands of entries, and half of a doubled list lies idle.
+fn push_tight<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 4);
+    }
+    list.push(item);
 }

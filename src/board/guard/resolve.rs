@@ -5,7 +5,7 @@
 //! would wait for ever: yrs would park such blocks, here it is a gap. Each turn places at least one block.
 
 use super::check::Refusal;
-use super::index::BlockIndex;
+use super::index::{BlockIndex, ClientBlocks};
 use super::place::{self, Container, DEAD, ENTRIES, FOREIGN, FOREIGN_LAST, META, Place, Slot};
 use super::walk::{Block, BlockId, Content, Parent, Walk};
 use crate::protocol::element::{EntryKind, Property};
@@ -42,6 +42,7 @@ pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<R
             entries: Vec::new(),
             misfit: None,
         },
+        last: None,
     };
     resolver.begin()?;
     let mut waiting = Vec::new();
@@ -49,17 +50,14 @@ pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<R
         resolver.turns[section].is_waiting = true;
         waiting.push((section, walk.sections()[section].to));
         while let Some(&(section, until)) = waiting.last() {
-            match resolver.advance(section, until)? {
-                Some(wait) => {
-                    if std::mem::replace(&mut resolver.turns[wait.0].is_waiting, true) {
-                        return Err(Refusal::Gap);
-                    }
-                    waiting.push(wait);
+            if let Some(wait) = resolver.advance(section, until)? {
+                if std::mem::replace(&mut resolver.turns[wait.0].is_waiting, true) {
+                    return Err(Refusal::Gap);
                 }
-                None => {
-                    resolver.turns[section].is_waiting = false;
-                    waiting.pop();
-                }
+                waiting.push(wait);
+            } else {
+                resolver.turns[section].is_waiting = false;
+                waiting.pop();
             }
         }
     }
@@ -86,11 +84,13 @@ struct Resolver<'a> {
     turns: Vec<Turn>,
     first_new: Container,
     resolved: Resolved<'a>,
+    /// The client looked up last: most blocks lean on one and the same.
+    last: Option<(u64, Option<&'a ClientBlocks>)>,
 }
 
 /// A block that another one leans on.
-enum Found {
-    Known(BlockId),
+enum Found<'a> {
+    Known(&'a ClientBlocks, u32),
     Here(usize, u32),
 }
 
@@ -101,7 +101,11 @@ impl<'a> Resolver<'a> {
             if section.from > known {
                 return Err(Refusal::Gap);
             }
-            let next = if section.to <= known { section.blocks.end } else { self.walk.find(section, known) };
+            let next = if section.to <= known {
+                section.blocks.end
+            } else {
+                self.walk.find(section, known)
+            };
             self.turns.push(Turn {
                 known,
                 next,
@@ -221,9 +225,13 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn find(&self, (client, clock): BlockId) -> Result<Found, Stop> {
-        if clock < self.index.next_clock(client) {
-            return Ok(Found::Known((client, clock)));
+    fn find(&mut self, (client, clock): BlockId) -> Result<Found<'a>, Stop> {
+        let blocks = match self.last {
+            Some((last, blocks)) if last == client => blocks,
+            _ => self.last.insert((client, self.index.blocks_of(client))).1,
+        };
+        if let Some(blocks) = blocks.filter(|blocks| clock < blocks.next()) {
+            return Ok(Found::Known(blocks, clock));
         }
         let section = self.walk.section_number(client).ok_or(Stop::Gap)?;
         let blocks = &self.walk.sections()[section];
@@ -237,19 +245,19 @@ impl<'a> Resolver<'a> {
         Ok(Found::Here(section, number))
     }
 
-    fn place_of(&self, id: BlockId) -> Result<Place, Stop> {
+    fn place_of(&mut self, id: BlockId) -> Result<Place, Stop> {
         Ok(match self.find(id)? {
-            Found::Known(id) => self.index.place(id).expect("known blocks have a place").0,
+            Found::Known(blocks, clock) => self.index.place_in(blocks, clock).0,
             Found::Here(_, number) => self.resolved.places[number as usize],
         })
     }
 
     /// The container that the shared type in this block is.
-    fn container_in(&self, id: BlockId) -> Result<Container, Stop> {
+    fn container_in(&mut self, id: BlockId) -> Result<Container, Stop> {
         let (place, is_type, is_gone) = match self.find(id)? {
-            Found::Known(id) => {
-                let (place, is_type) = self.index.place(id).expect("known blocks have a place");
-                (place, is_type, self.index.is_deleted(id))
+            Found::Known(blocks, clock) => {
+                let (place, is_type) = self.index.place_in(blocks, clock);
+                (place, is_type, !is_type && blocks.is_deleted(clock, clock + 1))
             }
             Found::Here(section, number) => {
                 let block = self.walk.block(&self.walk.sections()[section], number);

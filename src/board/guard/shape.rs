@@ -29,7 +29,11 @@ pub(super) fn is_fixed(property: Property) -> bool {
 
 /// The key of an entry in its root.
 pub(super) fn check_key(kind: EntryKind, key: &str) -> Result<(), Misfit> {
-    let bytes_max = if kind == EntryKind::Like { 2 * ID_BYTES_MAX + 1 } else { ID_BYTES_MAX };
+    let bytes_max = if kind == EntryKind::Like {
+        2 * ID_BYTES_MAX + 1
+    } else {
+        ID_BYTES_MAX
+    };
     let is_first_page = kind == EntryKind::Page && key.is_empty();
     if key.len() > bytes_max || (key.is_empty() && !is_first_page) || key.chars().any(char::is_control) {
         return Err("a key must be 1 to 64 bytes of printable characters");
@@ -83,17 +87,39 @@ pub(super) fn value<'a>(block: &Block<'a>) -> Option<AnyKind<'a>> {
 fn fits(property: Property, value: AnyKind<'_>) -> bool {
     use Property as P;
     match property {
-        P::X | P::Y | P::Width | P::Height | P::Angle | P::StrokeWidth | P::Roughness | P::Opacity => {
-            value == AnyKind::Number
-        }
-        P::FontSize | P::FontFamily | P::Created | P::Deleted | P::Bytes | P::At => value == AnyKind::Number,
-        P::Type | P::Page | P::Pos | P::StrokeColor | P::BackgroundColor | P::FillStyle | P::StrokeStyle => {
-            matches!(value, AnyKind::Text(_))
-        }
-        P::Text | P::TextAlign | P::ContainerId | P::FileId | P::Link | P::FrameId | P::Author => {
-            matches!(value, AnyKind::Text(_))
-        }
-        P::Title | P::Background | P::MimeType | P::Element | P::Parent => matches!(value, AnyKind::Text(_)),
+        P::X
+        | P::Y
+        | P::Width
+        | P::Height
+        | P::Angle
+        | P::StrokeWidth
+        | P::Roughness
+        | P::Opacity
+        | P::FontSize
+        | P::FontFamily
+        | P::Created
+        | P::Deleted
+        | P::Bytes
+        | P::At => value == AnyKind::Number,
+        P::Type
+        | P::Page
+        | P::Pos
+        | P::StrokeColor
+        | P::BackgroundColor
+        | P::FillStyle
+        | P::StrokeStyle
+        | P::Text
+        | P::TextAlign
+        | P::ContainerId
+        | P::FileId
+        | P::Link
+        | P::FrameId
+        | P::Author
+        | P::Title
+        | P::Background
+        | P::MimeType
+        | P::Element
+        | P::Parent => matches!(value, AnyKind::Text(_)),
         P::Locked | P::Resolved => value == AnyKind::Bool,
         P::Points => value == AnyKind::Buffer,
         P::GroupIds => value == AnyKind::Texts,

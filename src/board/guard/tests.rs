@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use yrs::updates::decoder::Decode;
-use yrs::updates::encoder::Encode;
 use yrs::{Any, Array, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Text, Transact, Update, WriteTxn};
 
 use super::*;
 use crate::protocol::element::{EntryKind, Property};
 use crate::protocol::ids::UserId;
 
+mod form;
 mod random;
 
 const ANNA: u64 = 11;
@@ -102,13 +102,19 @@ impl Board {
     fn assert_level(&self) {
         let mine: BTreeMap<_, _> = self.index.state_vector().collect();
         let txn = self.doc.transact();
-        let theirs: BTreeMap<_, _> = txn.state_vector().iter().map(|(client, clock)| (client.get(), *clock)).collect();
+        let theirs: BTreeMap<_, _> = txn
+            .state_vector()
+            .iter()
+            .map(|(client, clock)| (client.get(), *clock))
+            .collect();
         assert_eq!(mine, theirs);
         let mut mine: Vec<_> = self.index.deleted().collect();
         mine.sort_unstable();
         let state = txn.encode_diff_v1(&StateVector::default());
         let mut fresh = BlockIndex::new();
-        fresh.note(&walk_within(&state, &WalkLimits::TRUSTED).unwrap(), None, &[]).unwrap();
+        fresh
+            .note(&walk_within(&state, &WalkLimits::TRUSTED).unwrap(), None, &[])
+            .unwrap();
         let mut theirs: Vec<_> = fresh.deleted().collect();
         theirs.sort_unstable();
         assert_eq!(mine, theirs);
@@ -122,7 +128,11 @@ impl Board {
 }
 
 fn deeds(admission: &Admission) -> Vec<(&str, &Deed)> {
-    admission.touched.iter().map(|touch| (&*touch.id, &touch.deed)).collect()
+    admission
+        .touched
+        .iter()
+        .map(|touch| (&*touch.id, &touch.deed))
+        .collect()
 }
 
 /// A board with element `e` by Anna, and her document.
@@ -142,8 +152,19 @@ fn a_new_element_is_created_by_its_client() {
     let fresh = edit(&doc(BEN), |txn| {
         elements(txn).insert(txn, "f", element("line"));
     });
-    let Ok(Checked::New(admission)) = board.check(&fresh, &user("ben")) else { panic!() };
-    assert_eq!(deeds(&admission), [("f", &Deed::Created { client: BEN, author: None })]);
+    let Ok(Checked::New(admission)) = board.check(&fresh, &user("ben")) else {
+        panic!()
+    };
+    assert_eq!(
+        deeds(&admission),
+        [(
+            "f",
+            &Deed::Created {
+                client: BEN,
+                author: None
+            }
+        )]
+    );
     assert_eq!((admission.binds, admission.advances), (vec![BEN], vec![(BEN, 0, 5)]));
 }
 
@@ -153,7 +174,10 @@ fn an_overwrite_touches_one_property() {
     let update = edit(&anna, |txn| {
         inner(txn, "e").insert(txn, "x", 7);
     });
-    assert_eq!(deeds(&board.take(&update, &user("anna"))), [("e", &Deed::Set(Property::X))]);
+    assert_eq!(
+        deeds(&board.take(&update, &user("anna"))),
+        [("e", &Deed::Set(Property::X))]
+    );
     assert_eq!(board.check(&update, &user("anna")), Ok(Checked::Known));
 }
 
@@ -167,7 +191,10 @@ fn removal_of_a_property_and_of_an_element_are_told() {
     let unset = edit(&anna, |txn| {
         inner(txn, "e").remove(txn, "text");
     });
-    assert_eq!(deeds(&board.take(&unset, &user("anna"))), [("e", &Deed::Unset(Property::Text))]);
+    assert_eq!(
+        deeds(&board.take(&unset, &user("anna"))),
+        [("e", &Deed::Unset(Property::Text))]
+    );
     let remove = edit(&anna, |txn| {
         elements(txn).remove(txn, "e");
     });
@@ -182,7 +209,16 @@ fn another_map_under_the_key_is_a_replacement() {
         elements(txn).insert(txn, "e", element("ellipse"));
     });
     let admission = board.take(&update, &user("anna"));
-    assert_eq!(deeds(&admission), [("e", &Deed::Replaced { client: ANNA, author: None })]);
+    assert_eq!(
+        deeds(&admission),
+        [(
+            "e",
+            &Deed::Replaced {
+                client: ANNA,
+                author: None
+            }
+        )]
+    );
 }
 
 #[test]
@@ -216,7 +252,13 @@ fn a_gap_is_refused() {
         inner(txn, "e").remove(txn, "y");
     });
     let (anna, context) = (user("anna"), walk(&deletes_only).unwrap());
-    let context = empty.check(&context, &CheckContext { user: &anna, may_relay: &|_| false });
+    let context = empty.check(
+        &context,
+        &CheckContext {
+            user: &anna,
+            may_relay: &|_| false,
+        },
+    );
     assert_eq!(context, Err(Refusal::Gap));
 }
 
@@ -228,35 +270,71 @@ fn blocks_of_another_user_are_refused_unless_they_may_be_relayed() {
     });
     let ben = user("ben");
     assert_eq!(board.check(&update, &ben), Err(Refusal::ForeignClient { client: ANNA }));
-    let context = CheckContext { user: &ben, may_relay: &|client| client == ANNA };
-    let Ok(Checked::New(admission)) = board.index.check(&walk(&update).unwrap(), &context) else { panic!() };
+    let context = CheckContext {
+        user: &ben,
+        may_relay: &|client| client == ANNA,
+    };
+    let Ok(Checked::New(admission)) = board.index.check(&walk(&update).unwrap(), &context) else {
+        panic!()
+    };
     assert_eq!(admission.relayed, [(ANNA, 5, 6)]);
     let forged = edit(&doc(1 << 33), |txn| {
         txn.get_or_insert_map("mine").insert(txn, "x", 1);
     });
-    assert_eq!(board.check(&forged, &ben), Err(Refusal::ForeignClient { client: 1 << 33 }));
+    assert_eq!(
+        board.check(&forged, &ben),
+        Err(Refusal::ForeignClient { client: 1 << 33 })
+    );
 }
+
+type Edit = fn(&mut yrs::TransactionMut<'_>);
 
 #[test]
 fn what_does_not_fit_the_schema_is_refused() {
     let (board, anna) = with_element();
-    type Edit = fn(&mut yrs::TransactionMut<'_>);
-    let edits: [(&str, Edit); 14] = [
-        ("meta", |txn| drop(txn.get_or_insert_map("board:meta").insert(txn, "schema", 2))),
-        ("plain value for an element", |txn| drop(elements(txn).insert(txn, "f", 1))),
-        ("incomplete element", |txn| drop(elements(txn).insert(txn, "f", MapPrelim::from([("x", Any::from(1))])))),
-        ("list under a root", |txn| txn.get_or_insert_text("board:elements").push(txn, "hello")),
-        ("unknown property", |txn| drop(inner(txn, "e").insert(txn, "nonsense", 1))),
-        ("property of another kind", |txn| drop(inner(txn, "e").insert(txn, "mimeType", "a"))),
-        ("text for a number", |txn| drop(inner(txn, "e").insert(txn, "x", "a"))),
-        ("not a number", |txn| drop(inner(txn, "e").insert(txn, "x", f64::NAN))),
-        ("nested map", |txn| drop(inner(txn, "e").insert(txn, "extra", MapPrelim::default()))),
-        ("new type", |txn| drop(inner(txn, "e").insert(txn, "type", "line"))),
-        ("no x", |txn| drop(inner(txn, "e").remove(txn, "x"))),
-        ("somebody's like", |txn| drop(txn.get_or_insert_map("board:likes").insert(txn, "e:ben", 1))),
-        ("long key", |txn| drop(elements(txn).insert(txn, "k".repeat(65), element("line")))),
+    let edits: Vec<(&str, Edit)> = vec![
+        ("meta", |txn| {
+            txn.get_or_insert_map("board:meta").insert(txn, "schema", 2);
+        }),
+        ("plain value for an element", |txn| {
+            elements(txn).insert(txn, "f", 1);
+        }),
+        ("incomplete element", |txn| {
+            elements(txn).insert(txn, "f", MapPrelim::from([("x", Any::from(1))]));
+        }),
+        ("list under a root", |txn| {
+            txn.get_or_insert_text("board:elements").push(txn, "hello");
+        }),
+        ("unknown property", |txn| {
+            inner(txn, "e").insert(txn, "nonsense", 1);
+        }),
+        ("property of another kind", |txn| {
+            inner(txn, "e").insert(txn, "mimeType", "a");
+        }),
+        ("text for a number", |txn| {
+            inner(txn, "e").insert(txn, "x", "a");
+        }),
+        ("not a number", |txn| {
+            inner(txn, "e").insert(txn, "x", f64::NAN);
+        }),
+        ("nested map", |txn| {
+            inner(txn, "e").insert(txn, "extra", MapPrelim::default());
+        }),
+        ("new type", |txn| {
+            inner(txn, "e").insert(txn, "type", "line");
+        }),
+        ("no x", |txn| {
+            inner(txn, "e").remove(txn, "x");
+        }),
+        ("somebody's like", |txn| {
+            txn.get_or_insert_map("board:likes").insert(txn, "e:ben", 1);
+        }),
+        ("long key", |txn| {
+            elements(txn).insert(txn, "k".repeat(65), element("line"));
+        }),
         ("comment without text", |txn| {
-            drop(txn.get_or_insert_map("board:comments").insert(txn, "c", MapPrelim::from([("at", Any::from(1))])));
+            txn.get_or_insert_map("board:comments")
+                .insert(txn, "c", MapPrelim::from([("at", Any::from(1))]));
         }),
     ];
     for (what, bad) in edits {
@@ -276,8 +354,13 @@ fn what_fits_is_taken() {
         e.insert(txn, "extra", Any::from_json(r#"{"a":[1,null]}"#).unwrap());
         e.insert(txn, "locked", true);
         txn.get_or_insert_map("board:likes").insert(txn, "e:anna", 123);
-        txn.get_or_insert_map("board:pages").insert(txn, "", MapPrelim::from([("title", Any::from("one"))]));
-        let comment = MapPrelim::from([("text", Any::from("hm")), ("at", Any::from(5)), ("author", Any::from("zoe"))]);
+        txn.get_or_insert_map("board:pages")
+            .insert(txn, "", MapPrelim::from([("title", Any::from("one"))]));
+        let comment = MapPrelim::from([
+            ("text", Any::from("hm")),
+            ("at", Any::from(5)),
+            ("author", Any::from("zoe")),
+        ]);
         txn.get_or_insert_map("board:comments").insert(txn, "c", comment);
         txn.get_or_insert_array("theirs").push_back(txn, MapPrelim::default());
         txn.get_or_insert_text("notes").push(txn, "안녕 🖍");
@@ -285,7 +368,11 @@ fn what_fits_is_taken() {
     let admission = board.take(&update, &user("anna"));
     assert_eq!(admission.touched.len(), 7);
     let author = Some("zoe".into());
-    assert!(admission.touched.iter().any(|touch| touch.deed == Deed::Created { client: ANNA, author: author.clone() }));
+    assert!(admission.touched.iter().any(|touch| touch.deed
+        == Deed::Created {
+            client: ANNA,
+            author: author.clone()
+        }));
     let unlike = edit(&anna, |txn| {
         txn.get_or_insert_map("board:likes").remove(txn, "e:anna");
     });

@@ -228,7 +228,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn section_number(&self, client: u64) -> Option<usize> {
-        self.sections.binary_search_by_key(&client, |section| section.client).ok()
+        self.sections
+            .binary_search_by_key(&client, |section| section.client)
+            .ok()
     }
 
     /// All delete ranges, by client id and clock.
@@ -244,7 +246,10 @@ impl<'a> Walk<'a> {
 
     /// Whether the update itself deletes this block.
     pub(super) fn deletes_block(&self, (client, clock): BlockId) -> bool {
-        let Ok(section) = self.delete_sections.binary_search_by_key(&client, |section| section.client) else {
+        let Ok(section) = self
+            .delete_sections
+            .binary_search_by_key(&client, |section| section.client)
+        else {
             return false;
         };
         let ranges = self.ranges(&self.delete_sections[section]);
@@ -260,9 +265,14 @@ impl<'a> Walk<'a> {
     pub(super) fn block(&self, section: &Section, number: u32) -> Block<'a> {
         let start = self.starts[number as usize];
         let mut cursor = Cursor::starting_at(self.bytes, start.at as usize);
-        let mut block = read_head(&mut cursor, section.client, start.clock).expect("the walk has read this head before");
+        let mut block =
+            read_head(&mut cursor, section.client, start.clock).expect("the walk has read this head before");
         let next = number + 1;
-        block.len = if next < section.blocks.end { self.starts[next as usize].clock } else { section.to } - start.clock;
+        block.len = if next < section.blocks.end {
+            self.starts[next as usize].clock
+        } else {
+            section.to
+        } - start.clock;
         block.body = &self.bytes[cursor.at()..];
         block
     }
