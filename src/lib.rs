@@ -10,3 +10,7 @@ pub mod protocol;
 pub mod store;
 pub mod room;
 pub mod telemetry;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod server;

@@ -7,6 +7,7 @@
 mod pace;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,7 +21,7 @@ use futures_util::SinkExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::AppState;
-use super::auth::{self, AdmitError};
+use super::auth::{self, AdmitError, AuthError};
 use super::error::Problem;
 use super::request::BoardPath;
 use crate::access::Caller;
@@ -64,7 +65,8 @@ async fn yjs_door(
 ) -> Result<Response, Problem> {
     let caller = match auth::identify(&state, peer.ip(), &headers, &uri)? {
         Some(caller) => caller,
-        None => auth::caller_without_token(&state)?,
+        None if state.auth.is_open() => auth::open_caller(None),
+        None => return Err(AuthError::Missing.into()),
     };
     let (_, role) = auth::admit(&state, &caller, &board).await?;
     Ok(sized(upgrade, &state.limits)
@@ -117,7 +119,7 @@ fn sized(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
 struct Line {
     socket: WebSocket,
     door: Door,
-    limits: Limits,
+    limits: Arc<Limits>,
     pace: Pace,
     has_sent_update: bool,
     last_heard: Instant,
@@ -128,7 +130,7 @@ type Closing = Option<CloseCode>;
 
 impl Line {
     fn new(socket: WebSocket, door: Door, state: &AppState) -> Self {
-        let limits = state.limits.clone();
+        let limits = Arc::clone(&state.limits);
         let pace = Pace::new(&limits);
         Self { socket, door, limits, pace, has_sent_update: false, last_heard: Instant::now() }
     }
@@ -151,10 +153,11 @@ impl Line {
         };
         let caller = match (caller, &hello.token) {
             (Some(caller), _) => caller,
-            (None, Some(token)) => {
+            (None, Some(token)) if !state.auth.is_open() => {
                 auth::identify_token(state, peer, token).map_err(|_refused| CloseCode::Unauthenticated)?
             }
-            (None, None) => auth::open_caller_named(state, hello.user).ok_or(CloseCode::Unauthenticated)?,
+            (None, _) if state.auth.is_open() => auth::open_caller(hello.user),
+            (None, _) => return Err(CloseCode::Unauthenticated),
         };
         let (_, role) = auth::admit(state, &caller, board).await.map_err(|error| match error {
             AdmitError::NoBoard => CloseCode::NoBoard,

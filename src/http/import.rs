@@ -1,0 +1,342 @@
+//! Board files in and out: the one place that knows both `interchange` and the hub.
+//!
+//! An import is one gesture: pages and assets first, then the elements, so that one undo takes all of it back.
+
+use std::collections::{HashMap, HashSet};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::access::Caller;
+use crate::http::AppState;
+use crate::http::assets::{inspect, keep, sha256_hex};
+use crate::http::auth::{admit, admit_as, check_may_create, create};
+use crate::http::boards::{UNTITLED, checked_title, location};
+use crate::http::error::Problem;
+use crate::http::request::{BoardPath, Params, whole_body};
+use crate::interchange::{
+    Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, with_fresh_ids,
+};
+use crate::protocol::element::{EntryKind, Item, Property};
+use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Role};
+use crate::protocol::limits::IMPORT_ELEMENTS_MAX;
+use crate::protocol::op::Op;
+use crate::room::hub::{ImportBatch, OpsFrame};
+use crate::telemetry;
+
+/// What an import came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ImportReply {
+    /// The board it is on.
+    #[schema(value_type = String)]
+    board: BoardId,
+    /// Title of the board.
+    title: String,
+    /// Number of elements.
+    elements: usize,
+    /// Number of pages besides the first.
+    pages: usize,
+    /// Number of images.
+    assets: usize,
+    /// What could not be taken as it was, for people.
+    notes: Vec<String>,
+    /// Place in the log, `[epoch, offset]`.
+    #[schema(value_type = Vec<u64>)]
+    position: Position,
+    /// The gesture of all of it: undo it to take the import back.
+    #[schema(value_type = String)]
+    gesture: GestureId,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct NewBoardParams {
+    /// Title of the new board; absent = the file's.
+    title: Option<String>,
+}
+
+/// Makes a board from a file: `.excalidraw`, `.excalidrawlib` or `.tldr`. The content tells which it is.
+#[utoipa::path(post, path = "/v1/import", tag = "content", params(NewBoardParams),
+    request_body(content = inline(String), content_type = "application/octet-stream"), responses(
+    (status = 201, body = ImportReply, description = "Made; `Location` is its address"), (status = 400, body = Problem),
+    (status = 403, body = Problem), (status = 413, body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn import_new(
+    State(state): State<AppState>,
+    caller: Caller,
+    Params(params): Params<NewBoardParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, Problem> {
+    check_may_create(&caller)?;
+    state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
+    let title = params.title.map(checked_title).transpose()?;
+    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
+    let import = read(&state, bytes, Vec::new()).await?;
+    let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
+    let title = title.or_else(from_file).unwrap_or_else(|| UNTITLED.to_owned());
+    let info = create(&state, &caller, BoardId::random(), title, EditScope::All).await?;
+    let placing = Placing {
+        state: &state,
+        caller: &caller,
+        role: Role::Teacher,
+        board: &info.id,
+        gesture: Uuid::now_v7(),
+        is_new: true,
+    };
+    match Box::pin(placing.place(import, info.title.clone())).await {
+        Ok(reply) => Ok((StatusCode::CREATED, [(header::LOCATION, location(&info.id))], Json(reply))),
+        Err(problem) => {
+            // A board that holds half a file is of no use to anybody.
+            state.hub.forget(&info.id).await;
+            if let Err(error) = state.store.delete_board(&info.id).await {
+                tracing::warn!(%error, board.id = %info.id, "The board of a failed import stayed.");
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// Puts the content of a file on a board, above what is there (role: editor).
+#[utoipa::path(post, path = "/v1/boards/{id}/import", tag = "content", params(("id" = String, Path)),
+    request_body(content = inline(String), content_type = "application/octet-stream"), responses(
+    (status = 200, body = ImportReply), (status = 400, body = Problem), (status = 403, body = Problem),
+    (status = 404, body = Problem), (status = 413, body = Problem), (status = 503, body = Problem),
+))]
+pub(super) async fn import_into(
+    State(state): State<AppState>,
+    caller: Caller,
+    BoardPath(board): BoardPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ImportReply>, Problem> {
+    let (info, role) = admit(&state, &caller, &board).await?;
+    if role < Role::Editor {
+        return Err(Problem::forbidden("Viewers cannot import. Ask the teacher for the pen."));
+    }
+    state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
+    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
+    let items = state.hub.state(&board).await?.items;
+    let is_new = items.is_empty();
+    let import = read(&state, bytes, items).await?;
+    let placing = Placing {
+        state: &state,
+        caller: &caller,
+        role,
+        board: &board,
+        gesture: Uuid::now_v7(),
+        is_new,
+    };
+    Ok(Json(Box::pin(placing.place(import, info.title)).await?))
+}
+
+fn fresh_id() -> EntryId {
+    EntryId::new(Uuid::new_v4().simple().to_string()).expect("32 hex digits are a valid name")
+}
+
+/// Reads the file off the runtime: 64 MiB of JSON take a while.
+async fn read(state: &AppState, bytes: Bytes, items: Vec<Item>) -> Result<Import, Problem> {
+    let now = (state.clock)();
+    let (seed, _) = Uuid::new_v4().as_u64_pair();
+    let size_bytes = bytes.len() as u64;
+    let elements_max = state.limits.elements_max;
+    let import = tokio::task::spawn_blocking(move || {
+        let elements = || items.iter().filter(|item| item.kind == EntryKind::Element);
+        let pos = |item: &Item| item.properties.get(Property::Pos)?.as_str().map(str::to_owned);
+        let top = elements().filter_map(pos).max();
+        let options = ImportOptions {
+            now,
+            seed,
+            above: top.as_deref(),
+        };
+        let import = read_file(&bytes, &options, &mut fresh_id)
+            .map_err(|error| Problem::bad_request(format!("The file cannot be imported: {error}.")))?;
+        let taken: HashSet<&str> = elements().map(|item| &*item.id).collect();
+        if taken.len() + import.elements.len() > elements_max {
+            let detail = format!("The board would have more than {elements_max} elements. Import it into several boards.");
+            return Err(Problem::new(StatusCode::CONFLICT, "board_full", detail));
+        }
+        if import.elements.iter().any(|entry| taken.contains(entry.id.as_str())) {
+            return Ok(with_fresh_ids(import, &mut fresh_id));
+        }
+        Ok(import)
+    });
+    let import = import.await.map_err(|error| Problem::internal(&error))??;
+    metrics::counter!(telemetry::IMPORT_BYTES_TOTAL).increment(size_bytes);
+    Ok(import)
+}
+
+/// An import on its way to a board.
+struct Placing<'a> {
+    state: &'a AppState,
+    caller: &'a Caller,
+    role: Role,
+    board: &'a BoardId,
+    gesture: GestureId,
+    is_new: bool,
+}
+
+impl Placing<'_> {
+    async fn place(&self, import: Import, title: String) -> Result<ImportReply, Problem> {
+        let mut notes = import.notes;
+        let (elements, pages) = (import.elements.len(), import.pages.len());
+        let mut ops = Vec::new();
+        for asset in import.assets {
+            match self.keep_asset(asset).await? {
+                Ok(op) => ops.push(op),
+                Err(note) => notes.push(note),
+            }
+        }
+        let assets = ops.len();
+        let text = |properties: &crate::protocol::element::Properties, property| {
+            properties.get(property).and_then(|value| value.as_str()).map(str::to_owned)
+        };
+        ops.extend(import.pages.into_iter().map(|page| Op::PageAdd {
+            title: text(&page.properties, Property::Title),
+            background: text(&page.properties, Property::Background),
+            page: page.id,
+            after: None,
+        }));
+        while !ops.is_empty() {
+            let rest = ops.split_off(ops.len().min(IMPORT_ELEMENTS_MAX));
+            let frame = OpsFrame {
+                client: None,
+                seq: None,
+                gesture: Some(self.gesture),
+                ops: std::mem::replace(&mut ops, rest),
+            };
+            self.state.hub.ops(self.board, &self.caller.identity, self.role, frame).await?;
+        }
+        let batch = ImportBatch {
+            gesture: self.gesture,
+            elements: import.elements,
+            // A board in use keeps its own background.
+            pages: if self.is_new && !import.page_entry.is_empty() {
+                vec![("".into(), import.page_entry)]
+            } else {
+                Vec::new()
+            },
+        };
+        let hub = &self.state.hub;
+        let answer = hub.import(self.board, &self.caller.identity, self.role, batch).await?;
+        Ok(ImportReply {
+            board: self.board.clone(),
+            title,
+            elements,
+            pages,
+            assets,
+            notes,
+            position: answer.position,
+            gesture: self.gesture,
+        })
+    }
+
+    /// Keeps an image of the file, or says why it is left out.
+    async fn keep_asset(&self, asset: ImportedAsset) -> Result<Result<Op, String>, Problem> {
+        let max_bytes = self.state.limits.asset_bytes_max;
+        let name = asset.sha256.as_str().get(..12).unwrap_or_default().to_owned();
+        if asset.bytes.len() > max_bytes {
+            return Ok(Err(format!("image {name} was left out: it is above {max_bytes} bytes")));
+        }
+        let bytes = Bytes::from(asset.bytes);
+        let content = bytes.clone();
+        let (hash, found) = tokio::task::spawn_blocking(move || (sha256_hex(&content), inspect(&content)))
+            .await
+            .map_err(|error| Problem::internal(&error))?;
+        let (mime_type, size) = match found {
+            Ok(found) if hash == asset.sha256.as_str() => found,
+            Ok(_) => return Ok(Err(format!("image {name} was left out: its name is not its hash"))),
+            Err(error) => return Ok(Err(format!("image {name} was left out: {error}"))),
+        };
+        let size_bytes = bytes.len() as u64;
+        keep(self.state, self.board, asset.sha256.as_str(), mime_type, size, bytes).await?;
+        Ok(Ok(Op::AssetAdd {
+            sha256: asset.sha256,
+            mime_type: Some(mime_type.to_owned()),
+            bytes: Some(size_bytes),
+            width: Some(size.0),
+            height: Some(size.1),
+        }))
+    }
+}
+
+/// Forms of an export.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ExportFormat {
+    /// A file for Excalidraw, images included.
+    Excalidraw,
+    /// All entries as they are.
+    Json,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportParams {
+    /// `excalidraw` or `json`.
+    #[param(inline)]
+    format: ExportFormat,
+    /// With `excalidraw`: only this page; the first one has the empty name.
+    page: Option<String>,
+}
+
+/// Writes a board as a file.
+#[utoipa::path(get, path = "/v1/boards/{id}/export", tag = "content", params(("id" = String, Path), ExportParams),
+    responses((status = 200, content_type = "application/json"), (status = 403, body = Problem), (status = 404, body = Problem),
+))]
+pub(super) async fn export(
+    State(state): State<AppState>,
+    caller: Caller,
+    BoardPath(board): BoardPath,
+    Params(params): Params<ExportParams>,
+) -> Result<impl IntoResponse, Problem> {
+    admit_as(&state, &caller, &board, Role::Viewer).await?;
+    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let items = state.hub.state(&board).await?.items;
+    let has_page = |page: &String| {
+        page.is_empty() || items.iter().any(|item| item.kind == EntryKind::Page && &*item.id == page.as_str())
+    };
+    if params.page.as_ref().is_some_and(|page| !has_page(page)) {
+        return Err(Problem::not_found("The board has no page of this name."));
+    }
+    let mut assets = HashMap::new();
+    if matches!(params.format, ExportFormat::Excalidraw) {
+        for item in items.iter().filter(|item| item.kind == EntryKind::Asset) {
+            if let Some(asset) = state.store.asset(&board, &item.id).await? {
+                assets.insert(item.id.to_string(), (asset.mime_type, asset.bytes));
+            }
+        }
+    }
+    let suffix = match params.format {
+        ExportFormat::Excalidraw => "excalidraw",
+        ExportFormat::Json => "json",
+    };
+    let json = tokio::task::spawn_blocking(move || {
+        let scope = Scope {
+            page: params.page.as_deref(),
+            with_deleted: false,
+        };
+        serde_json::to_vec(&match params.format {
+            ExportFormat::Excalidraw => export_excalidraw(&items, &scope, &|sha256| assets.get(sha256).cloned()),
+            ExportFormat::Json => export_json(&items),
+        })
+    });
+    let json = json
+        .await
+        .map_err(|error| Problem::internal(&error))?
+        .map_err(|error| Problem::internal(&error))?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        // A board id is URL-safe text, so it needs no quoting of its own here.
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{board}.{suffix}\"")),
+    ];
+    Ok((headers, json))
+}

@@ -1,0 +1,156 @@
+//! What handlers take from a request, each with a problem document where it is malformed: ids in the path, the query,
+//! bodies up to a size.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::http::AppState;
+use crate::http::error::Problem;
+use crate::protocol::ids::BoardId;
+
+/// Time in which a body must have arrived: 64 MiB at the pace of a slow line.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Nesting of a JSON body: that of a value, and the frame around it.
+const BODY_DEPTH_MAX: usize = crate::protocol::limits::VALUE_DEPTH_MAX + 6;
+
+/// The board named in the path as `{id}`.
+pub struct BoardPath(pub BoardId);
+
+#[derive(Deserialize)]
+struct IdSegment {
+    id: String,
+}
+
+impl FromRequestParts<AppState> for BoardPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Path(segment) = Path::<IdSegment>::from_request_parts(parts, state).await?;
+        match BoardId::new(segment.id) {
+            Ok(board) => Ok(Self(board)),
+            Err(error) => Err(Problem::bad_request(format!("The board id is malformed: {error}."))),
+        }
+    }
+}
+
+/// Parameters of the path.
+pub struct Segments<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Segments<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Path(segments) = Path::<T>::from_request_parts(parts, state).await?;
+        Ok(Self(segments))
+    }
+}
+
+/// Parameters of the query.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Query(params) = Query::<T>::from_request_parts(parts, state).await?;
+        Ok(Self(params))
+    }
+}
+
+/// The whole body, if it is not above the limit and does not dawdle.
+pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    // Refused by its declared length, before it is sent.
+    if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > max_bytes) {
+        return Err(Problem::too_large(max_bytes));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, max_bytes)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => {
+            Err(Problem::too_large(max_bytes))
+        }
+        Ok(Err(_)) => Err(Problem::bad_request("The body ended before its time. Send it again.")),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "The body took too long. Send it again.",
+        )),
+    }
+}
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFormat {
+    /// `application/json`.
+    Json,
+    /// `application/msgpack`.
+    MessagePack,
+}
+
+/// How the body is encoded by its header; JSON where there is none.
+pub fn body_format(headers: &HeaderMap) -> Result<BodyFormat, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(BodyFormat::Json);
+    };
+    let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => Ok(BodyFormat::Json),
+        "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => Ok(BodyFormat::MessagePack),
+        _ => Err(Problem::unsupported("Send `application/json` or `application/msgpack`.")),
+    }
+}
+
+/// Reads a JSON body.
+pub async fn json_body<T: DeserializeOwned>(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<T, Problem> {
+    if body_format(headers)? != BodyFormat::Json {
+        return Err(Problem::unsupported("Send `application/json`."));
+    }
+    from_json(&whole_body(headers, body, max_bytes).await?)
+}
+
+/// Reads JSON that is not nested too deep.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if depth(bytes) > BODY_DEPTH_MAX {
+        return Err(Problem::bad_request("The body is nested too deep."));
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::bad_request(format!("The body is not what is expected here: {error}.")))
+}
+
+/// Nesting of JSON text, found without recursion; for text that is no JSON any number will do.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_strings_are_not_nesting() {
+        assert_eq!(depth(br#"{"a":"[[[\"[[","b":[1,[2]]}"#), 3);
+        assert!(from_json::<serde_json::Value>("[".repeat(200_000).as_bytes()).is_err());
+    }
+}
