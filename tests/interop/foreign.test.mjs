@@ -25,7 +25,7 @@ const roots = (doc) => ({
 
 const shown = (doc) => {
   const { text, list, page, nested } = roots(doc)
-  return JSON.stringify([text.toDelta(), list.toJSON(), page.toString(), sorted(nested.toJSON())])
+  return JSON.stringify([text.toDelta(), sorted(list.toJSON()), page.toString(), sorted(nested.toJSON())])
 }
 
 const write = (doc, who) => doc.transact(() => {

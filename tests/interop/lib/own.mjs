@@ -2,6 +2,7 @@
 //
 // It is written from the description of the protocol alone and shares no code with the server or the SDK.
 
+import { randomUUID } from 'node:crypto'
 import { decode, encode } from '@msgpack/msgpack'
 import WebSocket from 'ws'
 import * as Y from 'yjs'
@@ -87,9 +88,9 @@ export class OwnClient {
     return this
   }
 
-  /** Sends ops as one frame; resolves with the acknowledgement, rejects with the refusal. */
+  /** Sends ops as one frame and one step of undo; resolves with the acknowledgement, rejects with the refusal. */
   ops (...ops) {
-    return this.#number({ t: 'op', ops })
+    return this.#number({ t: 'op', gesture: randomUUID(), ops })
   }
 
   /** Sends an update of a document. */
