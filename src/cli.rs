@@ -1,17 +1,228 @@
-//! Verbs.
+//! The verbs of the command line, and what they print.
+//!
+//! An exit code says how it went: 0 done, 1 failed, 2 wrong use. What went wrong is one line on standard error that
+//! names the thing; results go to standard output.
+
+mod transfer;
+
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use clap::Parser;
-#[derive(Parser)]
-enum Verb { Serve(crate::config::ServeArgs), Bench(crate::bench::BenchArgs) }
-/// main
-pub fn main() -> ExitCode {
-    match Verb::parse() {
-        Verb::Serve(args) => {
-            let config = match crate::config::Config::resolve(args, &crate::config::process_environment) { Ok(c) => c, Err(e) => { tracing::error!("{e}"); eprintln!("{e}"); return ExitCode::from(2) } };
-            crate::telemetry::start_log(config.log_filter());
-            let rt = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(16 << 20).build().expect("rt");
-            match rt.block_on(crate::server::run(config)) { Ok(()) => ExitCode::SUCCESS, Err(e) => { eprintln!("{e}"); ExitCode::FAILURE } }
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use thiserror::Error;
+
+use crate::bench::{self, BenchArgs};
+use crate::config::{Config, ConfigError, JwtArgs, ServeArgs, process_environment, token_key_of};
+use crate::http::token::{KeyError, TokenClaims, mint};
+use crate::protocol::ids::{BoardId, Role, UserId};
+use crate::server::{self, StartError};
+use crate::store::disk::verify;
+use crate::telemetry;
+use transfer::{ExportArgs, ImportArgs, TransferError};
+
+/// Stack of a worker: the CRDT library recurses over what a board holds.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+const SECONDS_PER_HOUR: u64 = 3_600;
+
+/// A shared classroom whiteboard.
+#[derive(Debug, Parser)]
+#[command(name = "panseo", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs the server
+    Serve(ServeArgs),
+    /// Mints a token for development
+    Token(TokenArgs),
+    /// Puts files on boards of a running server: .excalidraw, .excalidrawlib or .tldr
+    Import(ImportArgs),
+    /// Writes a board of a running server as a file
+    Export(ExportArgs),
+    /// Checks every record, keyframe and asset of a data directory that no server uses
+    Verify(VerifyArgs),
+    /// Generates load and measures
+    Bench(Box<BenchArgs>),
+}
+
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// The person
+    #[arg(long)]
+    user: String,
+    /// Name that others see
+    #[arg(long)]
+    name: Option<String>,
+    /// `BOARD:ROLE`, roles are viewer, editor and teacher; `*` is every board; may be repeated
+    #[arg(long, value_name = "BOARD:ROLE")]
+    board: Vec<String>,
+    /// Hours until it ends, 12 at most
+    #[arg(long, default_value_t = 12)]
+    ttl: u64,
+    #[command(flatten)]
+    jwt: JwtArgs,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// Directory to check
+    #[arg(long, env = "PANSEO_DATA_DIR", default_value = "panseo-data")]
+    data_dir: PathBuf,
+}
+
+/// Why a verb did not do what it should.
+#[derive(Debug, Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the server does not start: {0}")]
+    Runtime(#[from] std::io::Error),
+    #[error("--user: {0}")]
+    User(String),
+    #[error("--board: `{0}` is not of the form BOARD:ROLE")]
+    Grant(String),
+    #[error("--ttl: a token lives 1 to 12 hours")]
+    Life,
+    #[error("--jwt-key or --jwt-key-file is needed to mint a token")]
+    NoKey,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    #[error("{}: {why}", path.display())]
+    Verify { path: PathBuf, why: String },
+    #[error("{0} faults were found")]
+    Damaged(usize),
+    #[error("{0}")]
+    Bench(String),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::User(_) | Self::Grant(_) | Self::Life | Self::NoKey | Self::Key(_) => 2,
+            Self::Start(_)
+            | Self::Runtime(_)
+            | Self::Transfer(_)
+            | Self::Verify { .. }
+            | Self::Damaged(_)
+            | Self::Bench(_) => 1,
         }
-        Verb::Bench(args) => { match crate::bench::run(args) { Ok(()) => ExitCode::SUCCESS, Err(e) => { eprintln!("{e}"); ExitCode::FAILURE } } }
     }
 }
+
+/// Runs the verb of the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
+    let done = match cli.verb {
+        Verb::Serve(args) => serve(args),
+        Verb::Token(args) => token(args),
+        Verb::Import(args) => runtime().map_err(CliError::from).and_then(|runtime| Ok(runtime.block_on(transfer::import(args))?)),
+        Verb::Export(args) => runtime().map_err(CliError::from).and_then(|runtime| Ok(runtime.block_on(transfer::export(args))?)),
+        Verb::Verify(args) => check(args),
+        Verb::Bench(args) => bench::run(*args).map_err(|error| CliError::Bench(error.to_string())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Help goes out whole; what is wrong is said in one line.
+fn refused(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        // A closed standard output is nothing to complain about.
+        drop(error.print());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let rest: Vec<&str> = lines.filter(|line| !line.is_empty()).take(2).collect();
+    complain(format!("{first} {}", rest.join(" ")).trim());
+    ExitCode::from(2)
+}
+
+fn complain(line: &str) {
+    // Where standard error is closed, the exit code still tells.
+    drop(writeln!(std::io::stderr(), "panseo: {line}"));
+}
+
+fn say(line: &str) {
+    // A reader that went away, as in `| head`, is no fault of ours.
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()
+}
+
+fn serve(args: ServeArgs) -> Result<(), CliError> {
+    let config = Config::resolve(args, &process_environment)?;
+    telemetry::start_log(config.log_filter());
+    Ok(runtime()?.block_on(server::run(config))?)
+}
+
+fn token(args: TokenArgs) -> Result<(), CliError> {
+    if !(1..=12).contains(&args.ttl) {
+        return Err(CliError::Life);
+    }
+    let sub = UserId::new(args.user).map_err(|error| CliError::User(error.to_string()))?;
+    let boards = args.board.iter().map(|grant| granted(grant)).collect::<Result<Vec<_>, _>>()?;
+    let (iss, aud) = (args.jwt.jwt_issuer.clone(), args.jwt.jwt_audience.clone());
+    let key = token_key_of(args.jwt, &process_environment)?.ok_or(CliError::NoKey)?;
+    let iat = server::clock().0 / 1_000;
+    let claims = TokenClaims {
+        sub,
+        iat,
+        exp: iat + args.ttl * SECONDS_PER_HOUR,
+        name: args.name,
+        iss,
+        aud,
+        boards: (!boards.is_empty()).then(|| boards.into_iter().collect()),
+    };
+    say(&mint(key.reveal(), &claims)?);
+    Ok(())
+}
+
+fn granted(grant: &str) -> Result<(String, Role), CliError> {
+    let malformed = || CliError::Grant(grant.to_owned());
+    let (board, role) = grant.rsplit_once(':').ok_or_else(malformed)?;
+    let role = match role {
+        "viewer" => Role::Viewer,
+        "editor" => Role::Editor,
+        "teacher" => Role::Teacher,
+        _ => return Err(malformed()),
+    };
+    if board != "*" && BoardId::new(board).is_err() {
+        return Err(malformed());
+    }
+    Ok((board.to_owned(), role))
+}
+
+fn check(args: VerifyArgs) -> Result<(), CliError> {
+    let report = verify(&args.data_dir)
+        .map_err(|error| CliError::Verify { path: args.data_dir.clone(), why: error.to_string() })?;
+    for damage in &report.damage {
+        say(damage);
+    }
+    say(&report.to_string());
+    if report.is_sound() { Ok(()) } else { Err(CliError::Damaged(report.damage.len())) }
+}
+

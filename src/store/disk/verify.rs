@@ -39,6 +39,24 @@ pub struct Report {
     pub damage: Vec<String>,
 }
 
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} boards, {} records in the log, {} in {} sealed blocks, {} keyframes, {} assets, {} unused files, {} in quarantine: {}",
+            self.boards,
+            self.records,
+            self.sealed_records,
+            self.blocks,
+            self.keyframes,
+            self.assets,
+            self.unused_files,
+            self.quarantined,
+            if self.is_sound() { "sound" } else { "damaged" }
+        )
+    }
+}
+
 impl Report {
     /// Whether nothing is damaged.
     pub fn is_sound(&self) -> bool {
