@@ -23,9 +23,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
-use yrs::{
-    DeepObservable, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update,
-};
+use yrs::{DeepObservable, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update};
 
 use crate::protocol::element::{Change, Entry, EntryKind, Item, Properties, Property, Target, Value};
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
@@ -157,12 +155,7 @@ impl Board {
     }
 
     /// Checks raw updates of one session without changing anything.
-    pub fn check(
-        &self,
-        update: &[u8],
-        user: &UserId,
-        may_relay: &dyn Fn(u64) -> bool,
-    ) -> Result<Checked, MergeError> {
+    pub fn check(&self, update: &[u8], user: &UserId, may_relay: &dyn Fn(u64) -> bool) -> Result<Checked, MergeError> {
         let walk = guard::walk(update)?;
         Ok(self.index.check(&walk, &CheckContext { user, may_relay })?)
     }
@@ -185,7 +178,11 @@ impl Board {
         let put_back = amends.len();
         let relayed = admission.relayed.clone();
         let applied = self.finish(update, Some(&editor.user), &relayed);
-        Ok(Applied { put_back, relayed, ..applied })
+        Ok(Applied {
+            put_back,
+            relayed,
+            ..applied
+        })
     }
 
     /// What must be set right after an update that did what its editor may not.
@@ -231,7 +228,13 @@ impl Board {
                 write_property(txn, &self.roots, target, *property, value);
             }
             Amend::Author(target, author) => {
-                write_property(txn, &self.roots, target, Property::Author, Some(&author.as_str().into()));
+                write_property(
+                    txn,
+                    &self.roots,
+                    target,
+                    Property::Author,
+                    Some(&author.as_str().into()),
+                );
             }
         }
     }
@@ -241,7 +244,11 @@ impl Board {
         let mut draft = Draft::new(&self.read);
         let index = &self.index;
         let creator = |target: &Target| index.creator(target.0, &target.1).cloned();
-        let context = Context { editor, creator: &creator, elements_max };
+        let context = Context {
+            editor,
+            creator: &creator,
+            elements_max,
+        };
         for op in ops {
             apply::apply(&mut draft, op, &context)?;
         }
@@ -259,7 +266,11 @@ impl Board {
     ) -> Result<Applied, ApplyError> {
         let mut draft = Draft::new(&self.read);
         let creator = |_: &Target| None;
-        let context = Context { editor, creator: &creator, elements_max };
+        let context = Context {
+            editor,
+            creator: &creator,
+            elements_max,
+        };
         for element in elements {
             apply::create_element(&mut draft, element, None, &context)?;
         }
@@ -307,7 +318,10 @@ impl Board {
         }
         let entries = draft.into_entries();
         let applied = self.write(&entries);
-        Ok(Applied { undone: Some(undone), ..applied })
+        Ok(Applied {
+            undone: Some(undone),
+            ..applied
+        })
     }
 
     /// Brings elements and pages back to what they were at another time, as new changes.
@@ -364,7 +378,7 @@ impl Board {
         }
         guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
         let decoded = Update::decode_v1(&record.update.0).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
-                let mut txn = self.doc.transact_mut();
+        let mut txn = self.doc.transact_mut();
         if txn.apply_update(decoded).is_err() {
             panic!("a record could not be applied");
         }
@@ -426,13 +440,19 @@ impl Board {
             return Applied::default();
         }
         let walk = guard::walk_within(&update, &WalkLimits::TRUSTED).expect("the library emits sound updates");
-        self.index.note(&walk, author, relayed).expect("the document and its index are level");
+        self.index
+            .note(&walk, author, relayed)
+            .expect("the document and its index are level");
         let txn = self.doc.transact();
         let changes = touched
             .iter()
             .filter_map(|target| self.read.refresh(target, &self.roots[target.0 as usize], &txn))
             .collect();
-        Applied { update: Some(update.into()), changes, ..Applied::default() }
+        Applied {
+            update: Some(update.into()),
+            changes,
+            ..Applied::default()
+        }
     }
 
     /// Watches the roots from now on; before, the read model is built by iteration.
@@ -446,12 +466,7 @@ impl Board {
     }
 }
 
-fn note_events(
-    kind: EntryKind,
-    touched: &mut BTreeSet<Target>,
-    txn: &TransactionMut<'_>,
-    events: &yrs::types::Events,
-) {
+fn note_events(kind: EntryKind, touched: &mut BTreeSet<Target>, txn: &TransactionMut<'_>, events: &yrs::types::Events) {
     for event in events.iter() {
         let yrs::types::Event::Map(event) = event else { continue };
         match event.path().front() {

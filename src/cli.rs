@@ -127,8 +127,12 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Serve(args) => serve(args),
         Verb::Token(args) => token(args),
-        Verb::Import(args) => runtime().map_err(CliError::from).and_then(|runtime| Ok(runtime.block_on(transfer::import(args))?)),
-        Verb::Export(args) => runtime().map_err(CliError::from).and_then(|runtime| Ok(runtime.block_on(transfer::export(args))?)),
+        Verb::Import(args) => runtime()
+            .map_err(CliError::from)
+            .and_then(|runtime| Ok(runtime.block_on(transfer::import(args))?)),
+        Verb::Export(args) => runtime()
+            .map_err(CliError::from)
+            .and_then(|runtime| Ok(runtime.block_on(transfer::export(args))?)),
         Verb::Verify(args) => check(args),
         Verb::Bench(args) => bench::run(*args).map_err(|error| CliError::Bench(error.to_string())),
     };
@@ -152,8 +156,15 @@ fn refused(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"));
+    let first = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned();
     let rest: Vec<&str> = lines.filter(|line| !line.is_empty()).take(2).collect();
     complain(format!("{first} {}", rest.join(" ")).trim());
     ExitCode::from(2)
@@ -170,7 +181,10 @@ fn say(line: &str) {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build()
 }
 
 fn serve(args: ServeArgs) -> Result<(), CliError> {
@@ -184,7 +198,11 @@ fn token(args: TokenArgs) -> Result<(), CliError> {
         return Err(CliError::Life);
     }
     let sub = UserId::new(args.user).map_err(|error| CliError::User(error.to_string()))?;
-    let boards = args.board.iter().map(|grant| granted(grant)).collect::<Result<Vec<_>, _>>()?;
+    let boards = args
+        .board
+        .iter()
+        .map(|grant| granted(grant))
+        .collect::<Result<Vec<_>, _>>()?;
     let (iss, aud) = (args.jwt.jwt_issuer.clone(), args.jwt.jwt_audience.clone());
     let key = token_key_of(args.jwt, &process_environment)?.ok_or(CliError::NoKey)?;
     let iat = server::clock().0 / 1_000;
@@ -217,12 +235,17 @@ fn granted(grant: &str) -> Result<(String, Role), CliError> {
 }
 
 fn check(args: VerifyArgs) -> Result<(), CliError> {
-    let report = verify(&args.data_dir)
-        .map_err(|error| CliError::Verify { path: args.data_dir.clone(), why: error.to_string() })?;
+    let report = verify(&args.data_dir).map_err(|error| CliError::Verify {
+        path: args.data_dir.clone(),
+        why: error.to_string(),
+    })?;
     for damage in &report.damage {
         say(damage);
     }
     say(&report.to_string());
-    if report.is_sound() { Ok(()) } else { Err(CliError::Damaged(report.damage.len())) }
+    if report.is_sound() {
+        Ok(())
+    } else {
+        Err(CliError::Damaged(report.damage.len()))
+    }
 }
-

@@ -241,11 +241,17 @@ fn given<T>(
     let with = |name: String| move |value| Given { name, value };
     from_flag.map(with(format!("--{flag}"))).or_else(|| {
         let from_environment = environment(&variable).map(from_text).map(with(variable));
-        from_environment.or_else(|| from_file.map(with(format!("`{}` in the configuration file", flag.replace('-', "_")))))
+        from_environment
+            .or_else(|| from_file.map(with(format!("`{}` in the configuration file", flag.replace('-', "_")))))
     })
 }
 
-fn text(flag: &str, value: Option<String>, environment: Environment<'_>, file: Option<String>) -> Option<Given<String>> {
+fn text(
+    flag: &str,
+    value: Option<String>,
+    environment: Environment<'_>,
+    file: Option<String>,
+) -> Option<Given<String>> {
     given(flag, value, environment, |text| text, file)
 }
 
@@ -360,9 +366,10 @@ impl Tokens {
             value: if self.key.is_some() { "jwt" } else { "open" }.to_owned(),
         });
         match (mode.value.as_str(), self.key) {
-            ("open", _) if !listen.ip().to_canonical().is_loopback() => {
-                Err(ConfigError::OpenToAll { name: mode.name, listen })
-            }
+            ("open", _) if !listen.ip().to_canonical().is_loopback() => Err(ConfigError::OpenToAll {
+                name: mode.name,
+                listen,
+            }),
             ("open", Some(_)) => Err(ConfigError::UnusedKey { name: mode.name }),
             ("open", None) => Ok(AuthConfig::Open),
             ("jwt", None) => Err(ConfigError::NoKey { name: mode.name }),
@@ -399,7 +406,10 @@ fn origins(given: Option<Given<String>>) -> Result<Vec<String>, ConfigError> {
     let Some(given) = given else { return Ok(Vec::new()) };
     let parts = given.value.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts
-        .map(|part| origin::normalised(part).ok_or_else(|| given.bad("must be origins like https://school.example, with commas between")))
+        .map(|part| {
+            origin::normalised(part)
+                .ok_or_else(|| given.bad("must be origins like https://school.example, with commas between"))
+        })
         .collect()
 }
 
@@ -429,7 +439,9 @@ fn read_file(path: &Given<String>) -> Result<File, ConfigError> {
     let file: File = toml::from_str(&text).map_err(|error| ConfigError::BadFile {
         name: path.name.clone(),
         path: path.value.clone(),
-        line: error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count()),
+        line: error
+            .span()
+            .map_or(1, |span| 1 + text[..span.start].matches('\n').count()),
         why: error.message().replace('\n', " "),
     })?;
     check_limits(&file.limits, path)?;
@@ -448,7 +460,10 @@ fn check_limits(limits: &Limits, path: &Given<String>) -> Result<(), ConfigError
     let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(limits) else {
         return Ok(());
     };
-    match limits.iter().find(|(name, value)| value.as_u64() == Some(0) && !MAY_BE_ZERO.contains(&name.as_str())) {
+    match limits
+        .iter()
+        .find(|(name, value)| value.as_u64() == Some(0) && !MAY_BE_ZERO.contains(&name.as_str()))
+    {
         Some((name, _)) => Err(path.bad(format!("`limits.{name}` must be above 0"))),
         None => Ok(()),
     }

@@ -140,11 +140,17 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
         .split_for_parts();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .build();
     api.components
         .get_or_insert_default()
         .add_security_scheme("token", SecurityScheme::Http(bearer));
-    api.security = Some(vec![utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new())]);
+    api.security = Some(vec![utoipa::openapi::SecurityRequirement::new(
+        "token",
+        Vec::<String>::new(),
+    )]);
     let rest = rest
         .route("/", get(|| async { Html(include_str!("http/root.html")) }))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
@@ -180,7 +186,11 @@ async fn observe(State(_): State<AppState>, request: Request, next: Next) -> Res
     let elapsed = started.elapsed();
     tracing::debug!(%method, route, status, duration_ms = elapsed.as_millis(), "A request was answered.");
     metrics::histogram!(HTTP_REQUEST_SECONDS, "route" => route.clone()).record(elapsed.as_secs_f64());
-    let labels = [("method", method_label(&method)), ("route", route), ("status", status.to_string())];
+    let labels = [
+        ("method", method_label(&method)),
+        ("route", route),
+        ("status", status.to_string()),
+    ];
     metrics::counter!(HTTP_REQUESTS_TOTAL, &labels).increment(1);
     response
 }

@@ -2,15 +2,15 @@
 
 pub mod access;
 pub mod bench;
-pub mod interchange;
 pub mod board;
-pub mod log;
-pub mod presence;
-pub mod protocol;
-pub mod store;
-pub mod room;
-pub mod telemetry;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod interchange;
+pub mod log;
+pub mod presence;
+pub mod protocol;
+pub mod room;
 pub mod server;
+pub mod store;
+pub mod telemetry;

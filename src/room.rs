@@ -21,16 +21,16 @@ use uuid::Uuid;
 use crate::board::Board;
 use crate::log::Logged;
 use crate::presence::{self, Person, Presence};
-use crate::protocol::codec::{self, Format};
 use crate::protocol::close::CloseCode;
+use crate::protocol::codec::{self, Format};
 use crate::protocol::element::{Change, Entry, Item, Properties};
 use crate::protocol::ids::{ClientId, EditScope, GestureId, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::Limits;
 use crate::protocol::{ClientFrame, ClientLimits, ErrorCode, Record, ServerFrame, Undone};
 use crate::store::StoredKeyframe;
 use ring::{FORMS, Form, Frame, Lacks};
-use saving::Saving;
 pub use saving::AppendFault;
+use saving::Saving;
 use session::{Door, Joining, Offence, Session};
 use yjs::YjsMessage;
 
@@ -194,6 +194,11 @@ impl Room {
         self.sessions.is_empty() && self.saving.is_idle()
     }
 
+    /// Whether the clock matters soon: something waits to be told, shown or tried again.
+    pub fn is_restless(&self) -> bool {
+        self.saving.is_restless()
+    }
+
     /// Number of sessions.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
@@ -208,7 +213,11 @@ impl Room {
     pub fn is_heavy(&self, input: &Input) -> bool {
         const ENTRIES: usize = 500;
         const UPDATE_BYTES: usize = 64 * 1024;
-        let is_large = self.board.index().entry_count(crate::protocol::element::EntryKind::Element) > ENTRIES;
+        let is_large = self
+            .board
+            .index()
+            .entry_count(crate::protocol::element::EntryKind::Element)
+            > ENTRIES;
         match input {
             Input::Join(_) | Input::Behind(..) | Input::Restored(..) | Input::Closing => is_large,
             Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
@@ -216,7 +225,9 @@ impl Room {
             Input::Import(..) => true,
             Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,
             Input::Frame(_, ClientFrame::Update { update, .. }) => update.0.len() > UPDATE_BYTES,
-            Input::Frame(_, ClientFrame::Op { ops, .. }) => ops.len() > 100 || (is_large && ops.iter().any(crate::protocol::op::Op::stands_alone)),
+            Input::Frame(_, ClientFrame::Op { ops, .. }) => {
+                ops.len() > 100 || (is_large && ops.iter().any(crate::protocol::op::Op::stands_alone))
+            }
             Input::Frame(..)
             | Input::Yjs(..)
             | Input::BadFrame(..)
@@ -260,14 +271,22 @@ impl Room {
         }
         let Some(form) = joining.door.form() else { return };
         self.forms[form as usize] += 1;
-        let person = Person { session: id, user: joining.user.clone(), name: joining.name.clone() };
+        let person = Person {
+            session: id,
+            user: joining.user.clone(),
+            name: joining.name.clone(),
+        };
         match joining.door {
             Door::Yjs => {
                 self.presence.join(now, person, presence::Door::Yjs);
                 effects.push(Effect::Send(id, yjs::step1(&self.board.state_vector())));
                 effects.extend(self.presence.snapshot_awareness().map(|bytes| Effect::Send(id, bytes)));
             }
-            Door::Own { format, document, client } => {
+            Door::Own {
+                format,
+                document,
+                client,
+            } => {
                 let others = self.presence.snapshot_ephemeral();
                 self.presence.join(now, person, presence::Door::Own);
                 let welcome = ServerFrame::Welcome {
@@ -281,7 +300,10 @@ impl Room {
                 let vector = joining.vector.clone().unwrap_or_default();
                 let frames = [Some(welcome), Some(self.resync(document, vector)), others];
                 effects.extend(
-                    frames.iter().flatten().map(|frame| Effect::Send(id, codec::encode_server(format, frame))),
+                    frames
+                        .iter()
+                        .flatten()
+                        .map(|frame| Effect::Send(id, codec::encode_server(format, frame))),
                 );
             }
             Door::Request { .. } => {}
@@ -289,7 +311,9 @@ impl Room {
     }
 
     fn leave(&mut self, now: Timestamp, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
         if let Some(form) = session.door.form() {
             self.forms[form as usize] -= 1;
             self.presence.leave(now, id);
@@ -309,7 +333,10 @@ impl Room {
                 Some(role) if role != session.role => {
                     session.role = role;
                     if let Door::Own { format, .. } = session.door {
-                        let frame = ServerFrame::Role { role, why: "a teacher changed it".into() };
+                        let frame = ServerFrame::Role {
+                            role,
+                            why: "a teacher changed it".into(),
+                        };
                         effects.push(Effect::Send(*id, codec::encode_server(format, &frame)));
                     }
                 }
@@ -321,7 +348,10 @@ impl Room {
     fn tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let tick = self.presence.tick(now);
         if let Some(awareness) = tick.awareness.filter(|_| self.forms[Form::Yjs as usize] > 0) {
-            let mut frame = Frame { is_ephemeral: true, ..Frame::default() };
+            let mut frame = Frame {
+                is_ephemeral: true,
+                ..Frame::default()
+            };
             frame.bytes[Form::Yjs as usize] = Some(awareness);
             effects.push(Effect::FanOut(frame));
         }
@@ -334,7 +364,9 @@ impl Room {
     fn bring_level(&mut self, id: SessionId, lacks: &Lacks, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get(&id) else { return };
         let known = self.board.index().state_vector();
-        let vector: Vec<_> = known.map(|(client, next)| (client, lacks.get(&client).map_or(next, |from| next.min(*from)))).collect();
+        let vector: Vec<_> = known
+            .map(|(client, next)| (client, lacks.get(&client).map_or(next, |from| next.min(*from))))
+            .collect();
         let bytes = match session.door {
             Door::Yjs => yjs::update(&self.board.diff(vector)),
             Door::Own { format, document, .. } => codec::encode_server(format, &self.resync(document, vector)),
@@ -354,9 +386,13 @@ impl Room {
 
     fn yjs_message(&mut self, now: Timestamp, id: SessionId, message: &YjsMessage, effects: &mut Vec<Effect>) {
         const ASK_AGAIN_MS: u64 = 2_000;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let mut asks_too_often = |what: usize| {
-            session.asked[what].replace(now).is_some_and(|last| now.since(last) < ASK_AGAIN_MS)
+            session.asked[what]
+                .replace(now)
+                .is_some_and(|last| now.since(last) < ASK_AGAIN_MS)
         };
         match message {
             YjsMessage::Step1(_) if asks_too_often(0) => effects.push(Effect::Close(id, CloseCode::Rate)),
@@ -389,8 +425,17 @@ impl Room {
         }
     }
 
-    fn bad_frame(&mut self, now: Timestamp, id: SessionId, message: String, seq: Option<u64>, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn bad_frame(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        message: String,
+        seq: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let strikes = session.strike(Offence::Malformed, now);
         self.refuse(id, seq, ErrorCode::BadOp, message, effects);
         if strikes >= self.limits.malformed_max as usize {
@@ -439,7 +484,11 @@ impl Room {
         position: Option<Position>,
         except: Option<SessionId>,
     ) -> Frame {
-        let mut frame = Frame { except, advances: self.advances(update), ..Frame::default() };
+        let mut frame = Frame {
+            except,
+            advances: self.advances(update),
+            ..Frame::default()
+        };
         for (form, count) in self.forms.iter().enumerate() {
             if *count == 0 {
                 continue;
@@ -466,7 +515,10 @@ impl Room {
 
     /// A frame for our own door, in the formats that somebody here reads.
     fn own_frame(&self, content: &ServerFrame, is_ephemeral: bool) -> Option<Frame> {
-        let mut frame = Frame { is_ephemeral, ..Frame::default() };
+        let mut frame = Frame {
+            is_ephemeral,
+            ..Frame::default()
+        };
         for format in [Format::MsgPack, Format::Json] {
             let forms = match format {
                 Format::MsgPack => [Form::MsgPackUpdates, Form::MsgPackChanges],
@@ -484,8 +536,13 @@ impl Room {
 
     fn advances(&self, update: &Bytes) -> Vec<(u64, u32, u32)> {
         let walk = crate::board::guard::walk_within(update, &crate::board::guard::WalkLimits::TRUSTED);
-        walk.map(|walk| walk.sections().iter().map(|section| (section.client, section.from, section.to)).collect())
-            .unwrap_or_default()
+        walk.map(|walk| {
+            walk.sections()
+                .iter()
+                .map(|section| (section.client, section.from, section.to))
+                .collect()
+        })
+        .unwrap_or_default()
     }
 
     fn client_limits(&self) -> ClientLimits {
@@ -508,5 +565,9 @@ impl Room {
 }
 
 fn format_of(form: usize) -> Format {
-    if form == Form::JsonUpdates as usize || form == Form::JsonChanges as usize { Format::Json } else { Format::MsgPack }
+    if form == Form::JsonUpdates as usize || form == Form::JsonChanges as usize {
+        Format::Json
+    } else {
+        Format::MsgPack
+    }
 }

@@ -21,10 +21,10 @@ use crate::config::{AuthConfig, Config};
 use crate::http::auth::AuthMode;
 use crate::http::origin::Origins;
 use crate::http::{AppState, router};
+use crate::log::disk::{Database, DiskLog, OpenError};
 use crate::protocol::ids::Timestamp;
 use crate::protocol::limits::Limits;
 use crate::room::hub::Hub;
-use crate::log::disk::{Database, DiskLog, OpenError};
 use crate::store::BoardStore;
 use crate::store::disk::DiskStore;
 use crate::telemetry::{self, Metrics};
@@ -77,7 +77,10 @@ pub struct Adapters {
 
 /// Opens log and store in the data directory.
 fn open_adapters(config: &Config) -> Result<Adapters, StartError> {
-    let fault = |error: OpenError| StartError::DataDir { path: config.data_dir.clone(), why: error.to_string() };
+    let fault = |error: OpenError| StartError::DataDir {
+        path: config.data_dir.clone(),
+        why: error.to_string(),
+    };
     let database = Database::open(&config.data_dir).map_err(fault)?;
     let log = Arc::new(DiskLog::new(database.clone()));
     let store: Arc<dyn BoardStore> = Arc::new(DiskStore::new(database.clone()));
@@ -143,10 +146,12 @@ async fn keep_up(metrics: Metrics, stop: CancellationToken) {
 /// Runs a node until it is told to stop.
 pub async fn run(config: Config) -> Result<(), StartError> {
     // The port first: a second start by mistake must not touch the data directory.
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen {
-        address: config.listen,
-        why: error.to_string(),
-    })?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| StartError::Listen {
+            address: config.listen,
+            why: error.to_string(),
+        })?;
     let adapters = open_adapters(&config)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
@@ -183,7 +188,9 @@ pub fn app_state(config: &Config, adapters: Adapters) -> AppState {
 
 fn announce(config: &Config, address: SocketAddr) {
     if config.auth == AuthConfig::Open {
-        tracing::warn!("NO LOG-IN IS NEEDED (--auth open): everybody on this machine may read, change and delete every board.");
+        tracing::warn!(
+            "NO LOG-IN IS NEEDED (--auth open): everybody on this machine may read, change and delete every board."
+        );
     }
     tracing::info!("The node takes connections.");
     // For people and scripts; a closed standard output is no reason to end.

@@ -115,9 +115,16 @@ fn install() -> Metrics {
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS_TOTAL, "Answered HTTP requests.");
-    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from head to answer of HTTP requests.");
+    describe_histogram!(
+        HTTP_REQUEST_SECONDS,
+        Unit::Seconds,
+        "Time from head to answer of HTTP requests."
+    );
     describe_gauge!(CONNECTIONS, "Open connections.");
-    describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections refused because there are too many.");
+    describe_counter!(
+        CONNECTIONS_REFUSED_TOTAL,
+        "Connections refused because there are too many."
+    );
     describe_counter!(LOGINS_FAILED_TOTAL, "Log-ins with a bad token.");
     describe_counter!(IMPORT_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted imports.");
     describe_counter!(EDITS_TOTAL, "Edits taken.");
@@ -125,18 +132,39 @@ fn describe() {
     describe_counter!(REPEATS_TOTAL, "Edits seen before: acknowledged, not applied again.");
     describe_counter!(VIEWER_EDITS_TOTAL, "Messages of viewers' documents that were not read.");
     describe_counter!(PUT_BACKS_TOTAL, "Entries put back that their editor may not touch.");
-    describe_counter!(RELAYS_TOTAL, "Runs of blocks handed over for another user after a crash.");
-    describe_counter!(AWARENESS_DROPS_TOTAL, "Awareness entries dropped: echoes, bad ones, too many.");
-    describe_counter!(LEVELS_TOTAL, "Readers brought level with one difference instead of a backlog.");
+    describe_counter!(
+        RELAYS_TOTAL,
+        "Runs of blocks handed over for another user after a crash."
+    );
+    describe_counter!(
+        AWARENESS_DROPS_TOTAL,
+        "Awareness entries dropped: echoes, bad ones, too many."
+    );
+    describe_counter!(
+        LEVELS_TOTAL,
+        "Readers brought level with one difference instead of a backlog."
+    );
     describe_counter!(CLOSES_TOTAL, "Connections ended by the server, by `code`.");
     describe_counter!(SLOW_INPUTS_TOTAL, "Inputs that kept a room for over 250 ms.");
-    describe_counter!(APPENDS_FAILED_TOTAL, "Records the log did not take; they are tried again.");
+    describe_counter!(
+        APPENDS_FAILED_TOTAL,
+        "Records the log did not take; they are tried again."
+    );
     describe_counter!(KEYFRAMES_FAILED_TOTAL, "Keyframes the store did not take.");
-    describe_counter!(RECORDS_SKIPPED_TOTAL, "Records that cannot be applied, left out when a board opened.");
+    describe_counter!(
+        RECORDS_SKIPPED_TOTAL,
+        "Records that cannot be applied, left out when a board opened."
+    );
     describe_gauge!(ROOMS, "Boards live on this node.");
-    describe_counter!(ROOMS_POISONED_TOTAL, "Rooms that ended by a fault and were opened anew.");
+    describe_counter!(
+        ROOMS_POISONED_TOTAL,
+        "Rooms that ended by a fault and were opened anew."
+    );
     describe_gauge!(PENDING_BYTES, "Bytes of records that wait for the log.");
-    describe_counter!(RATE_DROPS_TOTAL, "Ephemeral frames dropped because a newer one was due.");
+    describe_counter!(
+        RATE_DROPS_TOTAL,
+        "Ephemeral frames dropped because a newer one was due."
+    );
     describe_counter!(ASSET_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted assets.");
 }
 

@@ -93,19 +93,41 @@ pub fn apply(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<()
             clear(draft, page.as_deref(), context);
             Ok(())
         }
-        Op::PageAdd { page, title, after, background } => {
-            add_page(draft, page, (title.as_deref(), after.as_deref(), background.as_deref()), context)
-        }
-        Op::PageUpdate { page, title, after, background } => {
-            update_page(draft, page, (title.as_deref(), after.as_deref(), background.as_deref()), context)
-        }
+        Op::PageAdd {
+            page,
+            title,
+            after,
+            background,
+        } => add_page(
+            draft,
+            page,
+            (title.as_deref(), after.as_deref(), background.as_deref()),
+            context,
+        ),
+        Op::PageUpdate {
+            page,
+            title,
+            after,
+            background,
+        } => update_page(
+            draft,
+            page,
+            (title.as_deref(), after.as_deref(), background.as_deref()),
+            context,
+        ),
         Op::PageDelete { page } => {
             let target = existing(draft, EntryKind::Page, page.as_str())?;
             context.may_touch(draft, &target, None)?;
             mark_deleted(draft, &target, context);
             Ok(())
         }
-        Op::AssetAdd { sha256, mime_type, bytes, width, height } => {
+        Op::AssetAdd {
+            sha256,
+            mime_type,
+            bytes,
+            width,
+            height,
+        } => {
             add_asset(draft, sha256, (mime_type.as_deref(), *bytes, *width, *height), context);
             Ok(())
         }
@@ -122,9 +144,9 @@ pub fn apply(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<()
             set_on_comment(draft, comment, Property::Deleted, now, context)
         }
         Op::LikeSet { target, on } => set_like(draft, target, *on, context),
-        Op::Undo { .. } | Op::Redo { .. } | Op::BoardRestore { .. } => {
-            Err(ApplyError::BadOp("undo, redo and restore stand alone in their frame".into()))
-        }
+        Op::Undo { .. } | Op::Redo { .. } | Op::BoardRestore { .. } => Err(ApplyError::BadOp(
+            "undo, redo and restore stand alone in their frame".into(),
+        )),
     }
 }
 
@@ -143,12 +165,18 @@ fn existing(draft: &Draft<'_>, kind: EntryKind, id: &str) -> Result<Target, Appl
     let target = (kind, Arc::from(id));
     match draft.get(&target) {
         Some(_) => Ok(target),
-        None => Err(ApplyError::NotFound { what, id: id.to_owned() }),
+        None => Err(ApplyError::NotFound {
+            what,
+            id: id.to_owned(),
+        }),
     }
 }
 
 fn mark_deleted(draft: &mut Draft<'_>, target: &Target, context: &Context<'_>) {
-    if draft.get(target).is_some_and(|entry| entry.get(Property::Deleted).is_none()) {
+    if draft
+        .get(target)
+        .is_some_and(|entry| entry.get(Property::Deleted).is_none())
+    {
         draft.set(target, Property::Deleted, Some(time_value(context.editor.now)));
     }
 }
@@ -172,8 +200,14 @@ pub(super) fn create_element(
         }
     }
     if let Some(known) = draft.get(&target) {
-        let is_same = properties.iter().all(|(property, value)| known.get(property) == Some(value));
-        return if is_same { Ok(()) } else { Err(ApplyError::Conflict(entry.id.to_string())) };
+        let is_same = properties
+            .iter()
+            .all(|(property, value)| known.get(property) == Some(value));
+        return if is_same {
+            Ok(())
+        } else {
+            Err(ApplyError::Conflict(entry.id.to_string()))
+        };
     }
     if draft.read().len(EntryKind::Element) + draft.len() >= context.elements_max {
         return Err(ApplyError::BoardFull(context.elements_max));
@@ -194,13 +228,12 @@ pub(super) fn create_element(
 }
 
 /// Values that fit their properties, rounded as the document keeps them.
-fn checked<'v>(
-    kind: EntryKind,
-    values: impl Iterator<Item = (Property, &'v Value)>,
-) -> Result<Properties, ApplyError> {
+fn checked<'v>(kind: EntryKind, values: impl Iterator<Item = (Property, &'v Value)>) -> Result<Properties, ApplyError> {
     values
         .map(|(property, value)| {
-            shape::fit(kind, property, value).map(|value| (property, value)).map_err(ApplyError::BadOp)
+            shape::fit(kind, property, value)
+                .map(|value| (property, value))
+                .map_err(ApplyError::BadOp)
         })
         .collect()
 }
@@ -243,7 +276,11 @@ fn move_elements(
                 continue;
             }
             context.may_touch(draft, &target, Some(property))?;
-            let at = draft.get(&target).and_then(|entry| entry.get(property)).and_then(Value::as_f64).unwrap_or(0.0);
+            let at = draft
+                .get(&target)
+                .and_then(|entry| entry.get(property))
+                .and_then(Value::as_f64)
+                .unwrap_or(0.0);
             let value = shape::fit(EntryKind::Element, property, &Value::number(round_px(at + by)));
             draft.set(&target, property, Some(value.map_err(ApplyError::BadOp)?));
         }
@@ -303,7 +340,12 @@ fn place(
         }
         (None, None) => (draft.top_pos(), None),
     };
-    Ok(order::sequence(lower.as_deref(), upper.as_deref(), count, context.editor.seed))
+    Ok(order::sequence(
+        lower.as_deref(),
+        upper.as_deref(),
+        count,
+        context.editor.seed,
+    ))
 }
 
 fn delete_elements(draft: &mut Draft<'_>, ids: &[EntryId], context: &Context<'_>) -> Result<(), ApplyError> {
@@ -314,11 +356,15 @@ fn delete_elements(draft: &mut Draft<'_>, ids: &[EntryId], context: &Context<'_>
         targets.push(target);
     }
     for target in draft.bound_to(&targets) {
-        let is_label = draft.get(&target).is_some_and(|entry| entry.get(Property::ContainerId).is_some());
+        let is_label = draft
+            .get(&target)
+            .is_some_and(|entry| entry.get(Property::ContainerId).is_some());
         if is_label {
             targets.push(target);
         } else {
-            let freed = draft.get(&target).and_then(|entry| shape::freed(entry.get(Property::Bindings)?, &targets));
+            let freed = draft
+                .get(&target)
+                .and_then(|entry| shape::freed(entry.get(Property::Bindings)?, &targets));
             if let Some(bindings) = freed {
                 draft.set(&target, Property::Bindings, bindings);
             }
@@ -359,8 +405,15 @@ fn add_page(
         return Err(ApplyError::Conflict(page.to_string()));
     }
     let pos = page_place(draft, after, context)?;
-    let fields = [(Property::Title, title), (Property::Background, background), (Property::Pos, Some(pos.as_str()))];
-    let properties = fields.into_iter().filter_map(|(property, text)| Some((property, text?.into()))).collect();
+    let fields = [
+        (Property::Title, title),
+        (Property::Background, background),
+        (Property::Pos, Some(pos.as_str())),
+    ];
+    let properties = fields
+        .into_iter()
+        .filter_map(|(property, text)| Some((property, text?.into())))
+        .collect();
     draft.create(target, properties);
     Ok(())
 }
@@ -377,10 +430,16 @@ fn update_page(
     }
     existing(draft, EntryKind::Page, page)?;
     context.may_touch(draft, &target, None)?;
-    let pos = if after.is_some() { Some(page_place(draft, after, context)?) } else { None };
-    for (property, text) in
-        [(Property::Title, title), (Property::Background, background), (Property::Pos, pos.as_deref())]
-    {
+    let pos = if after.is_some() {
+        Some(page_place(draft, after, context)?)
+    } else {
+        None
+    };
+    for (property, text) in [
+        (Property::Title, title),
+        (Property::Background, background),
+        (Property::Pos, pos.as_deref()),
+    ] {
         if let Some(text) = text {
             draft.set(&target, property, Some(text.into()));
         }
@@ -390,12 +449,17 @@ fn update_page(
 
 /// Key of a page right after another, or last. The page `""` comes first while it has no key.
 fn page_place(draft: &Draft<'_>, after: Option<&str>, context: &Context<'_>) -> Result<String, ApplyError> {
-    let mut keys: Vec<String> =
-        draft.read().entries(EntryKind::Page).filter_map(|(_, page)| shape::text(page, Property::Pos)).collect();
+    let mut keys: Vec<String> = draft
+        .read()
+        .entries(EntryKind::Page)
+        .filter_map(|(_, page)| shape::text(page, Property::Pos))
+        .collect();
     keys.sort();
     let lower = match after {
         None => keys.last().cloned(),
-        Some("") => draft.get(&(EntryKind::Page, "".into())).and_then(|page| shape::text(page, Property::Pos)),
+        Some("") => draft
+            .get(&(EntryKind::Page, "".into()))
+            .and_then(|page| shape::text(page, Property::Pos)),
         Some(after) => {
             let target = existing(draft, EntryKind::Page, after)?;
             draft.get(&target).and_then(|page| shape::text(page, Property::Pos))
@@ -406,12 +470,21 @@ fn page_place(draft: &Draft<'_>, after: Option<&str>, context: &Context<'_>) -> 
         (Some(lower), _) => keys.iter().find(|key| *key > lower),
         (None, Some(_)) => keys.first(),
     };
-    Ok(order::between(lower.as_deref(), upper.map(String::as_str), context.editor.seed))
+    Ok(order::between(
+        lower.as_deref(),
+        upper.map(String::as_str),
+        context.editor.seed,
+    ))
 }
 
 type AssetFields<'a> = (Option<&'a str>, Option<u64>, Option<u32>, Option<u32>);
 
-fn add_asset(draft: &mut Draft<'_>, sha256: &EntryId, (mime, bytes, width, height): AssetFields<'_>, context: &Context<'_>) {
+fn add_asset(
+    draft: &mut Draft<'_>,
+    sha256: &EntryId,
+    (mime, bytes, width, height): AssetFields<'_>,
+    context: &Context<'_>,
+) {
     let target = (EntryKind::Asset, sha256.shared());
     if draft.get(&target).is_some() {
         return;
@@ -424,15 +497,36 @@ fn add_asset(draft: &mut Draft<'_>, sha256: &EntryId, (mime, bytes, width, heigh
         (Property::Height, number(height.map(u64::from))),
         (Property::Created, Some(time_value(context.editor.now))),
     ];
-    draft.create(target, fields.into_iter().filter_map(|(property, value)| Some((property, value?))).collect());
+    draft.create(
+        target,
+        fields
+            .into_iter()
+            .filter_map(|(property, value)| Some((property, value?)))
+            .collect(),
+    );
 }
 
 fn add_comment(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<(), ApplyError> {
-    let Op::CommentAdd { comment, text, element, x, y, page, parent } = op else { return Ok(()) };
+    let Op::CommentAdd {
+        comment,
+        text,
+        element,
+        x,
+        y,
+        page,
+        parent,
+    } = op
+    else {
+        return Ok(());
+    };
     let target = (EntryKind::Comment, comment.shared());
     if let Some(known) = draft.get(&target) {
         let is_same = known.get(Property::Text).and_then(Value::as_str) == Some(text);
-        return if is_same { Ok(()) } else { Err(ApplyError::Conflict(comment.to_string())) };
+        return if is_same {
+            Ok(())
+        } else {
+            Err(ApplyError::Conflict(comment.to_string()))
+        };
     }
     for (kind, id) in [(EntryKind::Element, element), (EntryKind::Comment, parent)] {
         if let Some(id) = id {
@@ -448,10 +542,19 @@ fn add_comment(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<
         (Property::Parent, name(parent)),
         (Property::X, x.map(|px| Value::number(round_px(px)))),
         (Property::Y, y.map(|px| Value::number(round_px(px)))),
-        (Property::Page, page.as_deref().filter(|page| !page.is_empty()).map(Value::from)),
+        (
+            Property::Page,
+            page.as_deref().filter(|page| !page.is_empty()).map(Value::from),
+        ),
     ];
-    let values: Vec<_> = fields.into_iter().filter_map(|(property, value)| Some((property, value?))).collect();
-    let properties = checked(EntryKind::Comment, values.iter().map(|(property, value)| (*property, value)))?;
+    let values: Vec<_> = fields
+        .into_iter()
+        .filter_map(|(property, value)| Some((property, value?)))
+        .collect();
+    let properties = checked(
+        EntryKind::Comment,
+        values.iter().map(|(property, value)| (*property, value)),
+    )?;
     draft.create(target, properties);
     Ok(())
 }
@@ -479,7 +582,12 @@ fn set_like(draft: &mut Draft<'_>, target: &EntryId, on: bool, context: &Context
     let like = (EntryKind::Like, like_key(target, &context.editor.user).into());
     let is_on = draft.get(&like).is_some();
     if on && !is_on {
-        draft.create(like, [(Property::Created, time_value(context.editor.now))].into_iter().collect());
+        draft.create(
+            like,
+            [(Property::Created, time_value(context.editor.now))]
+                .into_iter()
+                .collect(),
+        );
     } else if !on && is_on {
         draft.remove(&like);
     }

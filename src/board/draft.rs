@@ -21,7 +21,11 @@ pub struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// A draft that changes nothing.
     pub fn new(read: &'a ReadModel) -> Self {
-        Self { read, order: Vec::new(), entries: HashMap::new() }
+        Self {
+            read,
+            order: Vec::new(),
+            entries: HashMap::new(),
+        }
     }
 
     /// The document as it is, without the draft.
@@ -78,7 +82,9 @@ impl<'a> Draft<'a> {
 
     /// Z-order key of an element or place of a page; empty where it has none.
     pub fn pos(&self, target: &Target) -> String {
-        self.get(target).and_then(|entry| shape::text(entry, Property::Pos)).unwrap_or_default()
+        self.get(target)
+            .and_then(|entry| shape::text(entry, Property::Pos))
+            .unwrap_or_default()
     }
 
     /// Highest z-order key of all elements.
@@ -92,7 +98,11 @@ impl<'a> Draft<'a> {
     pub fn pos_beside(&self, pos: &str, is_above: bool, moving: &[Target]) -> Option<String> {
         let is_beside = |key: &str| if is_above { key > pos } else { key < pos };
         let stays = |id: &Arc<str>| !moving.iter().any(|(_, other)| other == id);
-        let mut known = self.read.order().filter(|(key, id)| is_beside(key) && stays(id)).map(|(key, _)| key.to_string());
+        let mut known = self
+            .read
+            .order()
+            .filter(|(key, id)| is_beside(key) && stays(id))
+            .map(|(key, _)| key.to_string());
         let drafted = self.drafted_pos().filter(|key| is_beside(key));
         if is_above {
             known.next().into_iter().chain(drafted).min()
@@ -107,14 +117,14 @@ impl<'a> Draft<'a> {
         let leads_there = |entry: &Properties| {
             let container = entry.get(Property::ContainerId).and_then(Value::as_str);
             container.is_some_and(|id| ids.contains(id))
-                || entry.get(Property::Bindings).is_some_and(|bindings| shape::freed(bindings, targets).is_some())
+                || entry
+                    .get(Property::Bindings)
+                    .is_some_and(|bindings| shape::freed(bindings, targets).is_some())
         };
         let mut bound: Vec<Target> = self
             .read
             .entries(EntryKind::Element)
-            .filter(|(id, entry)| {
-                !ids.contains(&***id) && entry.get(Property::Deleted).is_none() && leads_there(entry)
-            })
+            .filter(|(id, entry)| !ids.contains(&***id) && entry.get(Property::Deleted).is_none() && leads_there(entry))
             .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
             .collect();
         bound.sort();

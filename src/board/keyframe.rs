@@ -19,7 +19,6 @@ use crate::log::Logged;
 use crate::protocol::codec;
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
 
-
 /// Life of a client's or room's counter after its last record, in ms: 7 days.
 const COUNTER_LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
@@ -63,14 +62,31 @@ impl Board {
             })
             .collect();
         owners.sort();
-        let mut seqs: Vec<_> = self.seqs.iter().map(|(client, (seq, time))| (*client, *seq, *time)).collect();
+        let mut seqs: Vec<_> = self
+            .seqs
+            .iter()
+            .map(|(client, (seq, time))| (*client, *seq, *time))
+            .collect();
         seqs.retain(|(.., time)| is_recent(time));
         seqs.sort();
-        let mut rooms: Vec<_> = self.rooms.iter().map(|(room, (number, time))| (*room, *number, *time)).collect();
+        let mut rooms: Vec<_> = self
+            .rooms
+            .iter()
+            .map(|(room, (number, time))| (*room, *number, *time))
+            .collect();
         rooms.retain(|(.., time)| is_recent(time));
         rooms.sort();
         let stacks = self.stacks.clone();
-        codec::pack(&Keyframe { version: 1, position, document, stacks, owners, seqs, rooms }).into()
+        codec::pack(&Keyframe {
+            version: 1,
+            position,
+            document,
+            stacks,
+            owners,
+            seqs,
+            rooms,
+        })
+        .into()
     }
 
     /// Opens a board from its newest keyframe and the records after it, those of `skip` left out.
@@ -120,10 +136,21 @@ impl Board {
         }
         self.index.note(&walk, None, &[]).map_err(|error| fault(&error))?;
         let update = Update::decode_v1(&state).map_err(|error| fault(&error))?;
-        self.doc.transact_mut().apply_update(update).map_err(|error| fault(&error))?;
+        self.doc
+            .transact_mut()
+            .apply_update(update)
+            .map_err(|error| fault(&error))?;
         self.stacks = keyframe.stacks;
-        self.seqs = keyframe.seqs.into_iter().map(|(client, seq, time)| (client, (seq, time))).collect();
-        self.rooms = keyframe.rooms.into_iter().map(|(room, number, time)| (room, (number, time))).collect();
+        self.seqs = keyframe
+            .seqs
+            .into_iter()
+            .map(|(client, seq, time)| (client, (seq, time)))
+            .collect();
+        self.rooms = keyframe
+            .rooms
+            .into_iter()
+            .map(|(room, number, time)| (room, (number, time)))
+            .collect();
         Ok(self)
     }
 
@@ -147,7 +174,9 @@ fn read(bytes: &[u8]) -> Result<Keyframe, OpenError> {
     if keyframe.version == 1 {
         Ok(keyframe)
     } else {
-        Err(OpenError::Keyframe(format!("version {} is newer than 1", keyframe.version)))
+        Err(OpenError::Keyframe(format!(
+            "version {} is newer than 1",
+            keyframe.version
+        )))
     }
 }
-

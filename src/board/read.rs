@@ -130,7 +130,13 @@ fn difference((kind, id): &Target, was: Option<Properties>, now: Option<Properti
             (Some(before), Some(after), decides_life.then(|| undo::print(&now)))
         }
     };
-    Some(Change { kind: *kind, id: Arc::clone(id), before, after, print })
+    Some(Change {
+        kind: *kind,
+        id: Arc::clone(id),
+        before,
+        after,
+        print,
+    })
 }
 
 fn properties_of<T: ReadTxn>(kind: EntryKind, out: &Out, txn: &T) -> Option<Properties> {
@@ -164,9 +170,11 @@ fn value_of_any(any: &Any) -> Value {
         Any::String(text) => Value::String(Arc::clone(text)),
         Any::Buffer(bytes) => Value::Bytes(Arc::clone(bytes)),
         Any::Array(items) => Value::Array(items.iter().map(value_of_any).collect()),
-        Any::Map(map) => {
-            Value::Map(Arc::new(map.iter().map(|(key, any)| (key.as_str().into(), value_of_any(any))).collect()))
-        }
+        Any::Map(map) => Value::Map(Arc::new(
+            map.iter()
+                .map(|(key, any)| (key.as_str().into(), value_of_any(any)))
+                .collect(),
+        )),
     }
 }
 
@@ -180,8 +188,10 @@ pub fn any_of(value: &Value) -> Any {
         Value::String(text) => Any::String(Arc::clone(text)),
         Value::Bytes(bytes) => Any::Buffer(Arc::clone(bytes)),
         Value::Array(items) => Any::Array(items.iter().map(any_of).collect()),
-        Value::Map(map) => {
-            Any::Map(Arc::new(map.iter().map(|(key, value)| (key.to_string(), any_of(value))).collect()))
-        }
+        Value::Map(map) => Any::Map(Arc::new(
+            map.iter()
+                .map(|(key, value)| (key.to_string(), any_of(value)))
+                .collect(),
+        )),
     }
 }

@@ -48,7 +48,10 @@ impl Editor {
             EntryKind::Page => self.scope == EditScope::All,
             EntryKind::Asset => false,
             EntryKind::Comment => property == Some(Property::Resolved) || self.is_author(entry, creator),
-            EntryKind::Like => target.1.strip_suffix(self.user.as_str()).is_some_and(|rest| rest.ends_with(':')),
+            EntryKind::Like => target
+                .1
+                .strip_suffix(self.user.as_str())
+                .is_some_and(|rest| rest.ends_with(':')),
         }
     }
 

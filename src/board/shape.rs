@@ -22,8 +22,16 @@ pub fn fit(kind: EntryKind, property: Property, value: &Value) -> Result<Value, 
                 _ => fault("a number of px within ±10,000,000"),
             };
         }
-        P::Angle | P::StrokeWidth | P::Roughness | P::Opacity | P::FontSize | P::FontFamily | P::Created | P::Deleted
-        | P::Bytes | P::At => value.as_f64().is_some_and(f64::is_finite),
+        P::Angle
+        | P::StrokeWidth
+        | P::Roughness
+        | P::Opacity
+        | P::FontSize
+        | P::FontFamily
+        | P::Created
+        | P::Deleted
+        | P::Bytes
+        | P::At => value.as_f64().is_some_and(f64::is_finite),
         P::Locked | P::Resolved => matches!(value, Value::Bool(_)),
         P::Points => {
             return match value {
@@ -36,8 +44,16 @@ pub fn fit(kind: EntryKind, property: Property, value: &Value) -> Result<Value, 
         P::Type | P::Pos | P::ContainerId | P::FileId | P::FrameId | P::Author | P::Element | P::Parent | P::Page => {
             value.as_str().is_some_and(|text| text.len() <= 2 * ID_BYTES_MAX)
         }
-        P::StrokeColor | P::BackgroundColor | P::FillStyle | P::StrokeStyle | P::Text | P::TextAlign | P::Link
-        | P::Title | P::Background | P::MimeType => value.as_str().is_some(),
+        P::StrokeColor
+        | P::BackgroundColor
+        | P::FillStyle
+        | P::StrokeStyle
+        | P::Text
+        | P::TextAlign
+        | P::Link
+        | P::Title
+        | P::Background
+        | P::MimeType => value.as_str().is_some(),
     };
     if !fits {
         return fault(expected(property));
@@ -57,13 +73,34 @@ fn expected(property: Property) -> &'static str {
         P::Locked | P::Resolved => "true or false",
         P::GroupIds => "a list of strings",
         P::Bindings | P::Extra => "an object, nested less than 32 deep",
-        P::Angle | P::StrokeWidth | P::Roughness | P::Opacity | P::FontSize | P::FontFamily | P::Created | P::Deleted
-        | P::Bytes | P::At => "a finite number",
+        P::Angle
+        | P::StrokeWidth
+        | P::Roughness
+        | P::Opacity
+        | P::FontSize
+        | P::FontFamily
+        | P::Created
+        | P::Deleted
+        | P::Bytes
+        | P::At => "a finite number",
         P::Type | P::Pos | P::ContainerId | P::FileId | P::FrameId | P::Author | P::Element | P::Parent | P::Page => {
             "a text of at most 128 bytes"
         }
-        P::X | P::Y | P::Width | P::Height | P::Points | P::StrokeColor | P::BackgroundColor | P::FillStyle
-        | P::StrokeStyle | P::Text | P::TextAlign | P::Link | P::Title | P::Background | P::MimeType => "a text",
+        P::X
+        | P::Y
+        | P::Width
+        | P::Height
+        | P::Points
+        | P::StrokeColor
+        | P::BackgroundColor
+        | P::FillStyle
+        | P::StrokeStyle
+        | P::Text
+        | P::TextAlign
+        | P::Link
+        | P::Title
+        | P::Background
+        | P::MimeType => "a text",
     }
 }
 
@@ -88,7 +125,10 @@ pub fn freed(bindings: &Value, gone: &[Target]) -> Option<Option<Value>> {
     let leads_away = |end: &Value, key: &str| {
         let Value::Map(end) = end else { return false };
         let id = end.get(key).and_then(Value::as_str);
-        id.is_some_and(|id| gone.iter().any(|(kind, known)| *kind == EntryKind::Element && **known == *id))
+        id.is_some_and(|id| {
+            gone.iter()
+                .any(|(kind, known)| *kind == EntryKind::Element && **known == *id)
+        })
     };
     let mut kept = (**map).clone();
     for end in ["start", "end"] {

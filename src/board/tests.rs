@@ -23,7 +23,14 @@ fn user(name: &str) -> UserId {
 }
 
 fn editor(name: &str, role: Role, now: u64) -> Editor {
-    Editor { user: user(name), role, scope: EditScope::All, now: Timestamp(now), seed: now, imports: false }
+    Editor {
+        user: user(name),
+        role,
+        scope: EditScope::All,
+        now: Timestamp(now),
+        seed: now,
+        imports: false,
+    }
 }
 
 fn id(name: &str) -> EntryId {
@@ -33,7 +40,11 @@ fn id(name: &str) -> EntryId {
 impl Node {
     fn new() -> Self {
         let board = Board::open((1 << 32) + 7, None, &[], &BTreeSet::new()).unwrap();
-        Self { board, log: Vec::new(), now: 1_000 }
+        Self {
+            board,
+            log: Vec::new(),
+            now: 1_000,
+        }
     }
 
     fn log(&mut self, who: &str, kind: RecordKind, gesture: Option<Uuid>, applied: &Applied) {
@@ -49,14 +60,21 @@ impl Node {
             gesture,
             time: Timestamp(self.now),
             owner: None,
-            steps: applied.undone.as_ref().map(|undone| undone.steps.clone()).unwrap_or_default(),
+            steps: applied
+                .undone
+                .as_ref()
+                .map(|undone| undone.steps.clone())
+                .unwrap_or_default(),
             changes: applied.changes.clone(),
             changes_left_out: false,
             relayed: applied.relayed.clone(),
             update: Blob(applied.update.clone().unwrap_or_else(|| vec![0, 0].into())),
         };
         self.board.note(&record, position);
-        self.log.push(Logged { position, record: Arc::new(record) });
+        self.log.push(Logged {
+            position,
+            record: Arc::new(record),
+        });
     }
 
     fn op_in(&mut self, who: &str, gesture: Option<Uuid>, op: Op) -> Result<(), ApplyError> {
@@ -75,7 +93,13 @@ impl Node {
     }
 
     fn set(&mut self, who: &str, name: &str, property: Property, value: Option<Value>) {
-        self.op(who, Op::ElementUpdate { target: id(name), set: [(property, value)].into_iter().collect() });
+        self.op(
+            who,
+            Op::ElementUpdate {
+                target: id(name),
+                set: [(property, value)].into_iter().collect(),
+            },
+        );
     }
 
     fn move_to(&mut self, who: &str, name: &str, x: i64) {
@@ -83,13 +107,25 @@ impl Node {
     }
 
     fn delete(&mut self, who: &str, name: &str) {
-        self.op(who, Op::ElementDelete { targets: vec![id(name)] });
+        self.op(
+            who,
+            Op::ElementDelete {
+                targets: vec![id(name)],
+            },
+        );
     }
 
     fn take_back(&mut self, who: &str, direction: Direction) -> Undone {
         self.now += 10;
-        let applied = self.board.undo(direction, &user(who), None, std::iter::empty()).unwrap_or_default();
-        let kind = if direction == Direction::Undo { RecordKind::Undo } else { RecordKind::Redo };
+        let applied = self
+            .board
+            .undo(direction, &user(who), None, std::iter::empty())
+            .unwrap_or_default();
+        let kind = if direction == Direction::Undo {
+            RecordKind::Undo
+        } else {
+            RecordKind::Redo
+        };
         let undone = applied.undone.clone().unwrap_or_default();
         if !undone.steps.is_empty() {
             self.log(who, kind, None, &applied);
@@ -106,7 +142,11 @@ impl Node {
     }
 
     fn get(&self, name: &str, property: Property) -> Option<Value> {
-        self.board.read().get(&(EntryKind::Element, name.into()))?.get(property).cloned()
+        self.board
+            .read()
+            .get(&(EntryKind::Element, name.into()))?
+            .get(property)
+            .cloned()
     }
 
     fn lives(&self, name: &str) -> bool {
@@ -140,7 +180,10 @@ fn create(name: &str) -> Op {
         (Property::StrokeColor, "red".into()),
     ];
     Op::ElementCreate {
-        element: crate::protocol::element::Entry { id: id(name), properties: properties.into_iter().collect() },
+        element: crate::protocol::element::Entry {
+            id: id(name),
+            properties: properties.into_iter().collect(),
+        },
         after: None,
     }
 }
@@ -172,8 +215,10 @@ impl Raw {
 
     fn create(&self, name: &str) -> Vec<u8> {
         self.edit(|txn, elements| {
-            let map: MapPrelim =
-                [("type", "text"), ("pos", "a0")].into_iter().map(|(key, value)| (key, yrs::Any::from(value))).collect();
+            let map: MapPrelim = [("type", "text"), ("pos", "a0")]
+                .into_iter()
+                .map(|(key, value)| (key, yrs::Any::from(value)))
+                .collect();
             let map = elements.insert(txn, name, map);
             map.insert(txn, "x", 1.0);
             map.insert(txn, "y", 2.0);
@@ -182,7 +227,9 @@ impl Raw {
 
     fn set(&self, name: &str, key: &str, value: impl Into<yrs::Any>) -> Vec<u8> {
         self.edit(|txn, elements| {
-            let Some(yrs::Out::YMap(map)) = elements.get(txn, name) else { panic!("no {name}") };
+            let Some(yrs::Out::YMap(map)) = elements.get(txn, name) else {
+                panic!("no {name}")
+            };
             map.insert(txn, key.to_owned(), value.into());
         })
     }
@@ -202,11 +249,23 @@ fn a_move_is_taken_back_only_where_nobody_moved_since() {
 fn a_colour_comes_back_while_anothers_place_stays() {
     let mut node = Node::new();
     node.create("a", "X");
-    let set = [(Property::StrokeColor, Some("blue".into())), (Property::X, Some(Value::Int(5)))];
-    node.op("a", Op::ElementUpdate { target: id("X"), set: set.into_iter().collect() });
+    let set = [
+        (Property::StrokeColor, Some("blue".into())),
+        (Property::X, Some(Value::Int(5))),
+    ];
+    node.op(
+        "a",
+        Op::ElementUpdate {
+            target: id("X"),
+            set: set.into_iter().collect(),
+        },
+    );
     node.move_to("b", "X", 9);
     node.undo("a");
-    assert_eq!((node.x("X"), node.get("X", Property::StrokeColor)), (9, Some("red".into())));
+    assert_eq!(
+        (node.x("X"), node.get("X", Property::StrokeColor)),
+        (9, Some("red".into()))
+    );
 }
 
 #[test]
@@ -280,7 +339,10 @@ fn redo_gives_way_to_what_others_did() {
     node.undo("a");
     node.set("b", "X", Property::StrokeColor, Some("blue".into()));
     node.redo("a");
-    assert_eq!((node.x("X"), node.get("X", Property::StrokeColor)), (5, Some("blue".into())));
+    assert_eq!(
+        (node.x("X"), node.get("X", Property::StrokeColor)),
+        (5, Some("blue".into()))
+    );
 }
 
 #[test]
@@ -290,7 +352,8 @@ fn a_drag_is_one_step_and_exact_each_time() {
     let gesture = Some(Uuid::from_u128(1));
     for x in 1..=60 {
         let set = [(Property::X, Some(Value::Int(x)))].into_iter().collect();
-        node.op_in("a", gesture, Op::ElementUpdate { target: id("X"), set }).unwrap();
+        node.op_in("a", gesture, Op::ElementUpdate { target: id("X"), set })
+            .unwrap();
     }
     for _ in 0..3 {
         node.undo("a");
@@ -306,7 +369,8 @@ fn create_and_resize_in_one_gesture_come_back_at_the_final_size() {
     let gesture = Some(Uuid::from_u128(1));
     node.op_in("a", gesture, create("X")).unwrap();
     let set = [(Property::Width, Some(Value::Int(70)))].into_iter().collect();
-    node.op_in("a", gesture, Op::ElementUpdate { target: id("X"), set }).unwrap();
+    node.op_in("a", gesture, Op::ElementUpdate { target: id("X"), set })
+        .unwrap();
     node.undo("a");
     assert!(!node.lives("X"));
     node.redo("a");
@@ -391,7 +455,10 @@ fn a_raw_client_is_read_from_the_document() {
     node.undo("a");
     assert!(!node.lives("X"));
     raw.sync(&node);
-    assert_eq!(raw.doc.transact().state_vector(), node.board.doc.transact().state_vector());
+    assert_eq!(
+        raw.doc.transact().state_vector(),
+        node.board.doc.transact().state_vector()
+    );
 }
 
 #[test]
@@ -399,7 +466,10 @@ fn what_an_editor_may_not_touch_is_put_back_at_once() {
     let mut node = Node::new();
     node.create("t", "X");
     let applied = node.board.apply(
-        &[Op::ElementUpdate { target: id("X"), set: [(Property::Locked, Some(Value::Bool(true)))].into_iter().collect() }],
+        &[Op::ElementUpdate {
+            target: id("X"),
+            set: [(Property::Locked, Some(Value::Bool(true)))].into_iter().collect(),
+        }],
         &editor("t", Role::Teacher, 5),
         1_000,
     );
@@ -410,7 +480,9 @@ fn what_an_editor_may_not_touch_is_put_back_at_once() {
     assert_eq!((applied.put_back, applied.changes.len(), node.x("X")), (1, 0, 0));
     let answer = Update::decode_v1(applied.update.as_ref().unwrap()).unwrap();
     raw.doc.transact_mut().apply_update(answer).unwrap();
-    let Some(yrs::Out::YMap(map)) = raw.elements.get(&raw.doc.transact(), "X") else { panic!("X is gone") };
+    let Some(yrs::Out::YMap(map)) = raw.elements.get(&raw.doc.transact(), "X") else {
+        panic!("X is gone")
+    };
     assert_eq!(map.get(&raw.doc.transact(), "x"), Some(yrs::Out::Any(0.into())));
     let refused = node.op_in("a", None, Op::ElementDelete { targets: vec![id("X")] });
     assert_eq!(refused, Err(ApplyError::Forbidden("X".into())));
@@ -423,8 +495,13 @@ fn a_removed_element_of_another_is_put_back_whole() {
     let raw = Raw::new(5);
     raw.sync(&node);
     let update = raw.edit(|txn, elements| _ = elements.remove(txn, "X"));
-    let Ok(Checked::New(admission)) = node.board.check(&update, &user("a"), &|_| false) else { panic!("refused") };
-    let own = Editor { scope: EditScope::Own, ..editor("a", Role::Editor, 7) };
+    let Ok(Checked::New(admission)) = node.board.check(&update, &user("a"), &|_| false) else {
+        panic!("refused")
+    };
+    let own = Editor {
+        scope: EditScope::Own,
+        ..editor("a", Role::Editor, 7)
+    };
     let before = node.board.items();
     let applied = node.board.merge(&update, &admission, &own).unwrap();
     assert_eq!((applied.put_back, node.board.items()), (1, before));
@@ -447,7 +524,14 @@ fn ops_of_a_frame_are_all_or_none() {
     let mut node = Node::new();
     node.create("a", "X");
     let before = node.board.items();
-    let ops = [create("Y"), Op::ElementMove { targets: vec![id("nobody")], dx: 1.0, dy: 0.0 }];
+    let ops = [
+        create("Y"),
+        Op::ElementMove {
+            targets: vec![id("nobody")],
+            dx: 1.0,
+            dy: 0.0,
+        },
+    ];
     let refused = node.board.apply(&ops, &editor("a", Role::Editor, 9), 1_000);
     assert!(matches!(refused, Err(ApplyError::NotFound { .. })));
     assert_eq!(node.board.items(), before);
@@ -460,7 +544,8 @@ fn a_deleted_box_takes_its_label_and_frees_its_arrows() {
         node.create("a", name);
     }
     node.set("a", "label", Property::ContainerId, Some("box".into()));
-    let bindings: Value = serde_json::json!({ "start": { "elementId": "box", "focus": 0.5 }, "end": { "elementId": "other" } }).into();
+    let bindings: Value =
+        serde_json::json!({ "start": { "elementId": "box", "focus": 0.5 }, "end": { "elementId": "other" } }).into();
     node.set("a", "arrow", Property::Bindings, Some(bindings));
     node.delete("a", "box");
     assert!(!node.lives("box") && !node.lives("label") && node.lives("arrow"));
@@ -476,7 +561,14 @@ fn elements_keep_their_order_among_themselves() {
     for name in ["1", "2", "3", "4"] {
         node.create("a", name);
     }
-    node.op("a", Op::ElementOrder { targets: vec![id("3"), id("2")], after: None, before: Some(id("1")) });
+    node.op(
+        "a",
+        Op::ElementOrder {
+            targets: vec![id("3"), id("2")],
+            after: None,
+            before: Some(id("1")),
+        },
+    );
     let order: Vec<_> = node.board.read().order().map(|(_, id)| id.to_string()).collect();
     assert_eq!(order, ["2", "3", "1", "4"]);
 }
@@ -485,11 +577,32 @@ fn elements_keep_their_order_among_themselves() {
 fn comments_and_likes_are_their_authors() {
     let mut node = Node::new();
     node.create("a", "X");
-    let comment = Op::CommentAdd { comment: id("c"), text: "good".into(), element: Some(id("X")), x: None, y: None, page: None, parent: None };
+    let comment = Op::CommentAdd {
+        comment: id("c"),
+        text: "good".into(),
+        element: Some(id("X")),
+        x: None,
+        y: None,
+        page: None,
+        parent: None,
+    };
     node.op("a", comment);
-    let refused = node.op_in("b", None, Op::CommentEdit { comment: id("c"), text: "bad".into() });
+    let refused = node.op_in(
+        "b",
+        None,
+        Op::CommentEdit {
+            comment: id("c"),
+            text: "bad".into(),
+        },
+    );
     assert_eq!(refused, Err(ApplyError::Forbidden("c".into())));
-    node.op("b", Op::CommentResolve { comment: id("c"), resolved: true });
+    node.op(
+        "b",
+        Op::CommentResolve {
+            comment: id("c"),
+            resolved: true,
+        },
+    );
     for on in [true, true, false, true] {
         node.op("b", Op::LikeSet { target: id("c"), on });
     }

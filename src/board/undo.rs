@@ -21,13 +21,17 @@ const JOIN_DEPTH: usize = 8;
 
 /// Print of an entry: the XOR of the hashes of its properties, so that a change folds into it.
 pub fn print(properties: &Properties) -> u64 {
-    properties.iter().fold(0, |sum, (property, value)| sum ^ hash(property, value))
+    properties
+        .iter()
+        .fold(0, |sum, (property, value)| sum ^ hash(property, value))
 }
 
 fn hash(property: Property, value: &Value) -> u64 {
     // FNV-1a: prints lie in records and keyframes, so the hash may not change with the compiler.
     fn mix(sum: u64, bytes: &[u8]) -> u64 {
-        bytes.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+        bytes
+            .iter()
+            .fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     }
     fn walk(sum: u64, value: &Value) -> u64 {
         match value {
@@ -38,9 +42,9 @@ fn hash(property: Property, value: &Value) -> u64 {
             Value::String(text) => mix(mix(sum, b"s"), text.as_bytes()),
             Value::Bytes(bytes) => mix(mix(sum, b"b"), bytes),
             Value::Array(items) => items.iter().fold(mix(sum, b"["), walk),
-            Value::Map(map) => {
-                map.iter().fold(mix(sum, b"{"), |sum, (key, value)| walk(mix(sum, key.as_bytes()), value))
-            }
+            Value::Map(map) => map.iter().fold(mix(sum, b"{"), |sum, (key, value)| {
+                walk(mix(sum, key.as_bytes()), value)
+            }),
         }
     }
     walk(mix(0xcbf2_9ce4_8422_2325, property.name().as_bytes()), value)
@@ -132,13 +136,14 @@ impl Stacks {
         }
         for (target, change) in changes {
             let room = record.id.0;
-            self.window.extend(change.set.into_iter().map(|(property, (_, after))| Recent {
-                position,
-                room,
-                target: target.clone(),
-                property,
-                after,
-            }));
+            self.window
+                .extend(change.set.into_iter().map(|(property, (_, after))| Recent {
+                    position,
+                    room,
+                    target: target.clone(),
+                    property,
+                    after,
+                }));
         }
         let excess = self.window.len().saturating_sub(WINDOW_CHANGES_MAX);
         self.window.drain(..excess);
@@ -165,7 +170,10 @@ impl Stacks {
 
     /// Entries that a step of undo or redo could bring back from the dead: no purge may take them.
     pub fn targets_that_may_return(&self) -> HashSet<Target> {
-        let steps = self.users.values().flat_map(|steps| steps.undo.iter().chain(&steps.redo));
+        let steps = self
+            .users
+            .values()
+            .flat_map(|steps| steps.undo.iter().chain(&steps.redo));
         steps
             .flat_map(|step| &step.changes)
             .filter(|(_, change)| change.set.contains_key(&Property::Deleted))
@@ -182,12 +190,21 @@ impl Stacks {
                 changes.insert((change.kind, Arc::clone(&change.id)), step_change(change, record.time));
             }
         }
-        for recent in self.window.iter().rev().take_while(|recent| recent.position > record.base).collect::<Vec<_>>().into_iter().rev() {
+        for recent in self
+            .window
+            .iter()
+            .rev()
+            .take_while(|recent| recent.position > record.base)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
             if recent.room == record.id.0 || recent.property == Property::Deleted {
                 continue;
             }
-            if let Some((before, _)) =
-                changes.get_mut(&recent.target).and_then(|change| change.set.get_mut(&recent.property))
+            if let Some((before, _)) = changes
+                .get_mut(&recent.target)
+                .and_then(|change| change.set.get_mut(&recent.property))
             {
                 before.clone_from(&recent.after);
             }
@@ -214,7 +231,10 @@ fn steps_of<'a>(users: &'a mut BTreeMap<UserId, Steps>, record: &Record) -> Opti
 
 fn step_change(change: &Change, time: Timestamp) -> StepChange {
     let empty = Properties::new();
-    let (before, after) = (change.before.as_ref().unwrap_or(&empty), change.after.as_ref().unwrap_or(&empty));
+    let (before, after) = (
+        change.before.as_ref().unwrap_or(&empty),
+        change.after.as_ref().unwrap_or(&empty),
+    );
     let life = match (&change.before, &change.after) {
         (None, Some(_)) => Life::Created(time),
         (Some(whole), None) => Life::Removed(whole.clone()),
@@ -231,7 +251,11 @@ fn step_change(change: &Change, time: Timestamp) -> StepChange {
             set.insert(property, pair);
         }
     }
-    StepChange { life, set, print: change.print }
+    StepChange {
+        life,
+        set,
+        print: change.print,
+    }
 }
 
 impl Steps {
@@ -243,7 +267,12 @@ impl Steps {
             RecordKind::Op | RecordKind::Update => {
                 if !changes.is_empty() {
                     self.redo.clear();
-                    let joined = self.undo.iter_mut().rev().take(JOIN_DEPTH).find(|step| step.takes(record));
+                    let joined = self
+                        .undo
+                        .iter_mut()
+                        .rev()
+                        .take(JOIN_DEPTH)
+                        .find(|step| step.takes(record));
                     match joined {
                         Some(step) => step.join(changes),
                         None => self.undo.push_back(Step::new(record, record.gesture, changes)),
@@ -271,7 +300,10 @@ fn take_back(
     record: &Record,
     changes: &BTreeMap<Target, StepChange>,
 ) {
-    let taken = record.steps.last().and_then(|last| from.iter().find(|step| step.id == *last));
+    let taken = record
+        .steps
+        .last()
+        .and_then(|last| from.iter().find(|step| step.id == *last));
     // Two nodes that took back the same step at once: the first in the log did it, the second finds it gone.
     let gesture = taken.map(|step| step.gesture);
     from.retain(|step| !record.steps.contains(&step.id));
@@ -291,7 +323,12 @@ fn bound(stack: &mut VecDeque<Step>) {
 
 impl Step {
     fn new(record: &Record, gesture: Option<GestureId>, changes: &BTreeMap<Target, StepChange>) -> Self {
-        let mut step = Self { id: record.id, gesture, changes: changes.clone(), size_bytes: 0 };
+        let mut step = Self {
+            id: record.id,
+            gesture,
+            changes: changes.clone(),
+            size_bytes: 0,
+        };
         step.measure();
         step
     }
@@ -344,8 +381,16 @@ impl Step {
             .changes
             .iter()
             .map(|((_, id), change)| {
-                let values = change.set.values().flat_map(|(before, after)| [before, after]).flatten();
-                let removed = if let Life::Removed(whole) = &change.life { size_of_properties(whole) } else { 0 };
+                let values = change
+                    .set
+                    .values()
+                    .flat_map(|(before, after)| [before, after])
+                    .flatten();
+                let removed = if let Life::Removed(whole) = &change.life {
+                    size_of_properties(whole)
+                } else {
+                    0
+                };
                 48 + id.len() + removed + values.map(size_of_value).sum::<usize>()
             })
             .sum();
@@ -372,7 +417,11 @@ fn size_of_value(value: &Value) -> usize {
 pub fn inverse(step: &Step, draft: &mut Draft<'_>) -> (usize, usize) {
     let (mut changed, mut skipped) = (0, 0);
     for (target, change) in &step.changes {
-        if inverse_of(target, change, draft) { changed += 1 } else { skipped += 1 }
+        if inverse_of(target, change, draft) {
+            changed += 1
+        } else {
+            skipped += 1
+        }
     }
     (changed, skipped)
 }

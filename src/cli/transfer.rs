@@ -18,7 +18,12 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug, Args)]
 struct ServerArgs {
     /// Address of the server
-    #[arg(long, value_name = "URL", env = "PANSEO_SERVER", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PANSEO_SERVER",
+        default_value = "http://127.0.0.1:8080"
+    )]
     server: Url,
     /// Token, where the server needs one
     #[arg(long, env = "PANSEO_TOKEN", hide_env_values = true)]
@@ -109,21 +114,34 @@ impl ServerArgs {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let answer = request.timeout(TIMEOUT).send().await.map_err(|error| TransferError::NoAnswer {
-            server: self.server.clone(),
-            why: error.without_url().to_string(),
-        })?;
+        let answer = request
+            .timeout(TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| TransferError::NoAnswer {
+                server: self.server.clone(),
+                why: error.without_url().to_string(),
+            })?;
         if answer.status().is_success() {
             return Ok(answer);
         }
         let status = answer.status().as_u16();
         let problem: Option<Problem> = answer.json().await.ok();
-        let detail = problem.and_then(|problem| problem.detail.or(problem.title)).unwrap_or_else(|| "refused".to_owned());
-        Err(TransferError::Refused { what: what.to_owned(), detail, status })
+        let detail = problem
+            .and_then(|problem| problem.detail.or(problem.title))
+            .unwrap_or_else(|| "refused".to_owned());
+        Err(TransferError::Refused {
+            what: what.to_owned(),
+            detail,
+            status,
+        })
     }
 
     fn no_answer(&self, error: reqwest::Error) -> TransferError {
-        TransferError::NoAnswer { server: self.server.clone(), why: error.without_url().to_string() }
+        TransferError::NoAnswer {
+            server: self.server.clone(),
+            why: error.without_url().to_string(),
+        }
     }
 }
 
@@ -137,7 +155,9 @@ pub(super) async fn import(args: ImportArgs) -> Result<(), TransferError> {
             Ok(imported) => {
                 progress("");
                 let address = args.server.url(&["b", &imported.board]);
-                let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                let name = file
+                    .file_name()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
                 say(&format!(
                     "{} {address} {} elements {} images {name}",
                     imported.board, imported.elements, imported.assets
@@ -154,12 +174,19 @@ pub(super) async fn import(args: ImportArgs) -> Result<(), TransferError> {
             }
         }
     }
-    if failed == 0 { Ok(()) } else { Err(TransferError::Some { failed, all }) }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(TransferError::Some { failed, all })
+    }
 }
 
 async fn import_one(client: &Client, args: &ImportArgs, file: &PathBuf) -> Result<Imported, TransferError> {
     let read = tokio::fs::read(file).await;
-    let bytes = read.map_err(|source| TransferError::File { path: file.clone(), source })?;
+    let bytes = read.map_err(|source| TransferError::File {
+        path: file.clone(),
+        source,
+    })?;
     let mut url = match &args.board {
         Some(board) => args.server.url(&["v1", "boards", board, "import"]),
         None => args.server.url(&["v1", "import"]),

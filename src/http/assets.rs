@@ -87,7 +87,9 @@ impl AssetPath {
         if is_hash {
             return Ok(());
         }
-        Err(Problem::bad_request("The name of an asset is its SHA-256 in lower-case hex."))
+        Err(Problem::bad_request(
+            "The name of an asset is its SHA-256 in lower-case hex.",
+        ))
     }
 }
 
@@ -124,7 +126,10 @@ pub(super) async fn put(
     path.check()?;
     admit_as(&state, &caller, &path.id, Role::Editor).await?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let _permit = state
+        .uploads
+        .try_acquire()
+        .map_err(|_all_taken| Problem::unavailable(2))?;
     let bytes = whole_body(&headers, body, state.limits.asset_bytes_max).await?;
     let content = bytes.clone();
     let (hash, found) = tokio::task::spawn_blocking(move || (sha256_hex(&content), inspect(&content)))
@@ -188,11 +193,23 @@ pub(super) async fn get(
     let asset = state.store.asset(&path.id, &path.sha256).await?;
     let asset = asset.ok_or_else(|| Problem::not_found("The board has no asset of this name. Upload it first."))?;
     let fixed = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable")),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
-        (header::ETAG, HeaderValue::try_from(&etag).map_err(|error| Problem::internal(&error))?),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("private, max-age=31536000, immutable"),
+        ),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; sandbox"),
+        ),
+        (
+            header::ETAG,
+            HeaderValue::try_from(&etag).map_err(|error| Problem::internal(&error))?,
+        ),
     ];
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == etag.as_bytes())
+    {
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
     }
     let kind = HeaderValue::try_from(&asset.mime_type).map_err(|error| Problem::internal(&error))?;

@@ -81,8 +81,7 @@ impl AuthMode {
 
 /// Who header and query name. `None`: they name nobody; in the open mode the caller may still be a guest.
 pub fn identify(state: &AppState, peer: IpAddr, headers: &HeaderMap, uri: &Uri) -> Result<Option<Caller>, AuthError> {
-    let Query(query) =
-        Query::<Credentials>::try_from_uri(uri).map_err(|_may_hold_the_token| AuthError::BadUser)?;
+    let Query(query) = Query::<Credentials>::try_from_uri(uri).map_err(|_may_hold_the_token| AuthError::BadUser)?;
     match &*state.auth {
         AuthMode::Open => Ok(query.user.map(|user| open_caller(Some(user)))),
         AuthMode::Jwt(_) => match bearer(headers)?.or(query.token.as_deref().filter(|token| !token.is_empty())) {

@@ -92,7 +92,11 @@ pub(super) async fn create(
     let new: NewBoard = json_body(&headers, body, state.limits.body_bytes_max).await?;
     let title = new.title.map_or_else(|| Ok(UNTITLED.to_owned()), checked_title)?;
     let info = create_board(&state, &caller, new.id.unwrap_or_else(BoardId::random), title, new.edit).await?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, location(&info.id))], Json(info)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location(&info.id))],
+        Json(info),
+    ))
 }
 
 pub(super) fn location(board: &BoardId) -> String {

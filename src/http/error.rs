@@ -145,9 +145,7 @@ impl From<AdmitError> for Problem {
     fn from(error: AdmitError) -> Self {
         match error {
             AdmitError::NoBoard => Self::no_board(),
-            AdmitError::Forbidden => {
-                Self::forbidden("You are not a member of this board. Ask its teacher to add you.")
-            }
+            AdmitError::Forbidden => Self::forbidden("You are not a member of this board. Ask its teacher to add you."),
             AdmitError::Store(error) => error.into(),
         }
     }

@@ -77,7 +77,10 @@ pub(super) async fn import_new(
     check_may_create(&caller)?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let title = params.title.map(checked_title).transpose()?;
-    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let _permit = state
+        .uploads
+        .try_acquire()
+        .map_err(|_all_taken| Problem::unavailable(2))?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let import = read(&state, bytes, Vec::new()).await?;
     let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
@@ -92,7 +95,11 @@ pub(super) async fn import_new(
         is_new: true,
     };
     match Box::pin(placing.place(import, info.title.clone())).await {
-        Ok(reply) => Ok((StatusCode::CREATED, [(header::LOCATION, location(&info.id))], Json(reply))),
+        Ok(reply) => Ok((
+            StatusCode::CREATED,
+            [(header::LOCATION, location(&info.id))],
+            Json(reply),
+        )),
         Err(problem) => {
             // A board that holds half a file is of no use to anybody.
             state.hub.forget(&info.id).await;
@@ -119,10 +126,15 @@ pub(super) async fn import_into(
 ) -> Result<Json<ImportReply>, Problem> {
     let (info, role) = admit(&state, &caller, &board).await?;
     if role < Role::Editor {
-        return Err(Problem::forbidden("Viewers cannot import. Ask the teacher for the pen."));
+        return Err(Problem::forbidden(
+            "Viewers cannot import. Ask the teacher for the pen.",
+        ));
     }
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let _permit = state
+        .uploads
+        .try_acquire()
+        .map_err(|_all_taken| Problem::unavailable(2))?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let items = state.hub.state(&board).await?.items;
     let is_new = items.is_empty();
@@ -161,7 +173,8 @@ async fn read(state: &AppState, bytes: Bytes, items: Vec<Item>) -> Result<Import
             .map_err(|error| Problem::bad_request(format!("The file cannot be imported: {error}.")))?;
         let taken: HashSet<&str> = elements().map(|item| &*item.id).collect();
         if taken.len() + import.elements.len() > elements_max {
-            let detail = format!("The board would have more than {elements_max} elements. Import it into several boards.");
+            let detail =
+                format!("The board would have more than {elements_max} elements. Import it into several boards.");
             return Err(Problem::new(StatusCode::CONFLICT, "board_full", detail));
         }
         if import.elements.iter().any(|entry| taken.contains(entry.id.as_str())) {
@@ -197,7 +210,10 @@ impl Placing<'_> {
         }
         let assets = ops.len();
         let text = |properties: &crate::protocol::element::Properties, property| {
-            properties.get(property).and_then(|value| value.as_str()).map(str::to_owned)
+            properties
+                .get(property)
+                .and_then(|value| value.as_str())
+                .map(str::to_owned)
         };
         ops.extend(import.pages.into_iter().map(|page| Op::PageAdd {
             title: text(&page.properties, Property::Title),
@@ -213,7 +229,10 @@ impl Placing<'_> {
                 gesture: Some(self.gesture),
                 ops: std::mem::replace(&mut ops, rest),
             };
-            self.state.hub.ops(self.board, &self.caller.identity, self.role, frame).await?;
+            self.state
+                .hub
+                .ops(self.board, &self.caller.identity, self.role, frame)
+                .await?;
         }
         let batch = ImportBatch {
             gesture: self.gesture,
@@ -299,10 +318,16 @@ pub(super) async fn export(
     Params(params): Params<ExportParams>,
 ) -> Result<impl IntoResponse, Problem> {
     admit_as(&state, &caller, &board, Role::Viewer).await?;
-    let _permit = state.uploads.try_acquire().map_err(|_all_taken| Problem::unavailable(2))?;
+    let _permit = state
+        .uploads
+        .try_acquire()
+        .map_err(|_all_taken| Problem::unavailable(2))?;
     let items = state.hub.state(&board).await?.items;
     let has_page = |page: &String| {
-        page.is_empty() || items.iter().any(|item| item.kind == EntryKind::Page && &*item.id == page.as_str())
+        page.is_empty()
+            || items
+                .iter()
+                .any(|item| item.kind == EntryKind::Page && &*item.id == page.as_str())
     };
     if params.page.as_ref().is_some_and(|page| !has_page(page)) {
         return Err(Problem::not_found("The board has no page of this name."));
@@ -336,7 +361,10 @@ pub(super) async fn export(
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
         // A board id is URL-safe text, so it needs no quoting of its own here.
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{board}.{suffix}\"")),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{board}.{suffix}\""),
+        ),
     ];
     Ok((headers, json))
 }

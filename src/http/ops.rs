@@ -13,7 +13,7 @@ use crate::http::AppState;
 use crate::http::assets::complete;
 use crate::http::auth::{admit, admit_as};
 use crate::http::error::Problem;
-use crate::http::request::{BodyFormat, BoardPath, body_format, from_json, whole_body};
+use crate::http::request::{BoardPath, BodyFormat, body_format, from_json, whole_body};
 use crate::protocol::Undone;
 use crate::protocol::element::Item;
 use crate::protocol::ids::{ClientId, GestureId, Position, Role};
@@ -72,7 +72,9 @@ pub(super) async fn ops(
     let bytes = whole_body(&headers, body, state.limits.body_bytes_max).await?;
     let mut body = decode(format, &bytes)?;
     if body.client.is_some() != body.seq.is_some() {
-        return Err(Problem::bad_request("`client` and `seq` go together: send both or neither."));
+        return Err(Problem::bad_request(
+            "`client` and `seq` go together: send both or neither.",
+        ));
     }
     if body.ops.is_empty() {
         return Err(Problem::bad_request("`ops` is empty: send at least one op."));
@@ -97,8 +99,9 @@ fn decode(format: BodyFormat, bytes: &Bytes) -> Result<OpsBody, Problem> {
         BodyFormat::MessagePack => {
             let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
             deserializer.set_max_depth(VALUE_DEPTH_MAX + 6);
-            OpsBody::deserialize(&mut deserializer)
-                .map_err(|_text_is_for_rust_programmers| Problem::bad_request("The body is not a MessagePack frame of ops."))
+            OpsBody::deserialize(&mut deserializer).map_err(|_text_is_for_rust_programmers| {
+                Problem::bad_request("The body is not a MessagePack frame of ops.")
+            })
         }
     }
 }

@@ -40,7 +40,9 @@ pub fn normalised(origin: &str) -> Option<String> {
 }
 
 fn authority(origin: &str) -> Option<&str> {
-    origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))
+    origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"))
 }
 
 fn is_loopback(authority: &str) -> bool {
@@ -56,7 +58,11 @@ pub fn is_allowed(origins: &Origins, is_open: bool, headers: &HeaderMap, uri: &U
     let host = headers.get(header::HOST).map(HeaderValue::to_str).and_then(Result::ok);
     let host = host.or(uri.authority().map(axum::http::uri::Authority::as_str));
     let host = host.map(str::to_ascii_lowercase);
-    if is_open && host.as_deref().is_some_and(|host| !is_loopback(host) && !origins.lists_host(host)) {
+    if is_open
+        && host
+            .as_deref()
+            .is_some_and(|host| !is_loopback(host) && !origins.lists_host(host))
+    {
         return false;
     }
     let mut sent = headers.get_all(header::ORIGIN).iter();
@@ -79,8 +85,8 @@ pub async fn check(State(state): State<AppState>, request: Request, next: Next) 
         return Problem::new(StatusCode::FORBIDDEN, "bad_origin", detail).into_response();
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let is_preflight = request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let is_preflight =
+        request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight {
         preflight()
     } else {
@@ -99,7 +105,10 @@ pub async fn check(State(state): State<AppState>, request: Request, next: Next) 
 fn preflight() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-none-match"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, if-none-match",
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()

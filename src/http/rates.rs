@@ -84,7 +84,9 @@ impl Rates {
             // Still full: the flood comes from many networks. Forgetting all keeps memory bounded.
             failures.clear();
         }
-        let window = failures.entry(network(address)).or_insert(Window { began: now, count: 0 });
+        let window = failures
+            .entry(network(address))
+            .or_insert(Window { began: now, count: 0 });
         if now.since(window.began) >= WINDOW_MS {
             *window = Window { began: now, count: 0 };
         }

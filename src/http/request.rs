@@ -67,9 +67,14 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Params<T> {
 
 /// The whole body, if it is not above the limit and does not dawdle.
 pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
     // Refused by its declared length, before it is sent.
-    if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > max_bytes) {
+    if length
+        .and_then(|length| length.parse::<usize>().ok())
+        .is_some_and(|length| length > max_bytes)
+    {
         return Err(Problem::too_large(max_bytes));
     }
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, max_bytes)).await {
@@ -100,11 +105,20 @@ pub fn body_format(headers: &HeaderMap) -> Result<BodyFormat, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(BodyFormat::Json);
     };
-    let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let essence = value
+        .to_str()
+        .unwrap_or("")
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Ok(BodyFormat::Json),
         "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => Ok(BodyFormat::MessagePack),
-        _ => Err(Problem::unsupported("Send `application/json` or `application/msgpack`.")),
+        _ => Err(Problem::unsupported(
+            "Send `application/json` or `application/msgpack`.",
+        )),
     }
 }
 

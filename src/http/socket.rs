@@ -52,7 +52,9 @@ const SUBPROTOCOLS: [(&str, Format); 2] = [("panseo.v1.msgpack", Format::MsgPack
 
 /// The WebSocket doors.
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/v1/boards/{id}/ws", get(own_door)).route("/yjs/{id}", get(yjs_door))
+    Router::new()
+        .route("/v1/boards/{id}/ws", get(own_door))
+        .route("/yjs/{id}", get(yjs_door))
 }
 
 async fn yjs_door(
@@ -96,7 +98,9 @@ async fn own_door(
     let upgrade = sized(upgrade, &state.limits).protocols(SUBPROTOCOLS.map(|(name, _)| name));
     let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
     let Some((_, format)) = SUBPROTOCOLS.into_iter().find(|(name, _)| Some(*name) == chosen) else {
-        return Err(Problem::bad_request("Ask for the subprotocol `panseo.v1.msgpack` or `panseo.v1.json`."));
+        return Err(Problem::bad_request(
+            "Ask for the subprotocol `panseo.v1.msgpack` or `panseo.v1.json`.",
+        ));
     };
     Ok(upgrade
         .on_upgrade(async move |socket| {
@@ -112,7 +116,10 @@ async fn own_door(
 fn sized(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
     // A message carries a few bytes around the largest update.
     let bytes_max = limits.first_update_bytes_max + 1_024;
-    upgrade.read_buffer_size(READ_BUFFER_BYTES).max_message_size(bytes_max).max_frame_size(bytes_max)
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(bytes_max)
+        .max_frame_size(bytes_max)
 }
 
 /// One connection: its socket, and what is known of its pace.
@@ -132,7 +139,14 @@ impl Line {
     fn new(socket: WebSocket, door: Door, state: &AppState) -> Self {
         let limits = Arc::clone(&state.limits);
         let pace = Pace::new(&limits);
-        Self { socket, door, limits, pace, has_sent_update: false, last_heard: Instant::now() }
+        Self {
+            socket,
+            door,
+            limits,
+            pace,
+            has_sent_update: false,
+            last_heard: Instant::now(),
+        }
     }
 
     /// Waits for `hello`, finds out who it is, and joins the board.
@@ -145,7 +159,9 @@ impl Line {
         format: Format,
     ) -> Result<Connection, CloseCode> {
         let wait = Duration::from_millis(self.limits.handshake_timeout_ms);
-        let first = timeout(wait, self.socket.recv()).await.map_err(|_elapsed| CloseCode::HandshakeTimeout)?;
+        let first = timeout(wait, self.socket.recv())
+            .await
+            .map_err(|_elapsed| CloseCode::HandshakeTimeout)?;
         let message = first.ok_or(CloseCode::Done)?.map_err(|error| close_code(&error))?;
         let bytes = payload(&message, format).ok_or(CloseCode::WrongFrameKind)?;
         let Ok(ClientFrame::Hello(hello)) = codec::decode_client(format, &bytes) else {
@@ -168,8 +184,15 @@ impl Line {
             Some(vector) => Some(walk_state_vector(&vector.0).map_err(|_malformed| CloseCode::Malformed)?),
             None => None,
         };
-        self.door = Door::Own { format, document: hello.document, client: hello.client };
-        let joined = state.hub.connect(board, &caller.identity, role, self.door, vector).await;
+        self.door = Door::Own {
+            format,
+            document: hello.document,
+            client: hello.client,
+        };
+        let joined = state
+            .hub
+            .connect(board, &caller.identity, role, self.door, vector)
+            .await;
         joined.map_err(|_unavailable| CloseCode::Loading)
     }
 
@@ -181,7 +204,12 @@ impl Line {
         let mut buffer = Vec::new();
         let code = loop {
             let pause = self.pace.pause();
-            let deadline = self.pace.next_held().unwrap_or(next_ping).min(next_ping).min(self.last_heard + idle);
+            let deadline = self
+                .pace
+                .next_held()
+                .unwrap_or(next_ping)
+                .min(next_ping)
+                .min(self.last_heard + idle);
             tokio::select! {
                 message = self.socket.recv(), if pause.is_none() => {
                     self.last_heard = Instant::now();
@@ -249,7 +277,10 @@ impl Line {
             (Door::Yjs | Door::Request { .. }, _) => return Err(Some(CloseCode::WrongFrameKind)),
         };
         match self.pace.admit(input, is_ephemeral) {
-            Some(input) => connection.send(input).await.map_err(|_room_ended| Some(CloseCode::Rebuilt)),
+            Some(input) => connection
+                .send(input)
+                .await
+                .map_err(|_room_ended| Some(CloseCode::Rebuilt)),
             None => Ok(()),
         }
     }
@@ -272,7 +303,10 @@ impl Line {
                 Pulled::Empty => return Ok(()),
                 Pulled::Frames => self.send(buffer).await?,
                 Pulled::Behind(lacks) => {
-                    connection.level(lacks).await.map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
+                    connection
+                        .level(lacks)
+                        .await
+                        .map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
                 }
                 Pulled::Close(code) => return Err(Some(code)),
             }
@@ -280,7 +314,13 @@ impl Line {
     }
 
     async fn send(&mut self, buffer: &mut Vec<Bytes>) -> Result<(), Closing> {
-        let is_text = matches!(self.door, Door::Own { format: Format::Json, .. });
+        let is_text = matches!(
+            self.door,
+            Door::Own {
+                format: Format::Json,
+                ..
+            }
+        );
         let stall = Duration::from_millis(self.limits.write_stall_ms);
         let socket = &mut self.socket;
         let write = async {
@@ -314,7 +354,10 @@ impl Line {
     /// Says why, and waits a moment for the answer, so that the reason is not lost with unread data.
     async fn close(mut self, code: CloseCode) {
         metrics::counter!(telemetry::CLOSES_TOTAL, "code" => code.code().to_string()).increment(1);
-        let frame = CloseFrame { code: code.code(), reason: code.reason().into() };
+        let frame = CloseFrame {
+            code: code.code(),
+            reason: code.reason().into(),
+        };
         let goodbye = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.recv().await {}

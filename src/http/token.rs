@@ -195,8 +195,7 @@ impl Claims {
     fn into_caller(self) -> Result<Caller, TokenError> {
         let is_name = |name: &String| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
         let is_board = |key: &String| key == ANY_BOARD || BoardId::new(key.as_str()).is_ok();
-        let is_well_formed =
-            self.name.iter().all(is_name) && self.boards.iter().flat_map(BTreeMap::keys).all(is_board);
+        let is_well_formed = self.name.iter().all(is_name) && self.boards.iter().flat_map(BTreeMap::keys).all(is_board);
         if !is_well_formed {
             return Err(TokenError::Claims);
         }

@@ -10,8 +10,8 @@
 mod walk;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::limits::VALUE_DEPTH_MAX;

@@ -72,9 +72,14 @@ impl Room {
     fn may_edit(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
         let (is_busy, is_caught_up) = {
             let bytes = self.saving.pending_bytes();
-            (bytes >= self.limits.pending_bytes_board_max, bytes < self.limits.pending_bytes_board_max / 2)
+            (
+                bytes >= self.limits.pending_bytes_board_max,
+                bytes < self.limits.pending_bytes_board_max / 2,
+            )
         };
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
         if session.role < Role::Editor {
             let message = "you may look, not edit: ask a teacher for the pen".into();
             self.refuse(id, Some(seq), ErrorCode::Forbidden, message, effects);
@@ -104,7 +109,11 @@ impl Room {
             role: session.role,
             scope: self.scope,
             now,
-            seed: self.board.replica().wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.number),
+            seed: self
+                .board
+                .replica()
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_add(self.number),
             imports: false,
         })
     }
@@ -133,8 +142,13 @@ impl Room {
             Op::BoardRestore { at } => effects.push(Effect::FindState(id, seq, *at)),
             _ => match self.board.apply(ops, &editor, self.limits.elements_max) {
                 Ok(applied) => {
-                    let circumstances =
-                        Circumstances { kind: RecordKind::Op, seq: Some(seq), gesture, owner: None, is_raw: false };
+                    let circumstances = Circumstances {
+                        kind: RecordKind::Op,
+                        seq: Some(seq),
+                        gesture,
+                        owner: None,
+                        is_raw: false,
+                    };
                     self.record(now, id, circumstances, applied, effects);
                 }
                 Err(error) => self.refuse(id, Some(seq), error.code(), error.to_string(), effects),
@@ -150,15 +164,26 @@ impl Room {
         (direction, step, user): (Direction, Option<crate::protocol::op::StepName>, Option<&UserId>),
         effects: &mut Vec<Effect>,
     ) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         session.end_gesture();
         let owner = user.unwrap_or(&session.user).clone();
         let is_others = owner != session.user;
         match self.board.undo(direction, &owner, step, self.saving.unread()) {
             Ok(applied) => {
-                let kind = if direction == Direction::Undo { RecordKind::Undo } else { RecordKind::Redo };
-                let circumstances =
-                    Circumstances { kind, seq: Some(seq), gesture: None, owner: is_others.then_some(owner), is_raw: false };
+                let kind = if direction == Direction::Undo {
+                    RecordKind::Undo
+                } else {
+                    RecordKind::Redo
+                };
+                let circumstances = Circumstances {
+                    kind,
+                    seq: Some(seq),
+                    gesture: None,
+                    owner: is_others.then_some(owner),
+                    is_raw: false,
+                };
                 self.record(now, id, circumstances, applied, effects);
             }
             Err(error) => self.refuse(id, Some(seq), ErrorCode::NothingToUndo, error.to_string(), effects),
@@ -178,18 +203,35 @@ impl Room {
             return self.refuse(id, Some(seq), ErrorCode::UnknownPosition, message, effects);
         };
         let applied = self.board.restore(&items, now);
-        let circumstances =
-            Circumstances { kind: RecordKind::Op, seq: Some(seq), gesture: None, owner: None, is_raw: false };
+        let circumstances = Circumstances {
+            kind: RecordKind::Op,
+            seq: Some(seq),
+            gesture: None,
+            owner: None,
+            is_raw: false,
+        };
         self.record(now, id, circumstances, applied, effects);
     }
 
     pub(super) fn import(&mut self, now: Timestamp, id: SessionId, import: Import, effects: &mut Vec<Effect>) {
         let Some(editor) = self.editor(now, id) else { return };
-        let editor = Editor { imports: true, ..editor };
-        match self.board.import(&import.elements, &import.pages, &editor, self.limits.elements_max) {
+        let editor = Editor {
+            imports: true,
+            ..editor
+        };
+        match self
+            .board
+            .import(&import.elements, &import.pages, &editor, self.limits.elements_max)
+        {
             Ok(applied) => {
                 let gesture = Some(import.gesture);
-                let circumstances = Circumstances { kind: RecordKind::Op, seq: None, gesture, owner: None, is_raw: false };
+                let circumstances = Circumstances {
+                    kind: RecordKind::Op,
+                    seq: None,
+                    gesture,
+                    owner: None,
+                    is_raw: false,
+                };
                 self.record(now, id, circumstances, applied, effects);
             }
             Err(error) => self.refuse(id, None, error.code(), error.to_string(), effects),
@@ -205,8 +247,13 @@ impl Room {
         update: &Bytes,
         effects: &mut Vec<Effect>,
     ) {
-        let circumstances =
-            Circumstances { kind: RecordKind::Update, seq: Some(seq), gesture, owner: None, is_raw: true };
+        let circumstances = Circumstances {
+            kind: RecordKind::Update,
+            seq: Some(seq),
+            gesture,
+            owner: None,
+            is_raw: true,
+        };
         match self.merge(now, id, update, false) {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
             Ok(None) => self.acknowledge(id, seq, self.position, None, effects),
@@ -219,7 +266,13 @@ impl Room {
                 self.gap(now, id, effects);
             }
             Err(MergeError::BoardFull) => {
-                self.refuse(id, Some(seq), ErrorCode::BoardFull, "the board is full: delete or start a new one".into(), effects);
+                self.refuse(
+                    id,
+                    Some(seq),
+                    ErrorCode::BoardFull,
+                    "the board is full: delete or start a new one".into(),
+                    effects,
+                );
             }
             Err(error) => self.bad_frame(now, id, error.to_string(), Some(seq), effects),
         }
@@ -242,8 +295,13 @@ impl Room {
             effects.push(Effect::Count(Counter::Refusals(ErrorCode::Busy)));
             return effects.push(Effect::Close(id, CloseCode::TryLater));
         }
-        let circumstances =
-            Circumstances { kind: RecordKind::Update, seq: None, gesture: None, owner: None, is_raw: true };
+        let circumstances = Circumstances {
+            kind: RecordKind::Update,
+            seq: None,
+            gesture: None,
+            owner: None,
+            is_raw: true,
+        };
         match self.merge(now, id, update, is_step2) {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
             Ok(None) => {}
@@ -263,7 +321,9 @@ impl Room {
     /// Asks a client for what we lack; one that does so again and again must connect anew.
     fn gap(&mut self, now: Timestamp, id: SessionId, effects: &mut Vec<Effect>) {
         effects.push(Effect::Count(Counter::Refusals(ErrorCode::NeedsResync)));
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if session.strike(Offence::Gap, now) >= GAPS_MAX {
             effects.push(Effect::Close(id, CloseCode::NeedsResync));
         } else if session.door == Door::Yjs {
@@ -279,17 +339,24 @@ impl Room {
         update: &Bytes,
         is_step2: bool,
     ) -> Result<Option<Applied>, MergeError> {
-        let Some(editor) = self.editor(now, id) else { return Ok(None) };
+        let Some(editor) = self.editor(now, id) else {
+            return Ok(None);
+        };
         let sessions = &self.sessions;
         let index = self.board.index();
         // After a crash here, somebody else's blocks may come from those who saw them, while their owner is away.
         let may_relay = |client: u64| match index.owner(client) {
             Some(Owner::User(owner)) => {
-                is_step2 && !sessions.values().any(|other| other.user == *owner && other.role >= Role::Editor)
+                is_step2
+                    && !sessions
+                        .values()
+                        .any(|other| other.user == *owner && other.role >= Role::Editor)
             }
             Some(Owner::Server) | None => false,
         };
-        let Checked::New(admission) = self.board.check(update, &editor.user, &may_relay)? else { return Ok(None) };
+        let Checked::New(admission) = self.board.check(update, &editor.user, &may_relay)? else {
+            return Ok(None);
+        };
         let elements = index.entry_count(EntryKind::Element) + admission.new_entries(EntryKind::Element);
         let is_full = admission.new_entries(EntryKind::Element) > 0 && elements > self.limits.elements_max;
         let clients = index.client_count() + admission.binds.len();
@@ -324,7 +391,9 @@ impl Room {
         effects: &mut Vec<Effect>,
     ) {
         let fresh = self.fresh_gesture();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
         if applied.update.is_none() && applied.undone.is_none() {
             let position = self.position;

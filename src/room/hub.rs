@@ -165,7 +165,12 @@ impl Hub {
         let room = self.room(board)?;
         let session = self.next_session();
         let form = door.form().ok_or(HubError::Unavailable)?;
-        let connection = Connection { session, notify: room.ring.join(session, form), inbox: room.inbox, ring: room.ring };
+        let connection = Connection {
+            session,
+            notify: room.ring.join(session, form),
+            inbox: room.inbox,
+            ring: room.ring,
+        };
         let joining = self.joining(board, session, who, role, door, vector);
         connection.send(Input::Join(joining)).await?;
         Ok(connection)
@@ -181,8 +186,13 @@ impl Hub {
     ) -> Result<OpsAnswer, HubError> {
         let client = frame.client.filter(|_| frame.seq.is_some());
         let seq = frame.seq.unwrap_or_default();
-        let frame = ClientFrame::Op { seq, gesture: frame.gesture, ops: frame.ops };
-        self.request(board, who, role, client, |session| Input::Frame(session, frame.clone())).await
+        let frame = ClientFrame::Op {
+            seq,
+            gesture: frame.gesture,
+            ops: frame.ops,
+        };
+        self.request(board, who, role, client, |session| Input::Frame(session, frame.clone()))
+            .await
     }
 
     /// Elements of a file, in records of bounded size that are one step of undo.
@@ -198,9 +208,14 @@ impl Hub {
         let mut next = chunks.next();
         loop {
             let elements = next.unwrap_or_default().to_vec();
-            let import = Import { gesture: batch.gesture, elements, pages: std::mem::take(&mut pages) };
-            let answer =
-                self.request(board, who, role, None, |session| Input::Import(session, import.clone())).await?;
+            let import = Import {
+                gesture: batch.gesture,
+                elements,
+                pages: std::mem::take(&mut pages),
+            };
+            let answer = self
+                .request(board, who, role, None, |session| Input::Import(session, import.clone()))
+                .await?;
             next = chunks.next();
             if next.is_none() {
                 return Ok(answer);
@@ -303,7 +318,14 @@ impl Hub {
         vector: Option<Vec<(u64, u32)>>,
     ) -> Joining {
         let role = if self.is_poisoned(board) { Role::Viewer } else { role };
-        Joining { session, user: who.user.clone(), name: who.name.clone(), role, door, vector }
+        Joining {
+            session,
+            user: who.user.clone(),
+            name: who.name.clone(),
+            role,
+            door,
+            vector,
+        }
     }
 
     fn next_session(&self) -> SessionId {
@@ -335,7 +357,10 @@ impl Hub {
         let limits = &shared.limits;
         let ring = Arc::new(Ring::new(limits.ring_frames_max, limits.unsent_bytes_max));
         let (sender, inbox) = mpsc::channel(limits.inbox_max);
-        let handle = RoomHandle { inbox: sender, ring: Arc::clone(&ring) };
+        let handle = RoomHandle {
+            inbox: sender,
+            ring: Arc::clone(&ring),
+        };
         metrics::gauge!(telemetry::ROOMS).increment(1.0);
         self.0.tasks.spawn(host(shared, board.clone(), ring, inbox));
         handle
@@ -399,7 +424,10 @@ impl Connection {
 
     /// Hands an input to the room; waits while its inbox is full.
     pub async fn send(&self, input: Input) -> Result<(), HubError> {
-        self.inbox.send(Message::Input(input)).await.map_err(|_closed| HubError::Unavailable)
+        self.inbox
+            .send(Message::Input(input))
+            .await
+            .map_err(|_closed| HubError::Unavailable)
     }
 
     /// Resolves when something may wait for this session.

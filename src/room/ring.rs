@@ -103,7 +103,11 @@ pub struct Ring {
 impl Ring {
     /// An empty ring with its ceilings, see `Limits`.
     pub fn new(frames_max: usize, unsent_bytes_max: usize) -> Self {
-        Self { state: Mutex::default(), frames_max, unsent_bytes_max }
+        Self {
+            state: Mutex::default(),
+            frames_max,
+            unsent_bytes_max,
+        }
     }
 
     /// A session comes; it is sent what is for it alone, and what is for all once it [`Ring::begin`]s.
@@ -192,8 +196,12 @@ impl Ring {
     /// Moves what waits for the session into `buffer`, about `max_bytes` of it.
     pub fn pull(&self, session: SessionId, buffer: &mut Vec<Bytes>, max_bytes: usize) -> Pulled {
         let mut guard = self.state.lock();
-        let State { frames, first, readers, .. } = &mut *guard;
-        let Some(reader) = readers.get_mut(&session) else { return Pulled::Close(CloseCode::Done) };
+        let State {
+            frames, first, readers, ..
+        } = &mut *guard;
+        let Some(reader) = readers.get_mut(&session) else {
+            return Pulled::Close(CloseCode::Done);
+        };
         let mut size = 0;
         while let Some(bytes) = reader.direct.pop_front() {
             size += bytes.len();
@@ -203,14 +211,26 @@ impl Ring {
             }
         }
         if let Some(code) = reader.close {
-            return if buffer.is_empty() { Pulled::Close(code) } else { Pulled::Frames };
+            return if buffer.is_empty() {
+                Pulled::Close(code)
+            } else {
+                Pulled::Frames
+            };
         }
         if reader.is_waiting {
-            return if buffer.is_empty() { Pulled::Empty } else { Pulled::Frames };
+            return if buffer.is_empty() {
+                Pulled::Empty
+            } else {
+                Pulled::Frames
+            };
         }
         let start = usize::try_from(reader.position - *first).expect("the ring is shorter than memory");
         let waiting = frames.range(start..);
-        let unsent: usize = waiting.clone().filter_map(|frame| frame.bytes[reader.form as usize].as_ref()).map(Bytes::len).sum();
+        let unsent: usize = waiting
+            .clone()
+            .filter_map(|frame| frame.bytes[reader.form as usize].as_ref())
+            .map(Bytes::len)
+            .sum();
         if reader.lacks.is_some() || unsent > self.unsent_bytes_max {
             let mut lacks = reader.lacks.take().unwrap_or_default();
             waiting.for_each(|frame| note_lacks(&mut lacks, frame));
@@ -236,20 +256,29 @@ impl Ring {
                 }
             }
         }
-        if buffer.is_empty() { Pulled::Empty } else { Pulled::Frames }
+        if buffer.is_empty() {
+            Pulled::Empty
+        } else {
+            Pulled::Frames
+        }
     }
 
     /// Number of frames that wait for the slowest reader.
     pub fn depth(&self) -> usize {
         let state = self.state.lock();
         let slowest = state.readers.values().map(|reader| reader.position).min();
-        slowest.map_or(0, |position| usize::try_from(state.head() - position).unwrap_or(usize::MAX))
+        slowest.map_or(0, |position| {
+            usize::try_from(state.head() - position).unwrap_or(usize::MAX)
+        })
     }
 }
 
 fn note_lacks(lacks: &mut Lacks, frame: &Frame) {
     for (client, from, _) in &frame.advances {
-        lacks.entry(*client).and_modify(|known| *known = (*known).min(*from)).or_insert(*from);
+        lacks
+            .entry(*client)
+            .and_modify(|known| *known = (*known).min(*from))
+            .or_insert(*from);
     }
 }
 
@@ -272,7 +301,12 @@ impl State {
                 note_lacks(reader.lacks.get_or_insert_default(), &frame);
             }
         }
-        self.oldest = self.readers.values().map(|reader| reader.position).min().unwrap_or(self.first + self.frames.len() as u64);
+        self.oldest = self
+            .readers
+            .values()
+            .map(|reader| reader.position)
+            .min()
+            .unwrap_or(self.first + self.frames.len() as u64);
     }
 }
 
@@ -283,7 +317,10 @@ mod tests {
     const READER: SessionId = SessionId(1);
 
     fn frame(number: u8, size: usize) -> Frame {
-        let mut frame = Frame { advances: vec![(7, u32::from(number), u32::from(number) + 1)], ..Frame::default() };
+        let mut frame = Frame {
+            advances: vec![(7, u32::from(number), u32::from(number) + 1)],
+            ..Frame::default()
+        };
         frame.bytes[Form::Yjs as usize] = Some(vec![number; size].into());
         frame
     }
@@ -301,7 +338,10 @@ mod tests {
             }
         }
         ring.pull(READER, &mut got, 1_000);
-        assert_eq!(got.iter().map(|bytes| bytes[0]).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+        assert_eq!(
+            got.iter().map(|bytes| bytes[0]).collect::<Vec<_>>(),
+            (0..20).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -309,7 +349,10 @@ mod tests {
         let ring = Ring::new(8, 1_000);
         ring.join(READER, Form::Yjs);
         ring.begin(READER);
-        ring.push(Frame { except: Some(READER), ..frame(1, 10) });
+        ring.push(Frame {
+            except: Some(READER),
+            ..frame(1, 10)
+        });
         assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Empty);
     }
 
@@ -321,7 +364,10 @@ mod tests {
         for number in 3..20 {
             ring.push(frame(number, 10));
         }
-        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Behind([(7, 3)].into()));
+        assert_eq!(
+            ring.pull(READER, &mut Vec::new(), 1_000),
+            Pulled::Behind([(7, 3)].into())
+        );
         ring.level(READER, Bytes::from_static(b"all"));
         let mut got = Vec::new();
         ring.push(frame(20, 10));
@@ -337,6 +383,9 @@ mod tests {
         for number in 3..10 {
             ring.push(frame(number, 10));
         }
-        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Behind([(7, 3)].into()));
+        assert_eq!(
+            ring.pull(READER, &mut Vec::new(), 1_000),
+            Pulled::Behind([(7, 3)].into())
+        );
     }
 }

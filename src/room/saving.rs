@@ -15,6 +15,8 @@ use crate::store::StoredKeyframe;
 const HOLD_MS: u64 = 1_000;
 /// Time between two attempts to append what failed.
 const RETRY_MS: u64 = 500;
+/// Time between two `saved` frames: people read them, not programs.
+const SAVED_INTERVAL_MS: u64 = 250;
 /// A keyframe is due once the records since the last one weigh as much as it, and this many bytes at least.
 const KEYFRAME_TAIL_BYTES_MIN: usize = 256 * 1024;
 /// Elements deleted for longer than this are purged.
@@ -51,6 +53,8 @@ pub(super) struct Saving {
     /// Since when appends fail.
     failing: Option<Timestamp>,
     saved: Option<(RecordId, Position)>,
+    /// When `saved` was told last.
+    saved_told: Timestamp,
     is_saved_told: bool,
     tail_bytes: usize,
     keyframe_bytes: usize,
@@ -65,6 +69,7 @@ impl Saving {
             in_flight: 0,
             failing: None,
             saved: None,
+            saved_told: Timestamp(0),
             is_saved_told: true,
             tail_bytes,
             keyframe_bytes,
@@ -85,12 +90,22 @@ impl Saving {
 
     /// Own records that the log has not brought back yet.
     pub(super) fn unread(&self) -> impl Iterator<Item = &Record> {
-        self.pending.iter().filter(|pending| !pending.is_read_back).map(|pending| &*pending.record)
+        self.pending
+            .iter()
+            .filter(|pending| !pending.is_read_back)
+            .map(|pending| &*pending.record)
     }
 
     /// Whether a frame of this client is on its way to the log.
     pub(super) fn is_on_its_way(&self, record_of: impl Fn(&Record) -> bool) -> bool {
-        self.pending.iter().any(|pending| pending.position.is_none() && record_of(&pending.record))
+        self.pending
+            .iter()
+            .any(|pending| pending.position.is_none() && record_of(&pending.record))
+    }
+
+    /// Whether there is something to do by the clock soon.
+    pub(super) fn is_restless(&self) -> bool {
+        !self.is_saved_told || !self.held.is_empty() || self.failing.is_some()
     }
 
     pub(super) fn has_tail(&self) -> bool {
@@ -147,7 +162,9 @@ impl Room {
         }
         let (id, session, undone) = (pending.record.id, pending.session, pending.undone.clone());
         let (client, seq) = (pending.record.client, pending.record.seq);
-        let session = client.and_then(|client| self.clients.get(&client).copied()).unwrap_or(session);
+        let session = client
+            .and_then(|client| self.clients.get(&client).copied())
+            .unwrap_or(session);
         self.saving.saved = Some((id, position));
         self.saving.is_saved_told = false;
         self.acknowledge(session, seq.unwrap_or_default(), position, undone, effects);
@@ -157,13 +174,7 @@ impl Room {
         self.release();
     }
 
-    pub(super) fn append_failed(
-        &mut self,
-        now: Timestamp,
-        number: u64,
-        fault: AppendFault,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn append_failed(&mut self, now: Timestamp, number: u64, fault: AppendFault, effects: &mut Vec<Effect>) {
         self.saving.in_flight = self.saving.in_flight.saturating_sub(1);
         match fault {
             AppendFault::TryAgain => {
@@ -204,19 +215,31 @@ impl Room {
 
     /// What is due by the clock: held frames, another attempt, «saved», purge and keyframe.
     pub(super) fn save_tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        while self.saving.held.front().is_some_and(|(_, since, _)| now.since(*since) >= HOLD_MS) {
+        while self
+            .saving
+            .held
+            .front()
+            .is_some_and(|(_, since, _)| now.since(*since) >= HOLD_MS)
+        {
             effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
         }
         if self.saving.failing.is_some_and(|since| now.since(since) >= RETRY_MS) && self.saving.in_flight == 0 {
             self.saving.failing = None;
             let again = self.saving.pending.iter().filter(|pending| pending.position.is_none());
-            let again: Vec<_> = again.map(|pending| Effect::Append(Arc::clone(&pending.record))).collect();
+            let again: Vec<_> = again
+                .map(|pending| Effect::Append(Arc::clone(&pending.record)))
+                .collect();
             self.saving.in_flight = again.len();
             effects.extend(again);
         }
-        if let (Some((id, position)), false) = (self.saving.saved, self.saving.is_saved_told) {
+        let is_due = !self.saving.is_saved_told && now.since(self.saving.saved_told) >= SAVED_INTERVAL_MS;
+        if let Some((id, position)) = self.saving.saved.filter(|_| is_due) {
             self.saving.is_saved_told = true;
-            effects.extend(self.own_frame(&ServerFrame::Saved { id, position }, false).map(Effect::FanOut));
+            self.saving.saved_told = now;
+            effects.extend(
+                self.own_frame(&ServerFrame::Saved { id, position }, false)
+                    .map(Effect::FanOut),
+            );
         }
         if self.saving.tail_bytes >= self.saving.keyframe_bytes.max(KEYFRAME_TAIL_BYTES_MIN) {
             self.make_keyframe(now, effects);
@@ -228,7 +251,9 @@ impl Room {
         if !self.saving.is_idle() || !self.saving.has_tail() {
             return;
         }
-        let purged = self.board.purge(Timestamp(now.0.saturating_sub(PURGE_AGE_MS)), PURGE_ELEMENTS_MAX);
+        let purged = self
+            .board
+            .purge(Timestamp(now.0.saturating_sub(PURGE_AGE_MS)), PURGE_ELEMENTS_MAX);
         if purged.update.is_some() {
             let author = self.server_user.clone();
             self.commit_applied(now, RecordKind::Purge, &author, purged, effects);
@@ -237,15 +262,26 @@ impl Room {
         let bytes = self.board.keyframe(self.position, now);
         self.saving.keyframe_bytes = bytes.len();
         self.saving.tail_bytes = 0;
-        effects.push(Effect::StoreKeyframe(StoredKeyframe { position: self.position, bytes }));
+        effects.push(Effect::StoreKeyframe(StoredKeyframe {
+            position: self.position,
+            bytes,
+        }));
     }
 
     fn index_of(&self, number: u64) -> Option<usize> {
-        self.saving.pending.iter().position(|pending| pending.record.id.1 == number)
+        self.saving
+            .pending
+            .iter()
+            .position(|pending| pending.record.id.1 == number)
     }
 
     fn release(&mut self) {
-        while self.saving.pending.front().is_some_and(|first| first.position.is_some() && first.is_read_back) {
+        while self
+            .saving
+            .pending
+            .front()
+            .is_some_and(|first| first.position.is_some() && first.is_read_back)
+        {
             let first = self.saving.pending.pop_front().expect("the queue has a first");
             self.saving.pending_bytes -= first.bytes;
         }

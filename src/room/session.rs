@@ -36,10 +36,26 @@ impl Door {
     pub fn form(self) -> Option<Form> {
         match self {
             Self::Yjs => Some(Form::Yjs),
-            Self::Own { format: Format::MsgPack, document: true, .. } => Some(Form::MsgPackUpdates),
-            Self::Own { format: Format::MsgPack, document: false, .. } => Some(Form::MsgPackChanges),
-            Self::Own { format: Format::Json, document: true, .. } => Some(Form::JsonUpdates),
-            Self::Own { format: Format::Json, document: false, .. } => Some(Form::JsonChanges),
+            Self::Own {
+                format: Format::MsgPack,
+                document: true,
+                ..
+            } => Some(Form::MsgPackUpdates),
+            Self::Own {
+                format: Format::MsgPack,
+                document: false,
+                ..
+            } => Some(Form::MsgPackChanges),
+            Self::Own {
+                format: Format::Json,
+                document: true,
+                ..
+            } => Some(Form::JsonUpdates),
+            Self::Own {
+                format: Format::Json,
+                document: false,
+                ..
+            } => Some(Form::JsonChanges),
             Self::Request { .. } => None,
         }
     }

@@ -140,7 +140,8 @@ impl Task {
                     }
                     () = tokio::time::sleep_until(next_tick) => {
                         if !self.step(Input::Tick).await { return Ended::Poisoned }
-                        next_tick = Instant::now() + Duration::from_millis(SLOW_TICK_MS);
+                        let pause = if self.room.is_restless() { tick } else { Duration::from_millis(SLOW_TICK_MS) };
+                        next_tick = Instant::now() + pause;
                         if !self.room.is_idle() { idle_since = Instant::now() }
                         let idle = Duration::from_millis(self.shared.limits.room_idle_ms);
                         if idle_since.elapsed() >= idle && inbox.is_empty() {
@@ -186,7 +187,10 @@ impl Task {
             }
             Message::Read(answer) => {
                 // Nobody waits any more if the request was dropped.
-                _ = answer.send(BoardState { position: self.room.position(), items: self.room.board().items() });
+                _ = answer.send(BoardState {
+                    position: self.room.position(),
+                    items: self.room.board().items(),
+                });
                 return None;
             }
             Message::Stop(code) => {
@@ -214,7 +218,11 @@ impl Task {
             let room = &mut self.room;
             let handle = || catch_unwind(AssertUnwindSafe(|| room.handle(now, input)));
             // Heavy work must not keep this worker from other rooms and sockets.
-            let effects = if is_heavy { tokio::task::block_in_place(handle) } else { handle() };
+            let effects = if is_heavy {
+                tokio::task::block_in_place(handle)
+            } else {
+                handle()
+            };
             if started.elapsed() > SOFT_TIME {
                 let duration_ms = started.elapsed().as_millis();
                 tracing::warn!(board.id = %self.board, %duration_ms, "One input kept a room busy.");
@@ -253,7 +261,8 @@ impl Task {
             Effect::Append(record) => {
                 let number = record.id.1;
                 let append = self.shared.log.append(&self.board, record);
-                self.appending.push_back(Box::pin(async move { (number, append.await) }));
+                self.appending
+                    .push_back(Box::pin(async move { (number, append.await) }));
             }
             Effect::StoreKeyframe(keyframe) => {
                 if let Err(error) = self.shared.store.put_keyframe(&self.board, keyframe).await {
@@ -287,7 +296,11 @@ impl Task {
     }
 
     async fn drain(&mut self) -> Ended {
-        if self.flush().await { self.close().await } else { Ended::Poisoned }
+        if self.flush().await {
+            self.close().await
+        } else {
+            Ended::Poisoned
+        }
     }
 
     /// Waits until the log has answered for all that is on its way, 10 s at most.
@@ -427,7 +440,13 @@ async fn open(
             }
         }
     };
-    let opened = Opened { board: built, position, tail_bytes, keyframe_bytes, scope };
+    let opened = Opened {
+        board: built,
+        position,
+        tail_bytes,
+        keyframe_bytes,
+        scope,
+    };
     Ok((opened, tail))
 }
 
@@ -437,7 +456,10 @@ fn build(replica: u64, keyframe: Option<&[u8]>, records: &[Logged]) -> Result<Bo
         match Board::open(replica, keyframe, records, &skip) {
             Ok(board) => return Ok(board),
             Err(OpenError::Record(position)) if skip.insert(position) => {
-                tracing::error!(log.offset = position.offset(), "A record cannot be applied; the board opens without it.");
+                tracing::error!(
+                    log.offset = position.offset(),
+                    "A record cannot be applied; the board opens without it."
+                );
                 metrics::counter!(telemetry::RECORDS_SKIPPED_TOTAL).increment(1);
             }
             Err(error) => return Err(error.into()),
@@ -469,4 +491,3 @@ fn serve_stored(message: &Message, stored: Option<&Bytes>, waiting: &VecDeque<Me
     }
     false
 }
-

@@ -96,8 +96,14 @@ mod tests {
     fn what_is_written_is_read() {
         for len in [0, 1, 127, 128, 70_000] {
             let payload = Bytes::from(vec![7; len]);
-            assert_eq!(YjsMessage::parse(&step1(&payload)), Some(YjsMessage::Step1(payload.clone())));
-            assert_eq!(YjsMessage::parse(&step2(&payload)), Some(YjsMessage::Step2(payload.clone())));
+            assert_eq!(
+                YjsMessage::parse(&step1(&payload)),
+                Some(YjsMessage::Step1(payload.clone()))
+            );
+            assert_eq!(
+                YjsMessage::parse(&step2(&payload)),
+                Some(YjsMessage::Step2(payload.clone()))
+            );
             assert_eq!(YjsMessage::parse(&update(&payload)), Some(YjsMessage::Update(payload)));
         }
     }

@@ -214,13 +214,20 @@ mod tests {
     fn the_fixed_answer_declares_its_length() {
         let text = std::str::from_utf8(TOO_MANY).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
     }
 
     #[test]
     fn a_slot_comes_back_when_its_connection_ends() {
         let slots = Slots(Arc::default());
-        let limits = ConnectionLimits { node_max: 2, address_max: 1 };
+        let limits = ConnectionLimits {
+            node_max: 2,
+            address_max: 1,
+        };
         let address = IpAddr::from([203, 0, 113, 9]);
         let first = slots.take(address, limits).ok().unwrap();
         assert_eq!(slots.take(address, limits).err(), Some("address"));

@@ -20,7 +20,12 @@ struct Bucket {
 impl Bucket {
     fn new(per_second: u32, burst: u32) -> Self {
         let (per_second, burst) = (f64::from(per_second), f64::from(burst));
-        Self { per_second, burst, level: burst, at: Instant::now() }
+        Self {
+            per_second,
+            burst,
+            level: burst,
+            at: Instant::now(),
+        }
     }
 
     /// Takes `cost`; gives when the debt is paid, if there is one. Without a rate nothing is ever owed.
@@ -70,7 +75,9 @@ impl Pace {
             return Some(input);
         }
         if self.held.is_none() {
-            let Some(until) = self.ephemeral.take(1.0) else { return Some(input) };
+            let Some(until) = self.ephemeral.take(1.0) else {
+                return Some(input);
+            };
             self.held = Some((until, input));
             return None;
         }
@@ -94,6 +101,10 @@ impl Pace {
 
     /// The held state, if its time has come.
     pub(super) fn take_held(&mut self, now: Instant) -> Option<Input> {
-        if self.held.as_ref().is_some_and(|(until, _)| *until <= now) { self.held.take().map(|(_, input)| input) } else { None }
+        if self.held.as_ref().is_some_and(|(until, _)| *until <= now) {
+            self.held.take().map(|(_, input)| input)
+        } else {
+            None
+        }
     }
 }
