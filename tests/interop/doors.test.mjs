@@ -137,7 +137,7 @@ test('pointers are seen across the doors, with the identity that the server know
   yjs.show({ user: { name: 'Sora', id: 'the teacher' }, pointer: { x: 56, y: 78 } })
   for (const client of [packed, json]) {
     const state = await until(`${client.user} sees sora`, () =>
-      [...client.states.values()].find((state) => state.user === 'sora' && state.kind === 'awareness'))
+      [...client.states.values()].find((state) => state.user === 'sora' && state.kind === 'awareness' && state.data.pointer))
     assert.equal(state.data.pointer.x, 56)
     assert.equal(state.data.user.id, 'sora')
   }
