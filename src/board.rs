@@ -166,16 +166,15 @@ impl Board {
         let decoded = Update::decode_v1(update).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
         let amends = self.amends(admission, editor);
         let mut txn = self.doc.transact_mut();
-        if txn.apply_update(decoded).is_err() {
-            // The walk lets nothing through that can fail here; if it does, the room is rebuilt.
-            panic!("a walked update could not be applied");
-        }
+        // The walk lets nothing through that can fail here; if it does, the room is rebuilt.
+        txn.apply_update(decoded).expect("a walked update can be applied");
         for amend in &amends {
             self.amend(&mut txn, amend);
         }
+        let completed = self.complete(&mut txn, admission);
         assert!(!txn.has_missing_updates(), "a walked update left a gap");
         let update = emit(txn);
-        let put_back = amends.len();
+        let put_back = amends.len() + completed;
         let relayed = admission.relayed.clone();
         let applied = self.finish(update, Some(&editor.user), &relayed);
         Ok(Applied {
@@ -218,6 +217,35 @@ impl Board {
             Some(guard::Owner::User(owner)) if is_relayed => owner,
             _ => &editor.user,
         }
+    }
+
+    /// Puts back what no entry may be without; gives how many properties that were. A client that knows nothing of the
+    /// schema removes them, and so does one whose own value lost against another's.
+    fn complete(&self, txn: &mut TransactionMut<'_>, admission: &Admission) -> usize {
+        let mut completed = 0;
+        for touch in &admission.touched {
+            let (Deed::Set(property) | Deed::Unset(property)) = touch.deed else {
+                continue;
+            };
+            let is_needed = match touch.kind {
+                EntryKind::Element => matches!(property, Property::X | Property::Y | Property::Pos),
+                EntryKind::Comment => matches!(property, Property::Text | Property::At),
+                EntryKind::Page | EntryKind::Asset | EntryKind::Like => false,
+            };
+            if !is_needed {
+                continue;
+            }
+            let target = (touch.kind, Arc::clone(&touch.id));
+            let Some(yrs::Out::YMap(map)) = self.roots[touch.kind as usize].get(txn, &touch.id) else {
+                continue;
+            };
+            if map.get(txn, property.name()).is_none() {
+                let value = self.read.get(&target).and_then(|entry| entry.get(property));
+                write_value(txn, &map, property, value);
+                completed += 1;
+            }
+        }
+        completed
     }
 
     fn amend(&self, txn: &mut TransactionMut<'_>, amend: &Amend) {
@@ -277,7 +305,7 @@ impl Board {
         for (id, properties) in pages {
             let target = (EntryKind::Page, Arc::clone(id));
             if draft.get(&target).is_none() {
-                draft.create(target.clone(), Properties::new());
+                draft.create(&target, Properties::new());
             }
             for (property, value) in properties.iter() {
                 let value = shape::fit(EntryKind::Page, property, value).map_err(ApplyError::BadOp)?;
@@ -331,7 +359,7 @@ impl Board {
         let mut known = BTreeSet::new();
         for item in old.iter().filter(|item| is_restored(item.kind)) {
             let target = (item.kind, Arc::clone(&item.id));
-            draft.create(target.clone(), item.properties.clone());
+            draft.create(&target, item.properties.clone());
             known.insert(target);
         }
         for kind in [EntryKind::Element, EntryKind::Page] {
@@ -379,9 +407,7 @@ impl Board {
         guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
         let decoded = Update::decode_v1(&record.update.0).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
         let mut txn = self.doc.transact_mut();
-        if txn.apply_update(decoded).is_err() {
-            panic!("a record could not be applied");
-        }
+        txn.apply_update(decoded).expect("a record can be applied");
         let update = emit(txn);
         Ok(self.finish(update, Some(&record.author), &record.relayed))
     }
@@ -524,10 +550,9 @@ fn write_property(
 fn write_value(txn: &mut TransactionMut<'_>, map: &MapRef, property: Property, shall: Option<&Value>) {
     let is = map.get(txn, property.name());
     match shall.map(any_of) {
+        Some(value) if matches!(&is, Some(yrs::Out::Any(known)) if *known == value) => {}
         Some(value) => {
-            if !matches!(&is, Some(yrs::Out::Any(known)) if *known == value) {
-                map.insert(txn, property.name(), value);
-            }
+            map.insert(txn, property.name(), value);
         }
         None if is.is_some() => {
             map.remove(txn, property.name());

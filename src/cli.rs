@@ -133,7 +133,7 @@ pub fn main() -> ExitCode {
         Verb::Export(args) => runtime()
             .map_err(CliError::from)
             .and_then(|runtime| Ok(runtime.block_on(transfer::export(args))?)),
-        Verb::Verify(args) => check(args),
+        Verb::Verify(args) => check(&args),
         Verb::Bench(args) => bench::run(*args).map_err(|error| CliError::Bench(error.to_string())),
     };
     match done {
@@ -234,7 +234,7 @@ fn granted(grant: &str) -> Result<(String, Role), CliError> {
     Ok((board.to_owned(), role))
 }
 
-fn check(args: VerifyArgs) -> Result<(), CliError> {
+fn check(args: &VerifyArgs) -> Result<(), CliError> {
     let report = verify(&args.data_dir).map_err(|error| CliError::Verify {
         path: args.data_dir.clone(),
         why: error.to_string(),

@@ -21,10 +21,10 @@ use crate::telemetry;
 /// Options of `panseo serve`. Each is also an environment variable and a key of the configuration file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
-    /// Address and port to listen on; port 0 takes a free one [env: PANSEO_LISTEN] [default: 127.0.0.1:8080]
+    /// Address and port to listen on; port 0 takes a free one [env: `PANSEO_LISTEN`] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Directory for everything that is kept; made if missing [env: PANSEO_DATA_DIR] [default: panseo-data]
+    /// Directory for everything that is kept; made if missing [env: `PANSEO_DATA_DIR`] [default: panseo-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
     /// `open`: everybody is a teacher, only on a loopback address; `jwt`: by token [env: `PANSEO_AUTH`] [default: jwt with a
@@ -34,16 +34,16 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "the fields document themselves")]
     pub jwt: JwtArgs,
-    /// Origins of other hosts that may use this server, with commas between [env: PANSEO_ORIGINS]
+    /// Origins of other hosts that may use this server, with commas between [env: `PANSEO_ORIGINS`]
     #[arg(long, value_name = "URL,..")]
     pub origins: Option<String>,
-    /// What to log: `warn`, `info`, `panseo=debug,warn`, ... [env: PANSEO_LOG] [default: info]
+    /// What to log: `warn`, `info`, `panseo=debug,warn`, ... [env: `PANSEO_LOG`] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
-    /// TOML file with the same keys, and a table `[limits]` [env: PANSEO_CONFIG]
+    /// TOML file with the same keys, and a table `[limits]` [env: `PANSEO_CONFIG`]
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
-    /// Lifts the limits on how often and how much, for load tests [env: PANSEO_NO_RATE_LIMITS]
+    /// Lifts the limits on how often and how much, for load tests [env: `PANSEO_NO_RATE_LIMITS`]
     #[arg(long)]
     pub no_rate_limits: bool,
 }
@@ -51,7 +51,7 @@ pub struct ServeArgs {
 /// Options about tokens.
 #[derive(Debug, Clone, Default, Args)]
 pub struct JwtArgs {
-    /// Secret of at least 32 bytes (HS256) or PEM public key (ES256, EdDSA); better: a file [env: `PANSEO_JWT_KEY`]
+    /// Secret of at least 32 bytes (HS256) or PEM public key (ES256, `EdDSA`); better: a file [env: `PANSEO_JWT_KEY`]
     #[arg(long, value_name = "KEY")]
     pub jwt_key: Option<Secret>,
     /// File with the same [env: `PANSEO_JWT_KEY_FILE`]
@@ -100,6 +100,7 @@ impl fmt::Debug for Secret {
 /// The configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are the keys of the file")]
 struct File {
     listen: Option<String>,
     data_dir: Option<String>,
@@ -294,7 +295,7 @@ impl Config {
             origins: origins(text("origins", args.origins, environment, file_origins))?,
             log: log.map_or_else(|| "info".to_owned(), |given| given.value),
             limits: if is_unlimited {
-                without_rates(file.limits)
+                without_rates(&file.limits)
             } else {
                 file.limits
             },
@@ -337,7 +338,7 @@ fn token_key(
         (JwtArgs::default(), &nothing, key_in_file, path_in_file),
     ];
     for (args, environment, key, path) in layers {
-        if let Some(key) = given("jwt-key", args.jwt_key, environment, |text| Secret(text), key) {
+        if let Some(key) = given("jwt-key", args.jwt_key, environment, Secret, key) {
             return Ok(Some(key));
         }
         if let Some(path) = text("jwt-key-file", args.jwt_key_file, environment, path) {
@@ -413,7 +414,7 @@ fn origins(given: Option<Given<String>>) -> Result<Vec<String>, ConfigError> {
         .collect()
 }
 
-fn without_rates(limits: Limits) -> Limits {
+fn without_rates(limits: &Limits) -> Limits {
     Limits {
         updates_per_second: 0,
         ephemeral_per_second: 0,
@@ -422,7 +423,7 @@ fn without_rates(limits: Limits) -> Limits {
         connections_user_max: usize::MAX,
         connections_address_max: usize::MAX,
         boards_user_max: usize::MAX,
-        ..limits
+        ..limits.clone()
     }
 }
 

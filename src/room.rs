@@ -219,8 +219,11 @@ impl Room {
             .entry_count(crate::protocol::element::EntryKind::Element)
             > ENTRIES;
         match input {
-            Input::Join(_) | Input::Behind(..) | Input::Restored(..) | Input::Closing => is_large,
-            Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
+            Input::Join(_)
+            | Input::Behind(..)
+            | Input::Restored(..)
+            | Input::Closing
+            | Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
             Input::Tick => is_large && self.saving.has_tail() && self.saving.is_idle(),
             Input::Import(..) => true,
             Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,
@@ -248,7 +251,7 @@ impl Room {
             Input::Frame(session, frame) => self.client_frame(now, session, frame, &mut effects),
             Input::Yjs(session, message) => self.yjs_message(now, session, &message, &mut effects),
             Input::BadFrame(session, message, seq) => self.bad_frame(now, session, message, seq, &mut effects),
-            Input::Import(session, import) => self.import(now, session, import, &mut effects),
+            Input::Import(session, import) => self.import(now, session, &import, &mut effects),
             Input::Behind(session, lacks) => self.bring_level(session, &lacks, &mut effects),
             Input::Leave(session) => self.leave(now, session),
             Input::Grant(user, role) => self.grant(&user, role, &mut effects),
@@ -486,7 +489,7 @@ impl Room {
     ) -> Frame {
         let mut frame = Frame {
             except,
-            advances: self.advances(update),
+            advances: Self::advances(update),
             ..Frame::default()
         };
         for (form, count) in self.forms.iter().enumerate() {
@@ -534,7 +537,7 @@ impl Room {
         frame.bytes.iter().any(Option::is_some).then_some(frame)
     }
 
-    fn advances(&self, update: &Bytes) -> Vec<(u64, u32, u32)> {
+    fn advances(update: &Bytes) -> Vec<(u64, u32, u32)> {
         let walk = crate::board::guard::walk_within(update, &crate::board::guard::WalkLimits::TRUSTED);
         walk.map(|walk| {
             walk.sections()

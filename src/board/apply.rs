@@ -133,15 +133,15 @@ pub fn apply(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<()
         }
         Op::CommentAdd { .. } => add_comment(draft, op, context),
         Op::CommentEdit { comment, text } => {
-            set_on_comment(draft, comment, Property::Text, Some(text.as_str().into()), context)
+            set_on_comment(draft, comment, Property::Text, Some(&text.as_str().into()), context)
         }
         Op::CommentResolve { comment, resolved } => {
             let value = resolved.then_some(Value::Bool(true));
-            set_on_comment(draft, comment, Property::Resolved, value, context)
+            set_on_comment(draft, comment, Property::Resolved, value.as_ref(), context)
         }
         Op::CommentDelete { comment } => {
-            let now = Some(time_value(context.editor.now));
-            set_on_comment(draft, comment, Property::Deleted, now, context)
+            let now = time_value(context.editor.now);
+            set_on_comment(draft, comment, Property::Deleted, Some(&now), context)
         }
         Op::LikeSet { target, on } => set_like(draft, target, *on, context),
         Op::Undo { .. } | Op::Redo { .. } | Op::BoardRestore { .. } => Err(ApplyError::BadOp(
@@ -223,7 +223,7 @@ pub(super) fn create_element(
     if properties.get(Property::Created).is_none() {
         properties.set(Property::Created, time_value(context.editor.now));
     }
-    draft.create(target, properties);
+    draft.create(&target, properties);
     Ok(())
 }
 
@@ -414,7 +414,7 @@ fn add_page(
         .into_iter()
         .filter_map(|(property, text)| Some((property, text?.into())))
         .collect();
-    draft.create(target, properties);
+    draft.create(&target, properties);
     Ok(())
 }
 
@@ -426,7 +426,7 @@ fn update_page(
 ) -> Result<(), ApplyError> {
     let target: Target = (EntryKind::Page, page.into());
     if page.is_empty() && draft.get(&target).is_none() {
-        draft.create(target.clone(), Properties::new());
+        draft.create(&target, Properties::new());
     }
     existing(draft, EntryKind::Page, page)?;
     context.may_touch(draft, &target, None)?;
@@ -498,7 +498,7 @@ fn add_asset(
         (Property::Created, Some(time_value(context.editor.now))),
     ];
     draft.create(
-        target,
+        &target,
         fields
             .into_iter()
             .filter_map(|(property, value)| Some((property, value?)))
@@ -555,7 +555,7 @@ fn add_comment(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<
         EntryKind::Comment,
         values.iter().map(|(property, value)| (*property, value)),
     )?;
-    draft.create(target, properties);
+    draft.create(&target, properties);
     Ok(())
 }
 
@@ -563,12 +563,12 @@ fn set_on_comment(
     draft: &mut Draft<'_>,
     comment: &EntryId,
     property: Property,
-    value: Option<Value>,
+    value: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<(), ApplyError> {
     let target = existing(draft, EntryKind::Comment, comment.as_str())?;
     context.may_touch(draft, &target, Some(property))?;
-    let value = match &value {
+    let value = match value {
         None => None,
         Some(value) => Some(shape::fit(EntryKind::Comment, property, value).map_err(ApplyError::BadOp)?),
     };
@@ -583,7 +583,7 @@ fn set_like(draft: &mut Draft<'_>, target: &EntryId, on: bool, context: &Context
     let is_on = draft.get(&like).is_some();
     if on && !is_on {
         draft.create(
-            like,
+            &like,
             [(Property::Created, time_value(context.editor.now))]
                 .into_iter()
                 .collect(),

@@ -42,8 +42,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes an entry, or sets all of its properties anew.
-    pub fn create(&mut self, target: Target, properties: Properties) {
-        *self.slot(&target) = Some(properties);
+    pub fn create(&mut self, target: &Target, properties: Properties) {
+        *self.slot(target) = Some(properties);
     }
 
     /// Sets or removes a property of an entry that exists.

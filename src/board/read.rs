@@ -101,10 +101,10 @@ impl ReadModel {
 }
 
 fn order_key(id: &Arc<str>, entry: Option<&Properties>) -> Option<(Arc<str>, Arc<str>)> {
-    match entry?.get(Property::Pos)? {
-        Value::String(pos) => Some((Arc::clone(pos), Arc::clone(id))),
-        _ => None,
-    }
+    let Value::String(pos) = entry?.get(Property::Pos)? else {
+        return None;
+    };
+    Some((Arc::clone(pos), Arc::clone(id)))
 }
 
 fn difference((kind, id): &Target, was: Option<Properties>, now: Option<Properties>) -> Option<Change> {
@@ -143,21 +143,29 @@ fn properties_of<T: ReadTxn>(kind: EntryKind, out: &Out, txn: &T) -> Option<Prop
     match out {
         Out::YMap(map) => Some(
             map.iter(txn)
-                .filter_map(|(key, out)| Some((Property::from_name(key)?, value_of(out, txn))))
+                .filter_map(|(key, out)| Some((Property::from_name(key)?, value_of(&out, txn))))
                 .collect(),
         ),
         Out::Any(any) if kind == EntryKind::Like => {
             Some([(Property::Created, value_of_any(any))].into_iter().collect())
         }
-        _ => None,
+        Out::Any(_)
+        | Out::YText(_)
+        | Out::YArray(_)
+        | Out::YXmlElement(_)
+        | Out::YXmlFragment(_)
+        | Out::YXmlText(_)
+        | Out::YDoc(_)
+        | Out::UndefinedRef(_) => None,
     }
 }
 
-fn value_of<T: ReadTxn>(out: Out, txn: &T) -> Value {
-    match out {
-        Out::Any(any) => value_of_any(&any),
-        // The guard lets no shared type under an entry; what an older file may hold is read as plain data.
-        shared => value_of_any(&shared.to_json(txn)),
+fn value_of<T: ReadTxn>(out: &Out, txn: &T) -> Value {
+    // The guard lets no shared type under an entry; what there may be all the same is read as plain data.
+    if let Out::Any(any) = out {
+        value_of_any(any)
+    } else {
+        value_of_any(&out.to_json(txn))
     }
 }
 

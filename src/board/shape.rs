@@ -34,9 +34,11 @@ pub fn fit(kind: EntryKind, property: Property, value: &Value) -> Result<Value, 
         | P::At => value.as_f64().is_some_and(f64::is_finite),
         P::Locked | P::Resolved => matches!(value, Value::Bool(_)),
         P::Points => {
-            return match value {
-                Value::Bytes(bytes) if points::unpack(bytes).is_ok() => Ok(value.clone()),
-                _ => fault("packed points"),
+            let is_packed = matches!(value, Value::Bytes(bytes) if points::unpack(bytes).is_ok());
+            return if is_packed {
+                Ok(value.clone())
+            } else {
+                fault("packed points")
             };
         }
         P::GroupIds => matches!(value, Value::Array(ids) if ids.iter().all(|id| id.as_str().is_some())),

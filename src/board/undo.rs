@@ -418,9 +418,9 @@ pub fn inverse(step: &Step, draft: &mut Draft<'_>) -> (usize, usize) {
     let (mut changed, mut skipped) = (0, 0);
     for (target, change) in &step.changes {
         if inverse_of(target, change, draft) {
-            changed += 1
+            changed += 1;
         } else {
-            skipped += 1
+            skipped += 1;
         }
     }
     (changed, skipped)
@@ -429,7 +429,7 @@ pub fn inverse(step: &Step, draft: &mut Draft<'_>) -> (usize, usize) {
 fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>) -> bool {
     let Some(now) = draft.get(target).cloned() else {
         if let Life::Removed(whole) = &change.life {
-            draft.create(target.clone(), whole.clone());
+            draft.create(target, whole.clone());
             return true;
         }
         return false;

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::{complain, say};
 
 /// The largest file on the slowest line that makes sense.
-const TIMEOUT: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Which server, and who asks.
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use crate::http::error::Problem;
 use crate::protocol::ids::BoardId;
 
 /// Time in which a body must have arrived: 64 MiB at the pace of a slow line.
-const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+const BODY_TIMEOUT: Duration = Duration::from_mins(2);
 /// Nesting of a JSON body: that of a value, and the frame around it.
 const BODY_DEPTH_MAX: usize = crate::protocol::limits::VALUE_DEPTH_MAX + 6;
 
@@ -79,7 +79,11 @@ pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Re
     }
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, max_bytes)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => {
+        Ok(Err(error))
+            if error
+                .source()
+                .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) =>
+        {
             Err(Problem::too_large(max_bytes))
         }
         Ok(Err(_)) => Err(Problem::bad_request("The body ended before its time. Send it again.")),

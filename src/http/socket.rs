@@ -73,7 +73,7 @@ async fn yjs_door(
     let (_, role) = auth::admit(&state, &caller, &board).await?;
     Ok(sized(upgrade, &state.limits)
         .on_upgrade(async move |socket| {
-            let mut line = Line::new(socket, Door::Yjs, &state);
+            let line = Line::new(socket, Door::Yjs, &state);
             match state.hub.connect(&board, &caller.identity, role, Door::Yjs, None).await {
                 Ok(connection) => line.serve(connection).await,
                 Err(_) => line.close(CloseCode::Loading).await,

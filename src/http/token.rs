@@ -1,7 +1,7 @@
 //! Tokens: verifying them, and minting one for development.
 //!
 //! The algorithm is fixed by the configured key, never by the token: a secret means HS256, an EC key ES256, an Ed25519 key
-//! EdDSA. Times come in as arguments, so expiry can be tested without waiting.
+//! `EdDSA`. Times come in as arguments, so expiry can be tested without waiting.
 
 use std::collections::BTreeMap;
 use std::fmt;

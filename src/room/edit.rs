@@ -136,11 +136,14 @@ impl Room {
             let message = format!("this needs the role {:?}", op.role_needed()).to_lowercase();
             return self.refuse(id, Some(seq), ErrorCode::Forbidden, message, effects);
         }
-        match &ops[0] {
-            Op::Undo { step, user } => self.take_back(now, id, seq, (Direction::Undo, *step, user.as_ref()), effects),
-            Op::Redo { step, user } => self.take_back(now, id, seq, (Direction::Redo, *step, user.as_ref()), effects),
-            Op::BoardRestore { at } => effects.push(Effect::FindState(id, seq, *at)),
-            _ => match self.board.apply(ops, &editor, self.limits.elements_max) {
+        if let Op::Undo { step, user } = &ops[0] {
+            self.take_back(now, id, seq, (Direction::Undo, *step, user.as_ref()), effects);
+        } else if let Op::Redo { step, user } = &ops[0] {
+            self.take_back(now, id, seq, (Direction::Redo, *step, user.as_ref()), effects);
+        } else if let Op::BoardRestore { at } = &ops[0] {
+            effects.push(Effect::FindState(id, seq, *at));
+        } else {
+            match self.board.apply(ops, &editor, self.limits.elements_max) {
                 Ok(applied) => {
                     let circumstances = Circumstances {
                         kind: RecordKind::Op,
@@ -152,7 +155,7 @@ impl Room {
                     self.record(now, id, circumstances, applied, effects);
                 }
                 Err(error) => self.refuse(id, Some(seq), error.code(), error.to_string(), effects),
-            },
+            }
         }
     }
 
@@ -213,7 +216,7 @@ impl Room {
         self.record(now, id, circumstances, applied, effects);
     }
 
-    pub(super) fn import(&mut self, now: Timestamp, id: SessionId, import: Import, effects: &mut Vec<Effect>) {
+    pub(super) fn import(&mut self, now: Timestamp, id: SessionId, import: &Import, effects: &mut Vec<Effect>) {
         let Some(editor) = self.editor(now, id) else { return };
         let editor = Editor {
             imports: true,
@@ -378,7 +381,7 @@ impl Room {
     ) {
         let record = self.new_record(now, author.clone(), kind, applied);
         let frame = self.frame(&record, &record.update.0, &record.changes, None, None);
-        self.commit(now, record, SessionId(0), None, Some(frame), true, effects);
+        self.commit(now, record, SessionId(0), None, (Some(frame), true), effects);
     }
 
     /// Turns what a transaction came to into a record and a frame.
@@ -427,7 +430,7 @@ impl Room {
         if let Some(gesture) = gesture {
             self.presence.committed(id, gesture);
         }
-        self.commit(now, record, id, undone, frame, is_server_made, effects);
+        self.commit(now, record, id, undone, (frame, is_server_made), effects);
         if is_offender {
             effects.push(Effect::Close(id, CloseCode::Forbidden));
         }

@@ -30,7 +30,7 @@ use crate::telemetry;
 
 /// A board that was poisoned this often within [`POISON_WINDOW`] is opened for reading only.
 const POISONED_MAX: usize = 3;
-const POISON_WINDOW: Duration = Duration::from_secs(600);
+const POISON_WINDOW: Duration = Duration::from_mins(10);
 /// Attempts at a request while its board is opened anew.
 const ATTEMPTS_MAX: u32 = 40;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
@@ -389,7 +389,7 @@ async fn host(shared: Arc<Shared>, board: BoardId, ring: Arc<Ring>, mut inbox: m
 
 impl Shared {
     /// A CRDT client id that nobody has: above those that Yjs draws, with room behind it for people without one.
-    pub(super) fn fresh_replica(&self) -> u64 {
+    pub(super) fn fresh_replica() -> u64 {
         const LOWEST: u64 = 1 << 32;
         const HIGHEST: u64 = (1 << 53) - (1 << 32);
         LOWEST + Uuid::new_v4().as_u64_pair().0 % (HIGHEST - LOWEST)

@@ -84,10 +84,6 @@ impl Saving {
         self.pending.is_empty()
     }
 
-    pub(super) fn is_failing(&self) -> bool {
-        self.failing.is_some()
-    }
-
     /// Own records that the log has not brought back yet.
     pub(super) fn unread(&self) -> impl Iterator<Item = &Record> {
         self.pending
@@ -124,8 +120,7 @@ impl Room {
         record: Record,
         session: SessionId,
         undone: Option<Undone>,
-        frame: Option<Frame>,
-        is_server_made: bool,
+        (frame, is_server_made): (Option<Frame>, bool),
         effects: &mut Vec<Effect>,
     ) {
         let record = Arc::new(record);

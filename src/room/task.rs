@@ -168,16 +168,12 @@ impl Task {
     async fn take(&mut self, message: Message) -> Option<Ended> {
         let inputs = match message {
             Message::Input(input) => {
-                match &input {
-                    Input::Join(joining) => {
-                        self.ring.begin(joining.session);
-                        self.sessions.insert(joining.session);
-                    }
-                    Input::Leave(session) => {
-                        self.sessions.remove(session);
-                        self.ring.leave(*session);
-                    }
-                    _ => {}
+                if let Input::Join(joining) = &input {
+                    self.ring.begin(joining.session);
+                    self.sessions.insert(joining.session);
+                } else if let Input::Leave(session) = &input {
+                    self.sessions.remove(session);
+                    self.ring.leave(*session);
                 }
                 vec![input]
             }
@@ -337,7 +333,7 @@ async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Positi
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
     let mut records = shared.store.history(&board, after, usize::MAX).await.ok()?;
     records.retain(|logged| logged.position <= at);
-    let replica = shared.fresh_replica();
+    let replica = Shared::fresh_replica();
     let bytes = keyframe.map(|keyframe| keyframe.bytes);
     let opening = tokio::task::spawn_blocking(move || {
         Board::open(replica, bytes.as_deref(), &records, &BTreeSet::new()).map(|board| board.items())
@@ -428,7 +424,7 @@ async fn open(
         Some(bytes) if records.is_empty() => Some(stored_document(bytes.clone()).await?),
         _ => None,
     };
-    let replica = shared.fresh_replica();
+    let replica = Shared::fresh_replica();
     let mut building = tokio::task::spawn_blocking(move || build(replica, bytes.as_deref(), &records));
     let built = loop {
         tokio::select! {
