@@ -34,7 +34,7 @@ const PIXELS_MAX: u64 = 50_000_000;
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum ImageError {
     /// Another kind of file.
-    #[error("it is not a PNG, JPEG, WebP or GIF image")]
+    #[error("it is not a PNG, JPEG, WebP, GIF or SVG image")]
     Kind,
     /// Its head cannot be read.
     #[error("the image is damaged")]
@@ -44,8 +44,14 @@ pub enum ImageError {
     TooManyPixels,
 }
 
-/// Looks at the content and gives its media type and size in px.
-pub fn inspect(bytes: &[u8]) -> Result<(&'static str, (u32, u32)), ImageError> {
+/// Media type of a drawing. Scripts in it run neither as an image nor under the policy it is served with.
+const SVG: &str = "image/svg+xml";
+
+/// Looks at the content and gives its media type, and its size in px where it has one.
+pub fn inspect(bytes: &[u8]) -> Result<(&'static str, Option<(u32, u32)>), ImageError> {
+    if is_svg(bytes) {
+        return Ok((SVG, None));
+    }
     let format = image::guess_format(bytes).map_err(|_unknown| ImageError::Kind)?;
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -66,7 +72,24 @@ pub fn inspect(bytes: &[u8]) -> Result<(&'static str, (u32, u32)), ImageError> {
     if u64::from(width) * u64::from(height) > PIXELS_MAX {
         return Err(ImageError::TooManyPixels);
     }
-    Ok((mime_type, (width, height)))
+    Ok((mime_type, Some((width, height))))
+}
+
+/// Whether the first element is `svg`, with nothing but declarations and comments before it.
+fn is_svg(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let mut rest = text.trim_start_matches('\u{feff}').trim_start();
+    while let Some(end) = match rest {
+        _ if rest.starts_with("<!--") => rest.find("-->").map(|at| at + 3),
+        _ if rest.starts_with("<?") || rest.starts_with("<!") => rest.find('>').map(|at| at + 1),
+        _ => None,
+    } {
+        rest = rest[end..].trim_start();
+    }
+    rest.strip_prefix("<svg")
+        .is_some_and(|rest| rest.starts_with([' ', '>', '\t', '\r', '\n', '/']))
 }
 
 /// SHA-256 in lower-case hex.
@@ -107,13 +130,15 @@ pub(super) struct AssetView {
     mime_type: String,
     /// Size in bytes.
     bytes: usize,
-    /// Width in px.
-    width: u32,
-    /// Height in px.
-    height: u32,
+    /// Width in px; a drawing has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    /// Height in px; a drawing has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
 }
 
-/// Keeps an image (role: editor). PNG, JPEG, WebP and GIF; keeping it twice is once. Then tell the board: `asset.add`.
+/// Keeps an image (role: editor). PNG, JPEG, WebP, GIF and SVG; keeping it twice is once. Then tell the board: `asset.add`.
 #[utoipa::path(put, path = "/v1/boards/{id}/assets/{sha256}", tag = "content",
     params(("id" = String, Path), ("sha256" = String, Path)),
     request_body(content = inline(String), content_type = "application/octet-stream"), responses(
@@ -143,7 +168,7 @@ pub(super) async fn put(
         let detail = "The content does not have this SHA-256. It may have been damaged on its way: send it again.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "hash_mismatch", detail));
     }
-    let (mime_type, (width, height)) = found.map_err(|error| match error {
+    let (mime_type, size) = found.map_err(|error| match error {
         ImageError::TooManyPixels => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", sentence(error)),
         ImageError::Kind | ImageError::Damaged => Problem::unsupported(sentence(error)),
     })?;
@@ -151,10 +176,10 @@ pub(super) async fn put(
         sha256: hash,
         mime_type: mime_type.to_owned(),
         bytes: bytes.len(),
-        width,
-        height,
+        width: size.map(|(width, _)| width),
+        height: size.map(|(_, height)| height),
     };
-    keep(&state, &path.id, &view.sha256, mime_type, (width, height), bytes).await?;
+    keep(&state, &path.id, &view.sha256, mime_type, size, bytes).await?;
     Ok(Json(view))
 }
 
@@ -168,13 +193,13 @@ pub(super) async fn keep(
     board: &BoardId,
     sha256: &str,
     mime_type: &str,
-    size: (u32, u32),
+    size: Option<(u32, u32)>,
     bytes: Bytes,
 ) -> Result<(), Problem> {
     metrics::counter!(telemetry::ASSET_BYTES_TOTAL).increment(bytes.len() as u64);
     let asset = Asset {
         mime_type: mime_type.to_owned(),
-        size: Some(size),
+        size,
         bytes,
     };
     Ok(state.store.put_asset(board, sha256, asset, (state.clock)()).await?)
@@ -203,7 +228,7 @@ pub(super) async fn get(
         ),
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; sandbox"),
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"),
         ),
         (
             header::ETAG,
@@ -249,8 +274,10 @@ mod tests {
 
     #[test]
     fn the_content_decides_what_a_file_is() {
-        let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
-        assert_eq!(inspect(svg), Err(ImageError::Kind));
+        let svg =
+            b"\xef\xbb\xbf<?xml version=\"1.0\"?>\n<!-- drawn > by hand --><svg xmlns=\"http://www.w3.org/2000/svg\"/>";
+        assert_eq!(inspect(svg), Ok((SVG, None)));
+        assert_eq!(inspect(b"<html><svg></svg></html>"), Err(ImageError::Kind));
         assert_eq!(inspect(b"\x89PNG\r\n\x1a\nrest"), Err(ImageError::Damaged));
         assert_eq!(inspect(b""), Err(ImageError::Kind));
     }

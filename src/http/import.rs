@@ -281,8 +281,8 @@ impl Placing<'_> {
             sha256: asset.sha256,
             mime_type: Some(mime_type.to_owned()),
             bytes: Some(size_bytes),
-            width: Some(size.0),
-            height: Some(size.1),
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
         }))
     }
 }
@@ -347,7 +347,7 @@ pub(super) async fn export(
     let json = tokio::task::spawn_blocking(move || {
         let scope = Scope {
             page: params.page.as_deref(),
-            with_deleted: false,
+            with_deleted: true,
         };
         serde_json::to_vec(&match params.format {
             ExportFormat::Excalidraw => export_excalidraw(&items, &scope, &|sha256| assets.get(sha256).cloned()),

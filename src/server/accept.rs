@@ -38,7 +38,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answer where there are too many connections. It must not cost a task, so it is fixed and written once.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\nconnection: close\r\n\
-content-type: application/problem+json\r\ncontent-length: 166\r\n\r\n\
+content-type: application/problem+json\r\ncontent-length: 165\r\n\r\n\
 {\"type\":\"urn:panseo:problem:too_many_requests\",\"title\":\"Too Many Requests\",\"status\":429,\
 \"detail\":\"Too many connections. Try again later.\",\"code\":\"too_many_requests\"}";
 

@@ -24,7 +24,7 @@ const HALF_A_STEP_PX: f64 = 1.0 / 32.0;
 const HALF_A_STEP_OF_PRESSURE: f64 = 1.0 / 510.0 + 1e-9;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Tolerance {
+pub(super) enum Tolerance {
     None,
     Px,
     Pressure,
@@ -91,7 +91,7 @@ fn write(import: &Import) -> Json {
 }
 
 /// The first place where two files differ by more than they may.
-fn difference(path: &str, before: &Json, after: &Json, tolerance: Tolerance) -> Option<String> {
+pub(super) fn difference(path: &str, before: &Json, after: &Json, tolerance: Tolerance) -> Option<String> {
     let differs = || Some(format!("{path}: {before} became {after}"));
     match (before, after) {
         _ if tolerance == Tolerance::Any => None,
@@ -181,7 +181,7 @@ fn files(folder: &Path, extension: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The fixtures, and the real boards where they are at hand.
-fn all_files(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) fn all_files(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
     let mut found = files(&fixtures(), extension);
     assert!(!found.is_empty(), "no fixture .{extension}");
     match shared_data() {

@@ -50,9 +50,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The real binary on its own port and folder; killed when dropped.
-struct Server {
+pub(super) struct Server {
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Server {
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// Starts and waits until it is ready; how long that took.
-    async fn start(folder: &Path) -> (Self, Duration) {
+    pub(super) async fn start(folder: &Path) -> (Self, Duration) {
         let begin = Instant::now();
         let mut server = Self::spawn(folder);
         loop {
@@ -89,7 +89,7 @@ impl Server {
         }
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.child.kill().expect("the server can be killed");
         self.child.wait().expect("the server can be waited for");
     }
