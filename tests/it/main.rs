@@ -7,6 +7,7 @@ mod guard;
 mod interchange;
 mod interop;
 mod kill;
+mod layering;
 mod log_contract;
 mod power_cut;
 mod samples;
