@@ -32,24 +32,12 @@
 //! 8. A panic ends one room, which is opened anew from what is durable; never the process.
 
 // Empty lines keep the formatter from sorting them by name.
+
 pub mod protocol;
 
 pub mod board;
 
 pub mod access;
-pub mod bench;
-pub mod board;
-pub mod cli;
-pub mod config;
-pub mod http;
-pub mod interchange;
-pub mod log;
-pub mod presence;
-pub mod protocol;
-pub mod room;
-pub mod server;
-pub mod store;
-pub mod telemetry;
 
 pub mod presence;
 
