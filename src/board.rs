@@ -52,6 +52,7 @@ pub struct Board {
     /// Highest number of each room, and when it came.
     rooms: HashMap<u64, (u64, Timestamp)>,
     replica: u64,
+    document_bytes: usize,
 }
 
 /// What is set right in the transaction of a raw update.
@@ -121,6 +122,7 @@ impl Board {
             seqs: HashMap::new(),
             rooms: HashMap::new(),
             replica,
+            document_bytes: 0,
         }
     }
 
@@ -139,6 +141,17 @@ impl Board {
         self.read.items()
     }
 
+    /// Assets that the board knows or an element shows.
+    pub fn asset_names(&self) -> Vec<String> {
+        let shown = self.read.entries(EntryKind::Element);
+        let shown = shown.filter_map(|(_, entry)| shape::text(entry, Property::FileId));
+        self.read
+            .entries(EntryKind::Asset)
+            .map(|(id, _)| id.to_string())
+            .chain(shown)
+            .collect()
+    }
+
     /// What the board knows of its blocks.
     pub fn index(&self) -> &BlockIndex {
         &self.index
@@ -147,6 +160,11 @@ impl Board {
     /// Highest `seq` of a client's outbox.
     pub fn seq(&self, client: ClientId) -> u64 {
         self.seqs.get(&client).map_or(0, |(seq, _)| *seq)
+    }
+
+    /// Bytes of the encoded document, at most: exact at the last keyframe, plus all updates since.
+    pub fn document_bytes(&self) -> usize {
+        self.document_bytes
     }
 
     /// The stacks of undo.
@@ -317,12 +335,13 @@ impl Board {
     }
 
     /// Takes a step back or does it again, against the document as it is now. Steps without effect are dropped and the
-    /// next one is tried; a named step stands alone.
+    /// next one is tried; a named step stands alone. What the editor may not touch any more stays.
     pub fn undo<'a>(
         &mut self,
         direction: Direction,
         user: &UserId,
         name: Option<StepName>,
+        editor: &Editor,
         pending: impl Iterator<Item = &'a Record>,
     ) -> Result<Applied, UndoError> {
         let steps = self.stacks.steps(user, direction, pending);
@@ -335,8 +354,11 @@ impl Board {
         }
         let mut undone = Undone::default();
         let mut draft = Draft::new(&self.read);
+        let may_touch = |target: &Target, property: Option<Property>| {
+            editor.may_touch(&self.read, target, property, self.index.creator(target.0, &target.1))
+        };
         for step in tried {
-            let (changed, skipped) = undo::inverse(&step, &mut draft);
+            let (changed, skipped) = undo::inverse(&step, &mut draft, &may_touch);
             undone.steps.push(step.id);
             undone.changed += changed;
             undone.skipped += skipped;
@@ -465,6 +487,7 @@ impl Board {
         if update.len() <= EMPTY_UPDATE_BYTES {
             return Applied::default();
         }
+        self.document_bytes += update.len();
         let walk = guard::walk_within(&update, &WalkLimits::TRUSTED).expect("the library emits sound updates");
         self.index
             .note(&walk, author, relayed)

@@ -144,6 +144,8 @@ pub struct Room {
     presence: Presence,
     saving: Saving,
     server_user: UserId,
+    /// The node holds as many bytes for the log as it may.
+    is_node_busy: bool,
 }
 
 /// What a room is opened with.
@@ -176,6 +178,7 @@ impl Room {
             forms: [0; FORMS],
             saving: Saving::new(opened.tail_bytes, opened.keyframe_bytes),
             server_user: UserId::new("server").expect("a valid name"),
+            is_node_busy: false,
         }
     }
 
@@ -207,6 +210,11 @@ impl Room {
     /// Bytes of records that wait for the log.
     pub fn pending_bytes(&self) -> usize {
         self.saving.pending_bytes()
+    }
+
+    /// The node holds as many bytes for the log as it may, or no longer does: new edits are refused meanwhile.
+    pub fn set_node_busy(&mut self, is_busy: bool) {
+        self.is_node_busy = is_busy;
     }
 
     /// Whether an input may take so long that it must not run among other rooms' work.

@@ -49,8 +49,9 @@ pub enum OpenError {
 
 impl Board {
     /// The board up to `position`. Nothing of this room's may be on its way to the log.
-    pub fn keyframe(&self, position: Position, now: Timestamp) -> Bytes {
+    pub fn keyframe(&mut self, position: Position, now: Timestamp) -> Bytes {
         let state = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
+        self.document_bytes = state.len();
         let document = zstd::encode_all(state.as_slice(), 1).expect("memory takes all that is written to it");
         let is_recent = |time: &Timestamp| now.since(*time) < COUNTER_LIFE_MS;
         let mut owners: Vec<_> = self
@@ -140,6 +141,7 @@ impl Board {
             .transact_mut()
             .apply_update(update)
             .map_err(|error| fault(&error))?;
+        self.document_bytes = state.len();
         self.stacks = keyframe.stacks;
         self.seqs = keyframe
             .seqs
@@ -164,6 +166,7 @@ impl Board {
             let applied = self.doc.transact_mut().apply_update(update);
             applied.map_err(|_unappliable| super::MergeError::Undecodable)?;
         }
+        self.document_bytes += record.update.0.len();
         self.note(record, logged.position);
         Ok(())
     }

@@ -119,7 +119,13 @@ impl Node {
         self.now += 10;
         let applied = self
             .board
-            .undo(direction, &user(who), None, std::iter::empty())
+            .undo(
+                direction,
+                &user(who),
+                None,
+                &editor(who, Role::Editor, self.now),
+                std::iter::empty(),
+            )
             .unwrap_or_default();
         let kind = if direction == Direction::Undo {
             RecordKind::Undo

@@ -411,13 +411,16 @@ fn size_of_value(value: &Value) -> usize {
     }
 }
 
+/// Whether who asks may touch an entry, or one property of it.
+pub type MayTouch<'a> = dyn Fn(&Target, Option<Property>) -> bool + 'a;
+
 /// Writes into `draft` what takes the step back, against the document as it is now.
 ///
 /// Gives the number of entries that change and of those that stay, because somebody else has changed them since.
-pub fn inverse(step: &Step, draft: &mut Draft<'_>) -> (usize, usize) {
+pub fn inverse(step: &Step, draft: &mut Draft<'_>, may_touch: &MayTouch<'_>) -> (usize, usize) {
     let (mut changed, mut skipped) = (0, 0);
     for (target, change) in &step.changes {
-        if inverse_of(target, change, draft) {
+        if inverse_of(target, change, draft, may_touch) {
             changed += 1;
         } else {
             skipped += 1;
@@ -426,7 +429,7 @@ pub fn inverse(step: &Step, draft: &mut Draft<'_>) -> (usize, usize) {
     (changed, skipped)
 }
 
-fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>) -> bool {
+fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>, may_touch: &MayTouch<'_>) -> bool {
     let Some(now) = draft.get(target).cloned() else {
         if let Life::Removed(whole) = &change.life {
             draft.create(target, whole.clone());
@@ -436,6 +439,7 @@ fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>) -> bo
     };
     let may_delete = now.get(Property::Deleted).is_none() && change.print.is_some_and(|known| known == print(&now));
     if let Life::Created(time) = change.life {
+        let may_delete = may_delete && may_touch(target, None);
         if may_delete {
             // The step's time, not now: two nodes that take it back at once write the same value.
             draft.set(target, Property::Deleted, Some(time_value(time)));
@@ -445,7 +449,11 @@ fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>) -> bo
     let mut is_changed = false;
     for (property, (before, after)) in &change.set {
         let deletes = *property == Property::Deleted && after.is_none();
-        if now.get(*property) == after.as_ref() && (!deletes || may_delete) && before != after {
+        if now.get(*property) == after.as_ref()
+            && (!deletes || may_delete)
+            && before != after
+            && may_touch(target, Some(*property))
+        {
             draft.set(target, *property, before.clone());
             is_changed = true;
         }

@@ -47,8 +47,11 @@ pub enum ImageError {
 /// Media type of a drawing. Scripts in it run neither as an image nor under the policy it is served with.
 const SVG: &str = "image/svg+xml";
 
+/// Media type of an image, and its size in px where it has one.
+pub type Found = (&'static str, Option<(u32, u32)>);
+
 /// Looks at the content and gives its media type, and its size in px where it has one.
-pub fn inspect(bytes: &[u8]) -> Result<(&'static str, Option<(u32, u32)>), ImageError> {
+pub fn inspect(bytes: &[u8]) -> Result<Found, ImageError> {
     if is_svg(bytes) {
         return Ok((SVG, None));
     }

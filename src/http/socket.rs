@@ -265,7 +265,8 @@ impl Line {
                         if is_op && frame.len() > self.limits.op_bytes_max {
                             return Err(Some(CloseCode::TooBig));
                         }
-                        let is_ephemeral = matches!(decoded, ClientFrame::Ephemeral(_));
+                        // Points of a stroke add up, so none of them gives way to a newer frame.
+                        let is_ephemeral = matches!(&decoded, ClientFrame::Ephemeral(state) if state.kind != "stroke");
                         (Input::Frame(session, decoded), is_ephemeral)
                     }
                     Err(error) => {

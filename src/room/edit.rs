@@ -73,7 +73,7 @@ impl Room {
         let (is_busy, is_caught_up) = {
             let bytes = self.saving.pending_bytes();
             (
-                bytes >= self.limits.pending_bytes_board_max,
+                self.is_node_busy || bytes >= self.limits.pending_bytes_board_max,
                 bytes < self.limits.pending_bytes_board_max / 2,
             )
         };
@@ -85,12 +85,13 @@ impl Room {
             self.refuse(id, Some(seq), ErrorCode::Forbidden, message, effects);
             return false;
         }
-        if let Some(client) = session.door.client().filter(|client| seq <= self.board.seq(*client)) {
+        if session
+            .door
+            .client()
+            .is_some_and(|client| seq <= self.board.seq(client))
+        {
             effects.push(Effect::Count(Counter::Repeats));
-            let is_on_its_way = |record: &Record| record.client == Some(client) && record.seq >= Some(seq);
-            if !self.saving.is_on_its_way(is_on_its_way) {
-                self.acknowledge(id, seq, self.position, None, effects);
-            }
+            self.acknowledge_known(id, seq, effects);
             return false;
         }
         session.is_held = is_busy || (session.is_held && !is_caught_up);
@@ -167,13 +168,14 @@ impl Room {
         (direction, step, user): (Direction, Option<crate::protocol::op::StepName>, Option<&UserId>),
         effects: &mut Vec<Effect>,
     ) {
+        let Some(editor) = self.editor(now, id) else { return };
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         session.end_gesture();
         let owner = user.unwrap_or(&session.user).clone();
         let is_others = owner != session.user;
-        match self.board.undo(direction, &owner, step, self.saving.unread()) {
+        match self.board.undo(direction, &owner, step, &editor, self.saving.unread()) {
             Ok(applied) => {
                 let kind = if direction == Direction::Undo {
                     RecordKind::Undo
@@ -259,7 +261,7 @@ impl Room {
         };
         match self.merge(now, id, update, false) {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
-            Ok(None) => self.acknowledge(id, seq, self.position, None, effects),
+            Ok(None) => self.acknowledge_known(id, seq, effects),
             Err(MergeError::Refused(Refusal::ForeignClient { .. })) => {
                 effects.push(Effect::Close(id, CloseCode::ForeignClient));
             }
@@ -294,7 +296,7 @@ impl Room {
         if session.role < Role::Editor {
             return effects.push(Effect::Count(Counter::ViewerEdits));
         }
-        if self.saving.pending_bytes() >= self.limits.pending_bytes_board_max {
+        if self.is_node_busy || self.saving.pending_bytes() >= self.limits.pending_bytes_board_max {
             effects.push(Effect::Count(Counter::Refusals(ErrorCode::Busy)));
             return effects.push(Effect::Close(id, CloseCode::TryLater));
         }
@@ -363,7 +365,8 @@ impl Room {
         let elements = index.entry_count(EntryKind::Element) + admission.new_entries(EntryKind::Element);
         let is_full = admission.new_entries(EntryKind::Element) > 0 && elements > self.limits.elements_max;
         let clients = index.client_count() + admission.binds.len();
-        if is_full || clients > self.limits.document_clients_max {
+        let is_too_large = self.board.document_bytes() + update.len() > self.limits.document_bytes_max;
+        if is_full || is_too_large || clients > self.limits.document_clients_max {
             return Err(MergeError::BoardFull);
         }
         let applied = self.board.merge(update, &admission, &editor)?;
@@ -399,8 +402,7 @@ impl Room {
         };
         let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
         if applied.update.is_none() && applied.undone.is_none() {
-            let position = self.position;
-            return self.acknowledge(id, circumstances.seq.unwrap_or_default(), position, None, effects);
+            return self.acknowledge_known(id, circumstances.seq.unwrap_or_default(), effects);
         }
         let gesture = match circumstances.gesture {
             Some(gesture) => Some(gesture),

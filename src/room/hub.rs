@@ -405,6 +405,11 @@ impl Shared {
         }
     }
 
+    /// Whether the node holds as many bytes for the log as it may.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pending_bytes.load(Ordering::Relaxed) >= self.limits.pending_bytes_node_max
+    }
+
     fn note_poisoned(&self, board: &BoardId) {
         let mut poisoned = self.poisoned.lock();
         let times = poisoned.entry(board.clone()).or_default();

@@ -49,6 +49,8 @@ pub(super) struct Saving {
     pending_bytes: usize,
     /// Frames that must not be seen before the record of that number is durable, and those behind them.
     held: VecDeque<(u64, Timestamp, Frame)>,
+    /// Acknowledgements of frames that made no record, and the record that must be durable before them.
+    owed: VecDeque<(u64, SessionId, u64)>,
     in_flight: usize,
     /// Since when appends fail.
     failing: Option<Timestamp>,
@@ -66,6 +68,7 @@ impl Saving {
             pending: VecDeque::new(),
             pending_bytes: 0,
             held: VecDeque::new(),
+            owed: VecDeque::new(),
             in_flight: 0,
             failing: None,
             saved: None,
@@ -92,11 +95,10 @@ impl Saving {
             .map(|pending| &*pending.record)
     }
 
-    /// Whether a frame of this client is on its way to the log.
-    pub(super) fn is_on_its_way(&self, record_of: impl Fn(&Record) -> bool) -> bool {
-        self.pending
-            .iter()
-            .any(|pending| pending.position.is_none() && record_of(&pending.record))
+    /// Number of the newest record that is not durable yet.
+    fn newest_in_danger(&self) -> Option<u64> {
+        let mut newest = self.pending.iter().rev().filter(|pending| pending.position.is_none());
+        newest.next().map(|pending| pending.record.id.1)
     }
 
     /// Whether there is something to do by the clock soon.
@@ -148,6 +150,14 @@ impl Room {
         }
     }
 
+    /// Acknowledges a frame that made no record: what it repeats or relies on must be durable first.
+    pub(super) fn acknowledge_known(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) {
+        match self.saving.newest_in_danger() {
+            Some(number) => self.saving.owed.push_back((number, id, seq)),
+            None => self.acknowledge(id, seq, self.position, None, effects),
+        }
+    }
+
     pub(super) fn appended(&mut self, number: u64, position: Position, effects: &mut Vec<Effect>) {
         self.saving.in_flight = self.saving.in_flight.saturating_sub(1);
         let Some(index) = self.index_of(number) else { return };
@@ -165,6 +175,11 @@ impl Room {
         self.acknowledge(session, seq.unwrap_or_default(), position, undone, effects);
         while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
             effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
+        }
+        let safe = self.saving.pending.iter().find(|pending| pending.position.is_none());
+        let safe = safe.map_or(u64::MAX, |pending| pending.record.id.1);
+        while let Some((_, id, seq)) = self.saving.owed.pop_front_if(|(number, ..)| *number < safe) {
+            self.acknowledge(id, seq, position, None, effects);
         }
         self.release();
     }

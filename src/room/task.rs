@@ -25,12 +25,14 @@ use crate::log::{LogError, Logged};
 use crate::protocol::ErrorCode;
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::Item;
-use crate::protocol::ids::{BoardId, Position, SessionId};
-use crate::store::StoreError;
+use crate::protocol::ids::{BoardId, Position, SessionId, Timestamp};
+use crate::store::{StoreError, StoredKeyframe};
 use crate::telemetry;
 
 /// Inputs handled before the readers are woken: they then take all that waits in one write.
 const BATCH_MAX: usize = 128;
+/// An upload may wait this long for the op that makes it known.
+const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 /// Time between ticks while nothing moves.
 const SLOW_TICK_MS: u64 = 1_000;
 /// An input that keeps a room this long is worth a line in the log.
@@ -261,7 +263,7 @@ impl Task {
                     .push_back(Box::pin(async move { (number, append.await) }));
             }
             Effect::StoreKeyframe(keyframe) => {
-                if let Err(error) = self.shared.store.put_keyframe(&self.board, keyframe).await {
+                if let Err(error) = self.keep(keyframe).await {
                     tracing::warn!(board.id = %self.board, %error, "A keyframe was not stored.");
                     metrics::counter!(telemetry::KEYFRAMES_FAILED_TOTAL).increment(1);
                 }
@@ -275,6 +277,18 @@ impl Task {
             Effect::Rebuild => {}
         }
         None
+    }
+
+    /// Stores a keyframe, then collects uploads that nothing on the board names.
+    async fn keep(&mut self, keyframe: StoredKeyframe) -> Result<(), StoreError> {
+        let used: Vec<String> = self.room.board().asset_names();
+        let before = Timestamp((self.shared.clock)().0.saturating_sub(UNUSED_ASSET_MS));
+        self.shared.store.put_keyframe(&self.board, keyframe).await?;
+        self.shared
+            .store
+            .collect_assets(&self.board, &used, before)
+            .await
+            .map(drop)
     }
 
     /// Nobody has been here for a while: a keyframe, then the room goes.
@@ -321,6 +335,7 @@ impl Task {
         let now = self.room.pending_bytes();
         self.shared.move_pending(self.pending_bytes, now);
         self.pending_bytes = now;
+        self.room.set_node_busy(self.shared.is_busy());
     }
 }
 

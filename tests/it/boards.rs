@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use super::interchange::{Tolerance, all_files, difference};
 use super::kill::Server;
