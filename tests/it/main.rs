@@ -11,4 +11,5 @@ mod power_cut;
 mod samples;
 mod store_contract;
 mod support;
+mod undo_nodes;
 mod wire_golden;

@@ -1,3 +1,5 @@
 //! What the integration tests share.
 
+pub(crate) mod cluster;
 pub(crate) mod hostile;
+pub(crate) mod story;
