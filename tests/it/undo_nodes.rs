@@ -406,3 +406,18 @@ fn random_deed(story: &mut Story, dice: &mut Dice) {
         }
     }
 }
+
+#[test]
+fn a_reopened_node_knows_which_of_two_values_had_to_go() {
+    each(|story| {
+        story.create(C, "X");
+        story.apart(|story| {
+            story.move_to(A, "X", 5);
+            story.move_to(B, "X", 9);
+        });
+        story.reopen(0);
+        story.sync(C);
+        story.rest();
+        assert_eq!(story.cluster.closed, [], "a Yjs client hands over all deletes it knows");
+    });
+}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use panseo::board::Board;
 use panseo::log::memory::{AppendFault as LogFault, MemoryLog};
 use panseo::log::Logged;
+use panseo::protocol::close::CloseCode;
 use panseo::protocol::element::Item;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, SessionId, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
@@ -45,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) keyframes: Vec<StoredKeyframe>,
     pub(crate) counted: HashMap<Counter, usize>,
+    /// Why sessions were ended.
+    pub(crate) closed: Vec<(SessionId, CloseCode)>,
     limits: Limits,
     openings: u64,
     sessions: u64,
@@ -77,6 +80,7 @@ impl Cluster {
             nodes: std::iter::repeat_with(node).take(nodes).collect(),
             keyframes: Vec::new(),
             counted: HashMap::new(),
+            closed: Vec::new(),
             limits,
             openings: 0,
             sessions: 0,
@@ -193,7 +197,10 @@ impl Cluster {
                 slot.answers.insert(session, answer);
                 return Some(Input::Leave(session));
             }
-            Effect::Close(session, code) => slot.ring.close(session, code),
+            Effect::Close(session, code) => {
+                slot.ring.close(session, code);
+                self.closed.push((session, code));
+            }
             Effect::Append(record) => slot.appending.push_back(Appending { record, outcome: None }),
             Effect::StoreKeyframe(keyframe) => {
                 let is_newest = self.keyframes.last().is_none_or(|last| last.position < keyframe.position);

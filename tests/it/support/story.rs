@@ -172,7 +172,7 @@ impl Story {
         for person in &self.people {
             let board = self.cluster.board(person.node);
             let known = super::cluster::vector(board);
-            assert_eq!(person.raw.vector().into_iter().collect::<std::collections::BTreeSet<_>>(), known, "{}", person.name);
+            assert_eq!(person.raw.vector().into_iter().collect::<std::collections::BTreeSet<_>>(), known, "{}: {:?}", person.name, self.cluster.closed);
             let all = Raw::new(1);
             all.apply(&board.diff([]));
             assert_eq!(content(&person.raw.doc), content(&all.doc), "{}", person.name);
