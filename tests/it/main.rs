@@ -9,6 +9,7 @@ mod kill;
 mod log_contract;
 mod power_cut;
 mod samples;
+mod simulation;
 mod store_contract;
 mod support;
 mod undo_nodes;
