@@ -14,7 +14,7 @@ use yrs::{ReadTxn, StateVector, Transact, Update};
 use super::guard::{self, Owner, WalkLimits};
 use super::read::KINDS;
 use super::undo::Stacks;
-use super::{Board, EMPTY_UPDATE_BYTES};
+use super::{Board, EMPTY_UPDATE_BYTES, emit};
 use crate::log::Logged;
 use crate::protocol::codec;
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
@@ -160,11 +160,15 @@ impl Board {
         let record = &logged.record;
         self.index.bind_server(record.id.0);
         if record.update.0.len() > EMPTY_UPDATE_BYTES {
-            let walk = guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+            guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
             let update = Update::decode_v1(&record.update.0).map_err(|_undecodable| super::MergeError::Undecodable)?;
+            let mut txn = self.doc.transact_mut();
+            txn.apply_update(update).map_err(|_unappliable| super::MergeError::Undecodable)?;
+            // The index takes what the document emits: the record does not say which of two values set at once had to
+            // go, nor what came too late for an entry that was gone.
+            let emitted = emit(txn);
+            let walk = guard::walk_within(&emitted, &WalkLimits::TRUSTED)?;
             self.index.note(&walk, Some(&record.author), &record.relayed)?;
-            let applied = self.doc.transact_mut().apply_update(update);
-            applied.map_err(|_unappliable| super::MergeError::Undecodable)?;
         }
         self.document_bytes += record.update.0.len();
         self.note(record, logged.position);

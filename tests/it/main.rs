@@ -11,6 +11,8 @@ mod layering;
 mod log_contract;
 mod power_cut;
 mod samples;
+mod simulation;
 mod store_contract;
 mod support;
+mod undo_nodes;
 mod wire_golden;

@@ -1,3 +1,6 @@
 //! What the integration tests share.
 
+pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod hostile;
+pub(crate) mod story;
