@@ -209,7 +209,7 @@ impl Room {
             Circumstances { kind: RecordKind::Update, seq: Some(seq), gesture, owner: None, is_raw: true };
         match self.merge(now, id, update, false) {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
-            Ok(None) => self.acknowledge(id, seq, self.position, None, effects),
+            Ok(None) => self.acknowledge_unchanged(id, seq, effects),
             Err(MergeError::Refused(Refusal::ForeignClient { .. })) => {
                 effects.push(Effect::Close(id, CloseCode::ForeignClient));
             }
@@ -327,8 +327,7 @@ impl Room {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
         if applied.update.is_none() && applied.undone.is_none() {
-            let position = self.position;
-            return self.acknowledge(id, circumstances.seq.unwrap_or_default(), position, None, effects);
+            return self.acknowledge_unchanged(id, circumstances.seq.unwrap_or_default(), effects);
         }
         let gesture = match circumstances.gesture {
             Some(gesture) => Some(gesture),

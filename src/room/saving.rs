@@ -37,6 +37,8 @@ struct Pending {
     bytes: usize,
     session: SessionId,
     undone: Option<Undone>,
+    /// Frames that changed nothing, and came after this one.
+    behind: Vec<(SessionId, u64)>,
     position: Option<Position>,
     is_read_back: bool,
 }
@@ -129,6 +131,7 @@ impl Room {
             bytes,
             session,
             undone,
+            behind: Vec::new(),
             position: None,
             is_read_back: false,
         });
@@ -147,14 +150,27 @@ impl Room {
         }
         let (id, session, undone) = (pending.record.id, pending.session, pending.undone.clone());
         let (client, seq) = (pending.record.client, pending.record.seq);
+        let behind = std::mem::take(&mut pending.behind);
         let session = client.and_then(|client| self.clients.get(&client).copied()).unwrap_or(session);
         self.saving.saved = Some((id, position));
         self.saving.is_saved_told = false;
         self.acknowledge(session, seq.unwrap_or_default(), position, undone, effects);
+        for (session, seq) in behind {
+            self.acknowledge(session, seq, position, None, effects);
+        }
         while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
             effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
         }
         self.release();
+    }
+
+    /// A frame changed nothing: it is acknowledged once all before it is durable, because an `ack` speaks for all up
+    /// to it, and because what it found may be on its way itself.
+    pub(super) fn acknowledge_unchanged(&mut self, session: SessionId, seq: u64, effects: &mut Vec<Effect>) {
+        match self.saving.pending.iter_mut().rev().find(|pending| pending.position.is_none()) {
+            Some(last) => last.behind.push((session, seq)),
+            None => self.acknowledge(session, seq, self.position, None, effects),
+        }
     }
 
     pub(super) fn append_failed(
