@@ -47,6 +47,7 @@ pub(crate) struct Client {
     pub(crate) link: Option<Link>,
     pub(crate) id: ClientId,
     seq: u64,
+    pub(crate) sessions: Vec<SessionId>,
     /// `seq` -> whether the op cannot have been without effect.
     pub(crate) acked: BTreeMap<u64, bool>,
     weighty: BTreeMap<u64, bool>,
@@ -66,6 +67,7 @@ impl Client {
             link: None,
             id: Uuid::from_u128(u128::from(number) + 1),
             seq: 0,
+            sessions: Vec::new(),
             acked: BTreeMap::new(),
             weighty: BTreeMap::new(),
             moved: BTreeMap::new(),
@@ -82,6 +84,7 @@ impl Client {
             Kind::Yjs => (Door::Yjs, None),
         };
         let session = cluster.join(node, &self.name, door, vector);
+        self.sessions.push(session);
         let mut to_server = VecDeque::new();
         if self.kind == Kind::Yjs {
             use yrs::updates::encoder::Encode;

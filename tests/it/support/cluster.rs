@@ -10,11 +10,12 @@ use panseo::board::Board;
 use panseo::log::memory::{AppendFault as LogFault, MemoryLog};
 use panseo::log::Logged;
 use panseo::protocol::close::CloseCode;
+use panseo::protocol::codec::{Format, decode_server};
 use panseo::protocol::element::Item;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, SessionId, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
 use panseo::protocol::op::Op;
-use panseo::protocol::{ClientFrame, Record};
+use panseo::protocol::{ClientFrame, Record, ServerFrame};
 use panseo::room::ring::Ring;
 use panseo::room::session::{Door, Joining};
 use panseo::room::{Answer, AppendFault, Counter, Effect, Input, Opened, Room};
@@ -46,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) keyframes: Vec<StoredKeyframe>,
     pub(crate) counted: HashMap<Counter, usize>,
+    /// Frames that were answered with an error, whether or not their client has heard of it.
+    pub(crate) refused: BTreeSet<(SessionId, u64)>,
     /// Why sessions were ended.
     pub(crate) closed: Vec<(SessionId, CloseCode)>,
     limits: Limits,
@@ -80,6 +83,7 @@ impl Cluster {
             nodes: std::iter::repeat_with(node).take(nodes).collect(),
             keyframes: Vec::new(),
             counted: HashMap::new(),
+            refused: BTreeSet::new(),
             closed: Vec::new(),
             limits,
             openings: 0,
@@ -191,7 +195,12 @@ impl Cluster {
         let slot = &mut self.nodes[node];
         match effect {
             Effect::FanOut(frame) => slot.ring.push(frame),
-            Effect::Send(session, bytes) => slot.ring.send(session, bytes),
+            Effect::Send(session, bytes) => {
+                if let Ok(ServerFrame::Error { seq: Some(seq), .. }) = decode_server(Format::MsgPack, &bytes) {
+                    self.refused.insert((session, seq));
+                }
+                slot.ring.send(session, bytes);
+            }
             Effect::Level(session, bytes) => slot.ring.level(session, bytes),
             Effect::Answer(session, answer) => {
                 slot.answers.insert(session, answer);
