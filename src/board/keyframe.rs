@@ -163,7 +163,8 @@ impl Board {
             guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
             let update = Update::decode_v1(&record.update.0).map_err(|_undecodable| super::MergeError::Undecodable)?;
             let mut txn = self.doc.transact_mut();
-            txn.apply_update(update).map_err(|_unappliable| super::MergeError::Undecodable)?;
+            txn.apply_update(update)
+                .map_err(|_unappliable| super::MergeError::Undecodable)?;
             // The index takes what the document emits: the record does not say which of two values set at once had to
             // go, nor what came too late for an entry that was gone.
             let emitted = emit(txn);

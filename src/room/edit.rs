@@ -91,7 +91,7 @@ impl Room {
             .is_some_and(|client| seq <= self.board.seq(client))
         {
             effects.push(Effect::Count(Counter::Repeats));
-            self.acknowledge_known(id, seq, effects);
+            self.acknowledge_unchanged(id, seq, effects);
             return false;
         }
         session.is_held = is_busy || (session.is_held && !is_caught_up);
@@ -261,7 +261,7 @@ impl Room {
         };
         match self.merge(now, id, update, false) {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
-            Ok(None) => self.acknowledge_known(id, seq, effects),
+            Ok(None) => self.acknowledge_unchanged(id, seq, effects),
             Err(MergeError::Refused(Refusal::ForeignClient { .. })) => {
                 effects.push(Effect::Close(id, CloseCode::ForeignClient));
             }
@@ -402,7 +402,7 @@ impl Room {
         };
         let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
         if applied.update.is_none() && applied.undone.is_none() {
-            return self.acknowledge_known(id, circumstances.seq.unwrap_or_default(), effects);
+            return self.acknowledge_unchanged(id, circumstances.seq.unwrap_or_default(), effects);
         }
         let gesture = match circumstances.gesture {
             Some(gesture) => Some(gesture),

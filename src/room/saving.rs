@@ -39,6 +39,8 @@ struct Pending {
     bytes: usize,
     session: SessionId,
     undone: Option<Undone>,
+    /// Frames that changed nothing, and came after this one.
+    behind: Vec<(SessionId, u64)>,
     position: Option<Position>,
     is_read_back: bool,
 }
@@ -49,8 +51,6 @@ pub(super) struct Saving {
     pending_bytes: usize,
     /// Frames that must not be seen before the record of that number is durable, and those behind them.
     held: VecDeque<(u64, Timestamp, Frame)>,
-    /// Acknowledgements of frames that made no record, and the record that must be durable before them.
-    owed: VecDeque<(u64, SessionId, u64)>,
     in_flight: usize,
     /// Since when appends fail.
     failing: Option<Timestamp>,
@@ -68,7 +68,6 @@ impl Saving {
             pending: VecDeque::new(),
             pending_bytes: 0,
             held: VecDeque::new(),
-            owed: VecDeque::new(),
             in_flight: 0,
             failing: None,
             saved: None,
@@ -93,12 +92,6 @@ impl Saving {
             .iter()
             .filter(|pending| !pending.is_read_back)
             .map(|pending| &*pending.record)
-    }
-
-    /// Number of the newest record that is not durable yet.
-    fn newest_in_danger(&self) -> Option<u64> {
-        let mut newest = self.pending.iter().rev().filter(|pending| pending.position.is_none());
-        newest.next().map(|pending| pending.record.id.1)
     }
 
     /// Whether there is something to do by the clock soon.
@@ -141,20 +134,13 @@ impl Room {
             bytes,
             session,
             undone,
+            behind: Vec::new(),
             position: None,
             is_read_back: false,
         });
         if self.saving.failing.is_none() {
             self.saving.in_flight += 1;
             effects.push(Effect::Append(record));
-        }
-    }
-
-    /// Acknowledges a frame that made no record: what it repeats or relies on must be durable first.
-    pub(super) fn acknowledge_known(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) {
-        match self.saving.newest_in_danger() {
-            Some(number) => self.saving.owed.push_back((number, id, seq)),
-            None => self.acknowledge(id, seq, self.position, None, effects),
         }
     }
 
@@ -167,21 +153,35 @@ impl Room {
         }
         let (id, session, undone) = (pending.record.id, pending.session, pending.undone.clone());
         let (client, seq) = (pending.record.client, pending.record.seq);
+        let behind = std::mem::take(&mut pending.behind);
         let session = client
             .and_then(|client| self.clients.get(&client).copied())
             .unwrap_or(session);
         self.saving.saved = Some((id, position));
         self.saving.is_saved_told = false;
         self.acknowledge(session, seq.unwrap_or_default(), position, undone, effects);
+        for (session, seq) in behind {
+            self.acknowledge(session, seq, position, None, effects);
+        }
         while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
             effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
         }
-        let safe = self.saving.pending.iter().find(|pending| pending.position.is_none());
-        let safe = safe.map_or(u64::MAX, |pending| pending.record.id.1);
-        while let Some((_, id, seq)) = self.saving.owed.pop_front_if(|(number, ..)| *number < safe) {
-            self.acknowledge(id, seq, position, None, effects);
-        }
         self.release();
+    }
+
+    /// A frame changed nothing: it is acknowledged once all before it is durable, because an `ack` speaks for all up
+    /// to it, and because what it found may be on its way itself.
+    pub(super) fn acknowledge_unchanged(&mut self, session: SessionId, seq: u64, effects: &mut Vec<Effect>) {
+        match self
+            .saving
+            .pending
+            .iter_mut()
+            .rev()
+            .find(|pending| pending.position.is_none())
+        {
+            Some(last) => last.behind.push((session, seq)),
+            None => self.acknowledge(session, seq, self.position, None, effects),
+        }
     }
 
     pub(super) fn append_failed(&mut self, now: Timestamp, number: u64, fault: AppendFault, effects: &mut Vec<Effect>) {

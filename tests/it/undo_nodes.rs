@@ -23,11 +23,17 @@ fn a_move_is_taken_back_only_where_nobody_moved_since() {
 fn a_colour_comes_back_while_anothers_place_stays() {
     each(|story| {
         story.create(C, "X");
-        let set = [(Property::StrokeColor, Some("blue".into())), (Property::X, Some(Value::Int(5)))];
+        let set = [
+            (Property::StrokeColor, Some("blue".into())),
+            (Property::X, Some(Value::Int(5))),
+        ];
         story.set_all(A, None, "X", &set);
         story.move_to(B, "X", 9);
         story.undo(A);
-        assert_eq!((story.x("X"), story.get("X", Property::StrokeColor)), (Some(Value::Int(9)), Some("red".into())));
+        assert_eq!(
+            (story.x("X"), story.get("X", Property::StrokeColor)),
+            (Some(Value::Int(9)), Some("red".into()))
+        );
     });
 }
 
@@ -145,7 +151,10 @@ fn two_restores_at_once_keep_both_edits() {
             story.set(B, "X", Property::Y, Value::Int(7));
         });
         let place = (story.x("X"), story.get("X", Property::Y));
-        assert_eq!((story.lives("X"), place), (true, (Some(Value::Int(5)), Some(Value::Int(7)))));
+        assert_eq!(
+            (story.lives("X"), place),
+            (true, (Some(Value::Int(5)), Some(Value::Int(7))))
+        );
     });
 }
 
@@ -163,7 +172,10 @@ fn redo_gives_way_to_what_others_did() {
         story.undo(A);
         story.set(B, "Y", Property::StrokeColor, "blue");
         story.redo(A);
-        assert_eq!((story.x("Y"), story.get("Y", Property::StrokeColor)), (Some(Value::Int(5)), Some("blue".into())));
+        assert_eq!(
+            (story.x("Y"), story.get("Y", Property::StrokeColor)),
+            (Some(Value::Int(5)), Some("blue".into()))
+        );
     });
 }
 
@@ -196,15 +208,22 @@ fn drags_in_two_tabs_at_once_are_two_steps() {
         story.apart(|story| {
             for x in 1..=20 {
                 for (name, gesture) in [("X", 1), ("Y", 2)] {
-                    story.op(A, Some(Uuid::from_u128(gesture)), Op::ElementUpdate {
-                        target: super::support::story::id(name),
-                        set: [(Property::X, Some(Value::Int(x)))].into_iter().collect(),
-                    });
+                    story.op(
+                        A,
+                        Some(Uuid::from_u128(gesture)),
+                        Op::ElementUpdate {
+                            target: super::support::story::id(name),
+                            set: [(Property::X, Some(Value::Int(x)))].into_iter().collect(),
+                        },
+                    );
                 }
             }
         });
         story.undo(A);
-        assert_eq!((story.x("X"), story.x("Y")), (Some(Value::Int(20)), Some(Value::Int(0))));
+        assert_eq!(
+            (story.x("X"), story.x("Y")),
+            (Some(Value::Int(20)), Some(Value::Int(0)))
+        );
         story.undo(A);
         assert_eq!(story.x("X"), Some(Value::Int(0)));
     });
@@ -224,7 +243,10 @@ fn create_and_resize_in_one_gesture_come_back_at_the_final_size() {
         story.undo(A);
         assert!(!story.lives("X"));
         story.redo(A);
-        assert_eq!((story.lives("X"), story.get("X", Property::Width)), (true, Some(Value::Int(70))));
+        assert_eq!(
+            (story.lives("X"), story.get("X", Property::Width)),
+            (true, Some(Value::Int(70)))
+        );
     });
 }
 
@@ -335,11 +357,18 @@ fn different_properties_are_kept_and_one_of_two_values_wins() {
             story.set(B, "X", Property::StrokeColor, "blue");
             story.set(B, "X", Property::Y, Value::Int(9));
         });
-        assert_eq!((story.x("X"), story.get("X", Property::StrokeColor)), (Some(Value::Int(5)), Some("blue".into())));
+        assert_eq!(
+            (story.x("X"), story.get("X", Property::StrokeColor)),
+            (Some(Value::Int(5)), Some("blue".into()))
+        );
         let won = story.get("X", Property::Y);
         let (winner, loser) = if won == Some(Value::Int(5)) { (A, B) } else { (B, A) };
         story.undo(loser);
-        assert_eq!(story.get("X", Property::Y), won, "the loser's undo leaves the winner's value");
+        assert_eq!(
+            story.get("X", Property::Y),
+            won,
+            "the loser's undo leaves the winner's value"
+        );
         story.undo(winner);
         assert_ne!(story.get("X", Property::Y), won);
     });
@@ -354,7 +383,10 @@ fn five_thousand_random_rounds_end_equal() {
     let only = std::env::var("PANSEO_SEED").ok().map(|seed| seed.parse().unwrap());
     for seed in only.map_or(1..=STORIES, |seed| seed..=seed) {
         let told = std::panic::catch_unwind(|| random_story(seed));
-        assert!(told.is_ok(), "repeat it: PANSEO_SEED={seed} cargo test --test it undo_nodes::five_thousand");
+        assert!(
+            told.is_ok(),
+            "repeat it: PANSEO_SEED={seed} cargo test --test it undo_nodes::five_thousand"
+        );
     }
 }
 

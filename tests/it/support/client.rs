@@ -47,6 +47,7 @@ pub(crate) struct Client {
     pub(crate) link: Option<Link>,
     pub(crate) id: ClientId,
     seq: u64,
+    pub(crate) sessions: Vec<SessionId>,
     /// `seq` -> whether the op cannot have been without effect.
     pub(crate) acked: BTreeMap<u64, bool>,
     weighty: BTreeMap<u64, bool>,
@@ -66,6 +67,7 @@ impl Client {
             link: None,
             id: Uuid::from_u128(u128::from(number) + 1),
             seq: 0,
+            sessions: Vec::new(),
             acked: BTreeMap::new(),
             weighty: BTreeMap::new(),
             moved: BTreeMap::new(),
@@ -77,11 +79,26 @@ impl Client {
     pub(crate) fn connect(&mut self, cluster: &mut Cluster, node: usize) {
         let format = Format::MsgPack;
         let (door, vector) = match self.kind {
-            Kind::Op => (Door::Own { format, document: false, client: self.id }, None),
-            Kind::Update => (Door::Own { format, document: true, client: self.id }, Some(self.raw.vector())),
+            Kind::Op => (
+                Door::Own {
+                    format,
+                    document: false,
+                    client: self.id,
+                },
+                None,
+            ),
+            Kind::Update => (
+                Door::Own {
+                    format,
+                    document: true,
+                    client: self.id,
+                },
+                Some(self.raw.vector()),
+            ),
             Kind::Yjs => (Door::Yjs, None),
         };
         let session = cluster.join(node, &self.name, door, vector);
+        self.sessions.push(session);
         let mut to_server = VecDeque::new();
         if self.kind == Kind::Yjs {
             use yrs::updates::encoder::Encode;
@@ -89,7 +106,14 @@ impl Client {
             to_server.push_back(Input::Yjs(session, YjsMessage::Step1(vector.into())));
         }
         let opening = cluster.nodes[node].opening;
-        self.link = Some(Link { node, opening, session, to_server, is_level: false, early: Vec::new() });
+        self.link = Some(Link {
+            node,
+            opening,
+            session,
+            to_server,
+            is_level: false,
+            early: Vec::new(),
+        });
     }
 
     /// The socket breaks: what was on it is lost.
@@ -110,7 +134,9 @@ impl Client {
             self.cut(cluster);
             return true;
         }
-        let Some(input) = link.to_server.pop_front() else { return false };
+        let Some(input) = link.to_server.pop_front() else {
+            return false;
+        };
         cluster.input(link.node, input);
         true
     }
@@ -131,7 +157,11 @@ impl Client {
             Pulled::Close(_) => self.cut(cluster),
         }
         for bytes in frames {
-            if self.kind == Kind::Yjs { self.hear_yjs(&bytes) } else { self.hear_own(cluster, &bytes) }
+            if self.kind == Kind::Yjs {
+                self.hear_yjs(&bytes)
+            } else {
+                self.hear_own(cluster, &bytes)
+            }
         }
         true
     }
@@ -142,7 +172,8 @@ impl Client {
             YjsMessage::Step1(vector) => {
                 let vector = StateVector::decode_v1(&vector).unwrap();
                 let lacks = self.raw.doc.transact().encode_diff_v1(&vector);
-                link.to_server.push_back(Input::Yjs(link.session, YjsMessage::Step2(lacks.into())));
+                link.to_server
+                    .push_back(Input::Yjs(link.session, YjsMessage::Step2(lacks.into())));
             }
             YjsMessage::Step2(update) => {
                 link.is_level = true;
@@ -160,11 +191,18 @@ impl Client {
             ServerFrame::Welcome { .. } => {
                 if std::mem::take(&mut self.must_send_all) {
                     let all = self.raw.doc.transact().encode_diff_v1(&StateVector::default());
-                    self.number(false, |seq| ClientFrame::Update { seq, gesture: None, update: Blob(all.into()) });
+                    self.number(false, |seq| ClientFrame::Update {
+                        seq,
+                        gesture: None,
+                        update: Blob(all.into()),
+                    });
                 }
                 let Some(link) = &mut self.link else { return };
                 link.is_level = true;
-                let frames = self.outbox.iter().map(|(_, frame)| Input::Frame(link.session, frame.clone()));
+                let frames = self
+                    .outbox
+                    .iter()
+                    .map(|(_, frame)| Input::Frame(link.session, frame.clone()));
                 link.to_server.extend(frames);
             }
             ServerFrame::Resync { update, .. } | ServerFrame::Event { update, .. } => {
@@ -178,13 +216,19 @@ impl Client {
                     self.acked.insert(seq, self.weighty[&seq]);
                 }
             }
-            ServerFrame::Error { code: ErrorCode::NeedsResync, .. } => {
+            ServerFrame::Error {
+                code: ErrorCode::NeedsResync,
+                ..
+            } => {
                 self.outbox.clear();
                 self.must_send_all = true;
                 self.cut(cluster);
             }
             ServerFrame::Error { seq, .. } => self.outbox.retain(|(waiting, _)| Some(*waiting) != seq),
-            ServerFrame::Ephemeral { .. } | ServerFrame::Saved { .. } | ServerFrame::Role { .. } | ServerFrame::Pong {} => {}
+            ServerFrame::Ephemeral { .. }
+            | ServerFrame::Saved { .. }
+            | ServerFrame::Role { .. }
+            | ServerFrame::Pong {} => {}
         }
     }
 
@@ -205,7 +249,11 @@ impl Client {
 
     pub(crate) fn op(&mut self, op: Op) {
         let is_weighty = matches!(op, Op::ElementCreate { .. } | Op::ElementMove { .. });
-        self.send(is_weighty, |seq| ClientFrame::Op { seq, gesture: None, ops: vec![op] });
+        self.send(is_weighty, |seq| ClientFrame::Op {
+            seq,
+            gesture: None,
+            ops: vec![op],
+        });
     }
 
     /// An edit of the own document, made with or without a connection.
@@ -215,16 +263,23 @@ impl Client {
         }
         if self.kind == Kind::Update {
             if !self.must_send_all {
-                self.send(false, |seq| ClientFrame::Update { seq, gesture: None, update: Blob(update.into()) });
+                self.send(false, |seq| ClientFrame::Update {
+                    seq,
+                    gesture: None,
+                    update: Blob(update.into()),
+                });
             }
         } else if let Some(link) = &mut self.link {
-            link.to_server.push_back(Input::Yjs(link.session, YjsMessage::Update(update.into())));
+            link.to_server
+                .push_back(Input::Yjs(link.session, YjsMessage::Update(update.into())));
         }
     }
 
     /// Moves the pointer.
     pub(crate) fn point(&mut self, x: usize) {
-        let Some(link) = self.link.as_mut().filter(|link| link.is_level) else { return };
+        let Some(link) = self.link.as_mut().filter(|link| link.is_level) else {
+            return;
+        };
         let input = if self.kind == Kind::Yjs {
             self.awareness += 1;
             let client = u8::try_from(self.raw.doc.client_id().get()).unwrap();
@@ -235,7 +290,11 @@ impl Client {
             Input::Yjs(link.session, YjsMessage::Awareness(entry.into()))
         } else {
             let data = serde_json::json!({ "x": x, "y": 1 }).into();
-            let state = panseo::protocol::Ephemeral { kind: "pointer".into(), gesture: None, data };
+            let state = panseo::protocol::Ephemeral {
+                kind: "pointer".into(),
+                gesture: None,
+                data,
+            };
             Input::Frame(link.session, ClientFrame::Ephemeral(state))
         };
         link.to_server.push_back(input);

@@ -7,14 +7,15 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use panseo::board::Board;
-use panseo::log::memory::{AppendFault as LogFault, MemoryLog};
 use panseo::log::Logged;
+use panseo::log::memory::{AppendFault as LogFault, MemoryLog};
 use panseo::protocol::close::CloseCode;
+use panseo::protocol::codec::{Format, decode_server};
 use panseo::protocol::element::Item;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, SessionId, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
 use panseo::protocol::op::Op;
-use panseo::protocol::{ClientFrame, Record};
+use panseo::protocol::{ClientFrame, Record, ServerFrame};
 use panseo::room::ring::Ring;
 use panseo::room::session::{Door, Joining};
 use panseo::room::{Answer, AppendFault, Counter, Effect, Input, Opened, Room};
@@ -46,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) keyframes: Vec<StoredKeyframe>,
     pub(crate) counted: HashMap<Counter, usize>,
+    /// Frames that were answered with an error, whether or not their client has heard of it.
+    pub(crate) refused: BTreeSet<(SessionId, u64)>,
     /// Why sessions were ended.
     pub(crate) closed: Vec<(SessionId, CloseCode)>,
     limits: Limits,
@@ -80,6 +83,7 @@ impl Cluster {
             nodes: std::iter::repeat_with(node).take(nodes).collect(),
             keyframes: Vec::new(),
             counted: HashMap::new(),
+            refused: BTreeSet::new(),
             closed: Vec::new(),
             limits,
             openings: 0,
@@ -119,14 +123,24 @@ impl Cluster {
             None => (None, None),
         };
         let tail = self.log.read(&self.board, after, usize::MAX).unwrap();
-        let position = tail.last().map(|last| last.position).or(after).unwrap_or(Position(EPOCH, 0));
+        let position = tail
+            .last()
+            .map(|last| last.position)
+            .or(after)
+            .unwrap_or(Position(EPOCH, 0));
         // Ids without an order in time: which of two values wins must not depend on who came first.
         let scrambled = (self.openings + self.seed * 1_000).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
         let replica = (1 << 32) + scrambled * 2;
         let board = Board::open(replica, bytes.as_deref(), &tail, &BTreeSet::new()).unwrap();
         let tail_bytes = tail.iter().map(|logged| logged.record.update.0.len()).sum();
         let keyframe_bytes = bytes.map_or(0, |bytes| bytes.len());
-        let opened = Opened { board, position, tail_bytes, keyframe_bytes, scope: EditScope::All };
+        let opened = Opened {
+            board,
+            position,
+            tail_bytes,
+            keyframe_bytes,
+            scope: EditScope::All,
+        };
         let slot = &mut self.nodes[node];
         slot.room = Some(Room::new(opened, self.limits.clone()));
         slot.ring = Arc::new(Ring::new(self.limits.ring_frames_max, self.limits.unsent_bytes_max));
@@ -160,7 +174,14 @@ impl Cluster {
             ring.begin(session);
         }
         let role = Role::Editor;
-        let joining = Joining { session, user: user(name), name: None, role, door, vector };
+        let joining = Joining {
+            session,
+            user: user(name),
+            name: None,
+            role,
+            door,
+            vector,
+        };
         self.input(node, Input::Join(joining));
         session
     }
@@ -191,7 +212,12 @@ impl Cluster {
         let slot = &mut self.nodes[node];
         match effect {
             Effect::FanOut(frame) => slot.ring.push(frame),
-            Effect::Send(session, bytes) => slot.ring.send(session, bytes),
+            Effect::Send(session, bytes) => {
+                if let Ok(ServerFrame::Error { seq: Some(seq), .. }) = decode_server(Format::MsgPack, &bytes) {
+                    self.refused.insert((session, seq));
+                }
+                slot.ring.send(session, bytes);
+            }
             Effect::Level(session, bytes) => slot.ring.level(session, bytes),
             Effect::Answer(session, answer) => {
                 slot.answers.insert(session, answer);
@@ -203,7 +229,10 @@ impl Cluster {
             }
             Effect::Append(record) => slot.appending.push_back(Appending { record, outcome: None }),
             Effect::StoreKeyframe(keyframe) => {
-                let is_newest = self.keyframes.last().is_none_or(|last| last.position < keyframe.position);
+                let is_newest = self
+                    .keyframes
+                    .last()
+                    .is_none_or(|last| last.position < keyframe.position);
                 self.keyframes.extend(is_newest.then_some(keyframe));
             }
             Effect::FindState(session, seq, at) => return Some(Input::Restored(session, seq, self.state_at(at))),
@@ -216,7 +245,9 @@ impl Cluster {
     fn state_at(&self, at: Position) -> Option<Vec<Item>> {
         let mut records = self.records();
         records.retain(|logged| logged.position <= at);
-        Board::open(4, None, &records, &BTreeSet::new()).ok().map(|board| board.items())
+        Board::open(4, None, &records, &BTreeSet::new())
+            .ok()
+            .map(|board| board.items())
     }
 
     /// The log takes, or does not take, the next record of this node; whether there was one. As the port promises,
@@ -224,7 +255,9 @@ impl Cluster {
     pub(crate) fn write(&mut self, node: usize, fault: Option<LogFault>) -> bool {
         let slot = &mut self.nodes[node];
         let has_failed = slot.appending.iter().any(|appending| appending.outcome == Some(None));
-        let Some(next) = slot.appending.iter_mut().find(|appending| appending.outcome.is_none()) else { return false };
+        let Some(next) = slot.appending.iter_mut().find(|appending| appending.outcome.is_none()) else {
+            return false;
+        };
         if has_failed {
             next.outcome = Some(None);
             return true;
@@ -239,22 +272,29 @@ impl Cluster {
     /// The room hears what became of its oldest record on the way; whether there was one.
     pub(crate) fn hear(&mut self, node: usize) -> bool {
         let slot = &mut self.nodes[node];
-        let Some(Appending { record, outcome: Some(outcome) }) =
-            slot.appending.pop_front_if(|appending| appending.outcome.is_some())
+        let Some(Appending {
+            record,
+            outcome: Some(outcome),
+        }) = slot.appending.pop_front_if(|appending| appending.outcome.is_some())
         else {
             return false;
         };
         let number = record.id.1;
-        self.input(node, match outcome {
-            Some(position) => Input::Appended(number, position),
-            None => Input::AppendFailed(number, AppendFault::TryAgain),
-        });
+        self.input(
+            node,
+            match outcome {
+                Some(position) => Input::Appended(number, position),
+                None => Input::AppendFailed(number, AppendFault::TryAgain),
+            },
+        );
         true
     }
 
     /// The node reads the next record of the log; whether there was one.
     pub(crate) fn read(&mut self, node: usize) -> bool {
-        let Some(room) = &self.nodes[node].room else { return false };
+        let Some(room) = &self.nodes[node].room else {
+            return false;
+        };
         let next = self.log.read(&self.board, Some(room.position()), 1).unwrap().pop();
         let is_more = next.is_some();
         if let Some(logged) = next {
@@ -276,7 +316,11 @@ impl Cluster {
                 while self.write(node, None) | self.hear(node) | self.read(node) {
                     is_moving = true;
                 }
-                if self.nodes[node].room.as_ref().is_some_and(|room| room.pending_bytes() > 0) {
+                if self.nodes[node]
+                    .room
+                    .as_ref()
+                    .is_some_and(|room| room.pending_bytes() > 0)
+                {
                     is_moving = true;
                     self.tick(node, 600);
                 }
@@ -291,7 +335,10 @@ impl Cluster {
     pub(crate) fn request(&mut self, node: usize, name: &str, op: Op) -> Answer {
         let session = self.ask(node, name, None, op);
         while self.write(node, None) | self.hear(node) {}
-        self.nodes[node].answers.remove(&session).expect("the log answers, so does the room")
+        self.nodes[node]
+            .answers
+            .remove(&session)
+            .expect("the log answers, so does the room")
     }
 
     /// The same without waiting for the log.
@@ -299,9 +346,26 @@ impl Cluster {
         self.open(node);
         let session = self.fresh_session();
         let (role, door) = (Role::Editor, Door::Request { client: None });
-        let joining = Joining { session, user: user(name), name: None, role, door, vector: None };
+        let joining = Joining {
+            session,
+            user: user(name),
+            name: None,
+            role,
+            door,
+            vector: None,
+        };
         self.input(node, Input::Join(joining));
-        self.input(node, Input::Frame(session, ClientFrame::Op { seq: 1, gesture, ops: vec![op] }));
+        self.input(
+            node,
+            Input::Frame(
+                session,
+                ClientFrame::Op {
+                    seq: 1,
+                    gesture,
+                    ops: vec![op],
+                },
+            ),
+        );
         session
     }
 
@@ -342,6 +406,9 @@ fn reopened(board: &Board) -> Vec<Item> {
         relayed: Vec::new(),
         update: document,
     };
-    let logged = Logged { position: Position(EPOCH, 1), record: Arc::new(record) };
+    let logged = Logged {
+        position: Position(EPOCH, 1),
+        record: Arc::new(record),
+    };
     Board::open(6, None, &[logged], &BTreeSet::new()).unwrap().items()
 }

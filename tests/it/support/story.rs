@@ -33,7 +33,13 @@ impl Raw {
     pub(crate) fn new(client: u64) -> Self {
         let doc = Doc::with_client_id(client);
         let elements = doc.get_or_insert_map("board:elements");
-        for root in ["board:pages", "board:assets", "board:comments", "board:likes", "board:meta"] {
+        for root in [
+            "board:pages",
+            "board:assets",
+            "board:comments",
+            "board:likes",
+            "board:meta",
+        ] {
             doc.get_or_insert_map(root);
         }
         Self { doc, elements }
@@ -44,7 +50,10 @@ impl Raw {
     }
 
     pub(crate) fn apply(&self, update: &[u8]) {
-        self.doc.transact_mut().apply_update(Update::decode_v1(update).unwrap()).unwrap();
+        self.doc
+            .transact_mut()
+            .apply_update(Update::decode_v1(update).unwrap())
+            .unwrap();
     }
 
     fn edit(&self, change: impl FnOnce(&mut TransactionMut<'_>, &MapRef)) -> Vec<u8> {
@@ -56,7 +65,9 @@ impl Raw {
 
     pub(crate) fn create(&self, name: &str) -> Vec<u8> {
         let pairs = start().into_iter().chain([(Property::Pos, "a0".into())]);
-        let map: MapPrelim = pairs.map(|(property, value)| (property.name(), any_of(&value))).collect();
+        let map: MapPrelim = pairs
+            .map(|(property, value)| (property.name(), any_of(&value)))
+            .collect();
         self.edit(|txn, elements| _ = elements.insert(txn, name, map))
     }
 
@@ -66,7 +77,9 @@ impl Raw {
 
     pub(crate) fn set(&self, name: &str, set: &[(Property, Option<Value>)]) -> Vec<u8> {
         self.edit(|txn, elements| {
-            let Some(Out::YMap(map)) = elements.get(txn, name) else { return };
+            let Some(Out::YMap(map)) = elements.get(txn, name) else {
+                return;
+            };
             for (property, value) in set {
                 match value {
                     Some(value) => _ = map.insert(txn, property.name(), any_of(value)),
@@ -96,7 +109,13 @@ pub(crate) fn id(name: &str) -> EntryId {
 
 /// The op that makes an element.
 pub(crate) fn creation(name: &str) -> Op {
-    Op::ElementCreate { element: Entry { id: id(name), properties: start().into_iter().collect() }, after: None }
+    Op::ElementCreate {
+        element: Entry {
+            id: id(name),
+            properties: start().into_iter().collect(),
+        },
+        after: None,
+    }
 }
 
 pub(crate) struct Person {
@@ -135,11 +154,24 @@ impl Story {
         let mut cluster = Cluster::new(seed, nodes, Limits::default());
         let mut people = Vec::new();
         for (index, (name, is_raw)) in NAMES.into_iter().zip([a, b, a]).enumerate() {
-            let sessions = (0..nodes).map(|node| cluster.join(node, name, Door::Yjs, None)).collect();
+            let sessions = (0..nodes)
+                .map(|node| cluster.join(node, name, Door::Yjs, None))
+                .collect();
             let client = (10 + index as u64) ^ (seed & 1) * 7;
-            people.push(Person { name, node: index % nodes, is_raw, raw: Raw::new(client), sessions });
+            people.push(Person {
+                name,
+                node: index % nodes,
+                is_raw,
+                raw: Raw::new(client),
+                sessions,
+            });
         }
-        Self { cluster, people, is_apart: false, step_ms: 1_000 }
+        Self {
+            cluster,
+            people,
+            is_apart: false,
+            step_ms: 1_000,
+        }
     }
 
     /// What happens in `tell` happens before anybody reads the log.
@@ -172,7 +204,17 @@ impl Story {
         for person in &self.people {
             let board = self.cluster.board(person.node);
             let known = super::cluster::vector(board);
-            assert_eq!(person.raw.vector().into_iter().collect::<std::collections::BTreeSet<_>>(), known, "{}: {:?}", person.name, self.cluster.closed);
+            assert_eq!(
+                person
+                    .raw
+                    .vector()
+                    .into_iter()
+                    .collect::<std::collections::BTreeSet<_>>(),
+                known,
+                "{}: {:?}",
+                person.name,
+                self.cluster.closed
+            );
             let all = Raw::new(1);
             all.apply(&board.diff([]));
             assert_eq!(content(&person.raw.doc), content(&all.doc), "{}", person.name);
@@ -187,14 +229,18 @@ impl Story {
         let vector = yrs::StateVector::decode_v1(&known).unwrap();
         let lacks = person.raw.doc.transact().encode_diff_v1(&vector);
         let session = person.sessions[node];
-        self.cluster.input(node, Input::Yjs(session, YjsMessage::Step2(lacks.into())));
+        self.cluster
+            .input(node, Input::Yjs(session, YjsMessage::Step2(lacks.into())));
         let diff = self.cluster.board(node).diff(self.people[index].raw.vector());
         self.people[index].raw.apply(&diff);
     }
 
     pub(crate) fn raw_update(&mut self, index: usize, update: Vec<u8>) {
         let person = &self.people[index];
-        self.cluster.input(person.node, Input::Yjs(person.sessions[person.node], YjsMessage::Update(update.into())));
+        self.cluster.input(
+            person.node,
+            Input::Yjs(person.sessions[person.node], YjsMessage::Update(update.into())),
+        );
         self.pass();
     }
 
@@ -243,7 +289,13 @@ impl Story {
             let time = panseo::board::undo::time_value(self.cluster.time());
             self.set(who, name, Property::Deleted, time);
         } else {
-            self.op(who, None, Op::ElementDelete { targets: vec![id(name)] });
+            self.op(
+                who,
+                None,
+                Op::ElementDelete {
+                    targets: vec![id(name)],
+                },
+            );
         }
     }
 
@@ -277,7 +329,12 @@ impl Story {
     }
 
     pub(crate) fn get(&self, name: &str, property: Property) -> Option<Value> {
-        self.cluster.board(0).read().get(&(EntryKind::Element, name.into()))?.get(property).cloned()
+        self.cluster
+            .board(0)
+            .read()
+            .get(&(EntryKind::Element, name.into()))?
+            .get(property)
+            .cloned()
     }
 
     pub(crate) fn x(&self, name: &str) -> Option<Value> {
@@ -296,8 +353,17 @@ impl Story {
 /// All that a document says under the roots of a board.
 pub(crate) fn content(doc: &Doc) -> Vec<(String, yrs::Any)> {
     use yrs::types::ToJson;
-    let roots = ["board:elements", "board:pages", "board:assets", "board:comments", "board:likes", "board:meta"];
+    let roots = [
+        "board:elements",
+        "board:pages",
+        "board:assets",
+        "board:comments",
+        "board:likes",
+        "board:meta",
+    ];
     let maps = roots.map(|root| (root, doc.get_or_insert_map(root)));
     let txn = doc.transact();
-    maps.into_iter().map(|(root, map)| (root.to_owned(), map.to_json(&txn))).collect()
+    maps.into_iter()
+        .map(|(root, map)| (root.to_owned(), map.to_json(&txn)))
+        .collect()
 }
