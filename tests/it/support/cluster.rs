@@ -227,7 +227,12 @@ impl Cluster {
                 slot.ring.close(session, code);
                 self.closed.push((session, code));
             }
-            Effect::Append(record) => slot.appending.push_back(Appending { record, outcome: None }),
+            Effect::Append(record) => {
+                // What is handed over before the room has heard of a failure fails too.
+                let has_failed = slot.appending.iter().any(|appending| appending.outcome == Some(None));
+                let outcome = has_failed.then_some(None);
+                slot.appending.push_back(Appending { record, outcome });
+            }
             Effect::StoreKeyframe(keyframe) => {
                 let is_newest = self
                     .keyframes
@@ -254,18 +259,24 @@ impl Cluster {
     /// whatever comes after a failure fails too until the room has heard of it.
     pub(crate) fn write(&mut self, node: usize, fault: Option<LogFault>) -> bool {
         let slot = &mut self.nodes[node];
-        let has_failed = slot.appending.iter().any(|appending| appending.outcome == Some(None));
         let Some(next) = slot.appending.iter_mut().find(|appending| appending.outcome.is_none()) else {
             return false;
         };
-        if has_failed {
-            next.outcome = Some(None);
-            return true;
-        }
         if let Some(fault) = fault {
             self.log.fail_next_append(fault);
         }
-        next.outcome = Some(self.log.append_now(&self.board, Arc::clone(&next.record)).ok());
+        let position = self.log.append_now(&self.board, Arc::clone(&next.record)).ok();
+        next.outcome = Some(position);
+        if position.is_none() {
+            // All that was handed over before the room hears of it, or the order would be another one.
+            for behind in slot
+                .appending
+                .iter_mut()
+                .filter(|appending| appending.outcome.is_none())
+            {
+                behind.outcome = Some(None);
+            }
+        }
         true
     }
 
