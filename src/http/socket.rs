@@ -103,7 +103,8 @@ async fn own_door(
             let mut line = Line::new(socket, Door::Request { client: None }, &state);
             match line.greet(&state, &board, caller, peer.ip(), format).await {
                 Ok(connection) => line.serve(connection).await,
-                Err(code) => line.close(code).await,
+                Err(Some(code)) => line.close(code).await,
+                Err(None) => {}
             }
         })
         .into_response())
@@ -143,34 +144,34 @@ impl Line {
         caller: Option<Caller>,
         peer: IpAddr,
         format: Format,
-    ) -> Result<Connection, CloseCode> {
+    ) -> Result<Connection, Closing> {
         let wait = Duration::from_millis(self.limits.handshake_timeout_ms);
-        let first = timeout(wait, self.socket.recv()).await.map_err(|_elapsed| CloseCode::HandshakeTimeout)?;
-        let message = first.ok_or(CloseCode::Done)?.map_err(|error| close_code(&error))?;
-        let bytes = payload(&message, format).ok_or(CloseCode::WrongFrameKind)?;
+        let first = timeout(wait, self.socket.recv()).await.map_err(|_elapsed| Some(CloseCode::HandshakeTimeout))?;
+        let message = first.ok_or(None)?.map_err(|error| close_code(&error))?;
+        let bytes = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
         let Ok(ClientFrame::Hello(hello)) = codec::decode_client(format, &bytes) else {
-            return Err(CloseCode::Malformed);
+            return Err(Some(CloseCode::Malformed));
         };
         let caller = match (caller, &hello.token) {
             (Some(caller), _) => caller,
             (None, Some(token)) if !state.auth.is_open() => {
-                auth::identify_token(state, peer, token).map_err(|_refused| CloseCode::Unauthenticated)?
+                auth::identify_token(state, peer, token).map_err(|_refused| Some(CloseCode::Unauthenticated))?
             }
             (None, _) if state.auth.is_open() => auth::open_caller(hello.user),
-            (None, _) => return Err(CloseCode::Unauthenticated),
+            (None, _) => return Err(Some(CloseCode::Unauthenticated)),
         };
         let (_, role) = auth::admit(state, &caller, board).await.map_err(|error| match error {
-            AdmitError::NoBoard => CloseCode::NoBoard,
-            AdmitError::Forbidden => CloseCode::Forbidden,
-            AdmitError::Store(_) => CloseCode::TryLater,
+            AdmitError::NoBoard => Some(CloseCode::NoBoard),
+            AdmitError::Forbidden => Some(CloseCode::Forbidden),
+            AdmitError::Store(_) => Some(CloseCode::TryLater),
         })?;
         let vector = match &hello.vector {
-            Some(vector) => Some(walk_state_vector(&vector.0).map_err(|_malformed| CloseCode::Malformed)?),
+            Some(vector) => Some(walk_state_vector(&vector.0).map_err(|_malformed| Some(CloseCode::Malformed))?),
             None => None,
         };
         self.door = Door::Own { format, document: hello.document, client: hello.client };
         let joined = state.hub.connect(board, &caller.identity, role, self.door, vector).await;
-        joined.map_err(|_unavailable| CloseCode::Loading)
+        joined.map_err(|_unavailable| Some(CloseCode::Loading))
     }
 
     /// Reads and writes until one side has enough.
@@ -188,7 +189,7 @@ impl Line {
                     let Some(message) = message else { break None };
                     let taken = match message {
                         Ok(message) => self.take(message, &connection).await,
-                        Err(error) => Err(Some(close_code(&error))),
+                        Err(error) => Err(close_code(&error)),
                     };
                     if let Err(code) = taken { break code }
                 }
@@ -333,13 +334,26 @@ fn payload(message: &Message, format: Format) -> Option<Bytes> {
     }
 }
 
-fn close_code(error: &axum::Error) -> CloseCode {
+/// What a failed read says to the peer; nothing where there is nobody left to tell.
+///
+/// The library's own error type is not named here (axum keeps its version to itself): an I/O error is found as a source,
+/// the other kinds by the fixed words their messages begin with.
+fn close_code(error: &axum::Error) -> Closing {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if cause.is::<std::io::Error>() {
+            return None;
+        }
+        source = cause.source();
+    }
     let text = error.to_string();
-    if text.contains("too long") || text.contains("too big") || text.contains("size") {
-        CloseCode::TooBig
-    } else if text.contains("UTF-8") || text.contains("utf-8") {
-        CloseCode::BadText
+    if text.contains("without closing handshake") || text.contains("onnection closed") || text.contains("closed connection") {
+        None
+    } else if text.starts_with("Space limit exceeded") {
+        Some(CloseCode::TooBig)
+    } else if text.starts_with("UTF-8") {
+        Some(CloseCode::BadText)
     } else {
-        CloseCode::Malformed
+        Some(CloseCode::Malformed)
     }
 }
