@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod guard;
+mod hostile;
 mod interchange;
 mod interop;
 mod kill;
+mod limits;
 mod log_contract;
 mod power_cut;
 mod samples;
