@@ -14,6 +14,7 @@ mod ops;
 pub mod origin;
 pub mod rates;
 pub mod request;
+pub mod seats;
 pub mod socket;
 pub mod token;
 
@@ -28,6 +29,7 @@ use axum::response::{Html, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -39,6 +41,7 @@ use crate::http::auth::AuthMode;
 use crate::http::error::Problem;
 use crate::http::origin::Origins;
 use crate::http::rates::Rates;
+use crate::http::seats::Seats;
 use crate::protocol::ids::Timestamp;
 use crate::protocol::limits::Limits;
 use crate::room::hub::Hub;
@@ -63,6 +66,10 @@ pub struct AppState {
     pub limits: Arc<Limits>,
     /// How often somebody may try.
     pub rates: Arc<Rates>,
+    /// Sockets of each user.
+    pub seats: Seats,
+    /// Sockets that are open, so that a stop can wait until each has been told.
+    pub sockets: TaskTracker,
     /// The time of day.
     pub clock: fn() -> Timestamp,
     /// Metrics of this process.
@@ -82,9 +89,12 @@ impl AppState {
         clock: fn() -> Timestamp,
         metrics: Metrics,
     ) -> Self {
-        let rates = match auth {
-            AuthMode::Open => Rates::none(),
-            AuthMode::Jwt(_) => Rates::new(&limits),
+        let (rates, seats) = match auth {
+            AuthMode::Open => (Rates::none(), Seats::unlimited()),
+            AuthMode::Jwt(_) => (
+                Rates::new(&limits),
+                Seats::new(limits.connections_user_max, limits.boards_user_max),
+            ),
         };
         Self {
             hub,
@@ -93,6 +103,8 @@ impl AppState {
             origins: Arc::new(origins),
             limits: Arc::new(limits),
             rates: Arc::new(rates),
+            seats,
+            sockets: TaskTracker::new(),
             clock,
             metrics,
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),

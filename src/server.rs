@@ -129,6 +129,8 @@ impl Running {
         let ended = tokio::time::timeout(DRAIN_TIMEOUT, async {
             self.state.hub.drain().await;
             self.tasks.wait().await;
+            self.state.sockets.close();
+            self.state.sockets.wait().await;
         });
         match ended.await {
             Ok(()) => tracing::info!("The node stopped."),

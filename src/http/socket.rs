@@ -24,12 +24,14 @@ use super::AppState;
 use super::auth::{self, AdmitError, AuthError};
 use super::error::Problem;
 use super::request::BoardPath;
+use super::seats::Seat;
+use super::token::CLOCK_SKEW_SECONDS;
 use crate::access::Caller;
 use crate::board::guard::walk_state_vector;
 use crate::protocol::ClientFrame;
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::{self, Format};
-use crate::protocol::ids::BoardId;
+use crate::protocol::ids::{BoardId, Timestamp};
 use crate::protocol::limits::Limits;
 use crate::room::Input;
 use crate::room::hub::Connection;
@@ -47,6 +49,9 @@ const WRITE_BYTES: usize = 64 * 1024;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Awareness of nobody: Yjs providers hang up after 30 s without a message, and do not see pings.
 const YJS_KEEP_ALIVE: &[u8] = &[1, 1, 0];
+
+/// After so long somebody who has too many sockets open may try again.
+const SEAT_WAIT_SECONDS: u64 = 5;
 
 const SUBPROTOCOLS: [(&str, Format); 2] = [("panseo.v1.msgpack", Format::MsgPack), ("panseo.v1.json", Format::Json)];
 
@@ -71,11 +76,13 @@ async fn yjs_door(
         None => return Err(AuthError::Missing.into()),
     };
     let (_, role) = auth::admit(&state, &caller, &board).await?;
+    let seat = take_seat(&state, &caller, &board).map_err(Problem::too_many)?;
     Ok(sized(upgrade, &state.limits)
         .on_upgrade(async move |socket| {
+            let _held = (seat, state.sockets.token());
             let line = Line::new(socket, Door::Yjs, &state);
             match state.hub.connect(&board, &caller.identity, role, Door::Yjs, None).await {
-                Ok(connection) => line.serve(connection).await,
+                Ok(connection) => line.serve(connection, ends(&state, &caller)).await,
                 Err(_) => line.close(CloseCode::Loading).await,
             }
         })
@@ -91,9 +98,11 @@ async fn own_door(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     let caller = auth::identify(&state, peer.ip(), &headers, &uri)?;
+    let mut seat = None;
     if let Some(caller) = &caller {
         // What can be refused before the upgrade is: a status says more than a close code.
         auth::admit(&state, caller, &board).await?;
+        seat = Some(take_seat(&state, caller, &board).map_err(Problem::too_many)?);
     }
     let upgrade = sized(upgrade, &state.limits).protocols(SUBPROTOCOLS.map(|(name, _)| name));
     let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
@@ -104,13 +113,31 @@ async fn own_door(
     };
     Ok(upgrade
         .on_upgrade(async move |socket| {
+            let _open = state.sockets.token();
             let mut line = Line::new(socket, Door::Request { client: None }, &state);
-            match line.greet(&state, &board, caller, peer.ip(), format).await {
-                Ok(connection) => line.serve(connection).await,
-                Err(code) => line.close(code).await,
+            match line.greet(&state, &board, (caller, seat), peer.ip(), format).await {
+                Ok((connection, _seat, end)) => line.serve(connection, end).await,
+                Err(Some(code)) => line.close(code).await,
+                Err(None) => {}
             }
         })
         .into_response())
+}
+
+/// A place for one more socket of the caller; else the seconds to wait.
+fn take_seat(state: &AppState, caller: &Caller, board: &BoardId) -> Result<Seat, u64> {
+    let user = &caller.identity.user;
+    if user.as_str() != auth::GUEST {
+        state.rates.join(user)?;
+    }
+    state.seats.take(user, board).ok_or(SEAT_WAIT_SECONDS)
+}
+
+/// When the caller's token is not accepted any more, by the clock that sockets wait by.
+fn ends(state: &AppState, caller: &Caller) -> Option<Instant> {
+    let end = Timestamp(caller.expires?.0 + CLOCK_SKEW_SECONDS * 1_000);
+    let left_ms = end.since((state.clock)());
+    Some(Instant::now() + Duration::from_millis(left_ms))
 }
 
 fn sized(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
@@ -154,34 +181,38 @@ impl Line {
         &mut self,
         state: &AppState,
         board: &BoardId,
-        caller: Option<Caller>,
+        (caller, seat): (Option<Caller>, Option<Seat>),
         peer: IpAddr,
         format: Format,
-    ) -> Result<Connection, CloseCode> {
+    ) -> Result<(Connection, Seat, Option<Instant>), Closing> {
         let wait = Duration::from_millis(self.limits.handshake_timeout_ms);
         let first = timeout(wait, self.socket.recv())
             .await
-            .map_err(|_elapsed| CloseCode::HandshakeTimeout)?;
-        let message = first.ok_or(CloseCode::Done)?.map_err(|error| close_code(&error))?;
-        let bytes = payload(&message, format).ok_or(CloseCode::WrongFrameKind)?;
+            .map_err(|_elapsed| Some(CloseCode::HandshakeTimeout))?;
+        let message = first.ok_or(None)?.map_err(|error| close_code(&error))?;
+        let bytes = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
         let Ok(ClientFrame::Hello(hello)) = codec::decode_client(format, &bytes) else {
-            return Err(CloseCode::Malformed);
+            return Err(Some(CloseCode::Malformed));
         };
         let caller = match (caller, &hello.token) {
             (Some(caller), _) => caller,
             (None, Some(token)) if !state.auth.is_open() => {
-                auth::identify_token(state, peer, token).map_err(|_refused| CloseCode::Unauthenticated)?
+                auth::identify_token(state, peer, token).map_err(|_refused| Some(CloseCode::Unauthenticated))?
             }
             (None, _) if state.auth.is_open() => auth::open_caller(hello.user),
-            (None, _) => return Err(CloseCode::Unauthenticated),
+            (None, _) => return Err(Some(CloseCode::Unauthenticated)),
         };
         let (_, role) = auth::admit(state, &caller, board).await.map_err(|error| match error {
-            AdmitError::NoBoard => CloseCode::NoBoard,
-            AdmitError::Forbidden => CloseCode::Forbidden,
-            AdmitError::Store(_) => CloseCode::TryLater,
+            AdmitError::NoBoard => Some(CloseCode::NoBoard),
+            AdmitError::Forbidden => Some(CloseCode::Forbidden),
+            AdmitError::Store(_) => Some(CloseCode::TryLater),
         })?;
+        let seat = match seat {
+            Some(seat) => seat,
+            None => take_seat(state, &caller, board).map_err(|_seconds| Some(CloseCode::TryLater))?,
+        };
         let vector = match &hello.vector {
-            Some(vector) => Some(walk_state_vector(&vector.0).map_err(|_malformed| CloseCode::Malformed)?),
+            Some(vector) => Some(walk_state_vector(&vector.0).map_err(|_malformed| Some(CloseCode::Malformed))?),
             None => None,
         };
         self.door = Door::Own {
@@ -193,11 +224,12 @@ impl Line {
             .hub
             .connect(board, &caller.identity, role, self.door, vector)
             .await;
-        joined.map_err(|_unavailable| CloseCode::Loading)
+        let connection = joined.map_err(|_unavailable| Some(CloseCode::Loading))?;
+        Ok((connection, seat, ends(state, &caller)))
     }
 
-    /// Reads and writes until one side has enough.
-    async fn serve(mut self, connection: Connection) {
+    /// Reads and writes until one side has enough, or the token ends.
+    async fn serve(mut self, connection: Connection, end: Option<Instant>) {
         let ping = Duration::from_millis(self.limits.ping_interval_ms);
         let idle = Duration::from_millis(self.limits.idle_timeout_ms);
         let mut next_ping = Instant::now() + ping;
@@ -210,13 +242,14 @@ impl Line {
                 .unwrap_or(next_ping)
                 .min(next_ping)
                 .min(self.last_heard + idle);
+            let deadline = end.map_or(deadline, |end| deadline.min(end));
             tokio::select! {
                 message = self.socket.recv(), if pause.is_none() => {
                     self.last_heard = Instant::now();
                     let Some(message) = message else { break None };
                     let taken = match message {
                         Ok(message) => self.take(message, &connection).await,
-                        Err(error) => Err(Some(close_code(&error))),
+                        Err(error) => Err(close_code(&error)),
                     };
                     if let Err(code) = taken { break code }
                 }
@@ -225,6 +258,7 @@ impl Line {
                 }
                 () = sleep_until(pause.unwrap_or(deadline)) => {
                     let now = Instant::now();
+                    if end.is_some_and(|end| now >= end) { break Some(CloseCode::Unauthenticated) }
                     if let Some(held) = self.pace.take_held(now)
                         && connection.send(held).await.is_err()
                     {
@@ -377,13 +411,29 @@ fn payload(message: &Message, format: Format) -> Option<Bytes> {
     }
 }
 
-fn close_code(error: &axum::Error) -> CloseCode {
+/// What a failed read says to the peer; nothing where there is nobody left to tell.
+///
+/// The library's own error type is not named here (axum keeps its version to itself): an I/O error is found as a source,
+/// the other kinds by the fixed words their messages begin with.
+fn close_code(error: &axum::Error) -> Closing {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if cause.is::<std::io::Error>() {
+            return None;
+        }
+        source = cause.source();
+    }
     let text = error.to_string();
-    if text.contains("too long") || text.contains("too big") || text.contains("size") {
-        CloseCode::TooBig
-    } else if text.contains("UTF-8") || text.contains("utf-8") {
-        CloseCode::BadText
+    if text.contains("without closing handshake")
+        || text.contains("onnection closed")
+        || text.contains("closed connection")
+    {
+        None
+    } else if text.starts_with("Space limit exceeded") {
+        Some(CloseCode::TooBig)
+    } else if text.starts_with("UTF-8") {
+        Some(CloseCode::BadText)
     } else {
-        CloseCode::Malformed
+        Some(CloseCode::Malformed)
     }
 }

@@ -4,10 +4,12 @@
 
 mod boards;
 mod guard;
+mod hostile;
 mod interchange;
 mod interop;
 mod kill;
 mod layering;
+mod limits;
 mod log_contract;
 mod power_cut;
 mod samples;

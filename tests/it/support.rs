@@ -3,4 +3,5 @@
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod hostile;
+pub(crate) mod live;
 pub(crate) mod story;

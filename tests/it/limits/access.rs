@@ -1,0 +1,206 @@
+//! Who may come in, and how soon they learn that they may not any more.
+
+use panseo::protocol::ids::Role;
+use panseo::protocol::{ErrorCode, ServerFrame};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{content, element, refused, updates};
+use crate::support::live::{Server, raw, token, y};
+
+const ANY: &[(&str, Role)] = &[("*", Role::Teacher)];
+
+/// A node with one board, and its teacher's token.
+async fn school(limits: &str) -> (Server, String) {
+    let server = Server::jwt(limits);
+    let teacher = token("teacher", 600, ANY);
+    let made = server
+        .request_as(&teacher, "POST", "/v1/boards", r#"{"id":"lesson"}"#)
+        .await;
+    assert_eq!(made, 201);
+    (server, teacher)
+}
+
+async fn give(server: &Server, teacher: &str, user: &str, role: &str) {
+    let body = json!({ "role": role }).to_string();
+    let path = format!("/v1/boards/lesson/members/{user}");
+    assert_eq!(server.request_as(teacher, "PUT", &path, &body).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_are_turned_away() {
+    let server = Server::open("");
+    for path in ["/yjs/x", "/v1/boards/x/ws", "/v1/boards"] {
+        let (status, _) = server
+            .request("GET", path, "Origin: https://evil.example\r\n", "")
+            .await;
+        assert_eq!(status, 403, "{path}");
+    }
+    let (status, _) = server
+        .request("GET", "/v1/boards", "Origin: http://localhost:5173\r\n", "")
+        .await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_those_with_a_good_token_and_a_role_come_in() {
+    let (server, _) = school("").await;
+    let stranger = token("stranger", 600, &[("other", Role::Editor)]);
+    let teacher = token("teacher", 600, ANY);
+    let old = token("teacher", -100, ANY);
+    let long = token("teacher", 13 * 3_600, ANY);
+    for (query, board, status) in [
+        ("", "lesson", 400),
+        ("?token=nonsense", "lesson", 401),
+        (&format!("?token={old}"), "lesson", 401),
+        (&format!("?token={long}"), "lesson", 401),
+        (&format!("?token={teacher}x"), "lesson", 401),
+        (&format!("?token={teacher}"), "nowhere", 404),
+        (&format!("?token={stranger}"), "lesson", 403),
+    ] {
+        let refused = server.upgrade(&format!("/yjs/{board}{query}"), None).await.err();
+        assert_eq!(refused, Some(status), "{board} with {} bytes of query", query.len());
+    }
+    let path = format!("/v1/boards/lesson/ws?token={old}");
+    assert_eq!(server.upgrade(&path, Some("panseo.v1.json")).await.err(), Some(401));
+    let mut late = server
+        .upgrade("/v1/boards/lesson/ws", Some("panseo.v1.json"))
+        .await
+        .expect("the token may come later");
+    late.text(&json!({ "t": "hello", "client": Uuid::now_v7(), "token": old }).to_string())
+        .await;
+    assert_eq!(late.closed().await, 4401);
+    let mut none = server
+        .upgrade("/v1/boards/lesson/ws", Some("panseo.v1.json"))
+        .await
+        .expect("the token may come later");
+    none.text(&json!({ "t": "hello", "client": Uuid::now_v7() }).to_string())
+        .await;
+    assert_eq!(none.closed().await, 4401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_tokens_are_tried_so_often_and_no_more() {
+    let (server, _) = school("failed_logins_per_minute = 3").await;
+    for status in [401, 401, 401, 429] {
+        assert_eq!(server.request_as("nonsense", "GET", "/v1/boards", "").await, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_ends_with_its_token() {
+    let (server, _) = school("").await;
+    // Clocks may differ by 30 s, so this one has about two left.
+    let brief = token("teacher", -28, ANY);
+    let mut socket = server.yjs(&format!("lesson?token={brief}")).await;
+    assert_eq!(socket.closed().await, 4401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_look_and_do_not_edit() {
+    let (server, teacher) = school("").await;
+    give(&server, &teacher, "anna", "viewer").await;
+    let anna = token("anna", 600, &[]);
+    let mut socket = server.yjs(&format!("lesson?token={anna}")).await;
+    for step in [1, 2] {
+        socket.binary(y(&[0, step], &updates(11, 1)[0])).await;
+    }
+    socket.binary(y(&[0, 0], &[0])).await;
+    let all = socket.find_y(&[0, 1]).await;
+    assert_eq!(
+        &all[..],
+        [0, 1, 2, 0, 0],
+        "nothing was taken, and the viewer still reads"
+    );
+    let mut own = server.own("lesson", &format!("token={anna}"), Uuid::now_v7()).await;
+    own.op(1, element("e")).await;
+    assert_eq!(refused(&mut own).await, (ErrorCode::Forbidden, Some(1)));
+    assert!((server.metric("panseo_viewer_edits_total").await - 2.0).abs() < 0.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_role_a_removal_and_a_deletion_reach_open_sockets() {
+    let (server, teacher) = school("").await;
+    give(&server, &teacher, "anna", "editor").await;
+    let anna = token("anna", 600, &[]);
+    let mut own = server.own("lesson", &format!("token={anna}"), Uuid::now_v7()).await;
+    give(&server, &teacher, "anna", "viewer").await;
+    own.find(|frame| matches!(frame, ServerFrame::Role { role: Role::Viewer, .. }).then_some(()))
+        .await;
+    own.op(1, element("e")).await;
+    assert_eq!(refused(&mut own).await.0, ErrorCode::Forbidden);
+    let mut yjs = server.yjs(&format!("lesson?token={anna}")).await;
+    yjs.find_y(&[0, 0]).await;
+    assert_eq!(
+        server
+            .request_as(&teacher, "DELETE", "/v1/boards/lesson/members/anna", "")
+            .await,
+        204
+    );
+    assert_eq!((own.closed().await, yjs.closed().await), (4403, 4403));
+    let mut last = server.own("lesson", &format!("token={teacher}"), Uuid::now_v7()).await;
+    assert_eq!(
+        server.request_as(&teacher, "DELETE", "/v1/boards/lesson", "").await,
+        204
+    );
+    assert_eq!(last.closed().await, 4404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_boards_and_joins_of_a_user_are_limited() {
+    let (server, teacher) = school("connections_user_max = 2\nboards_user_max = 1\njoins_per_minute = 6").await;
+    assert_eq!(
+        server
+            .request_as(&teacher, "POST", "/v1/boards", r#"{"id":"other"}"#)
+            .await,
+        201
+    );
+    let first = format!("/yjs/lesson?token={teacher}");
+    let held = server.upgrade(&first, None).await.expect("the first comes in");
+    let other = server.upgrade(&format!("/yjs/other?token={teacher}"), None).await;
+    assert_eq!(other.err(), Some(429), "a second board");
+    let _second = server.upgrade(&first, None).await.expect("the second comes in");
+    assert_eq!(
+        server.upgrade(&first, None).await.err(),
+        Some(429),
+        "a third connection"
+    );
+    let mut late = server
+        .upgrade("/v1/boards/lesson/ws", Some("panseo.v1.json"))
+        .await
+        .expect("the token may come later");
+    late.text(&json!({ "t": "hello", "client": Uuid::now_v7(), "token": teacher }).to_string())
+        .await;
+    assert_eq!(late.closed().await, 1013, "a third connection, told by its first frame");
+    let ben = token("ben", 600, ANY);
+    assert!(
+        server.upgrade(&format!("/yjs/other?token={ben}"), None).await.is_ok(),
+        "others are not held back"
+    );
+    drop(held);
+    // Which of these fails first is told by the rate: there were four tries.
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(server.upgrade(&first, None).await.err());
+    }
+    assert_eq!(statuses.last(), Some(&Some(429)), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_the_node_are_limited() {
+    let server = Server::open("connections_node_max = 2");
+    let _held = (server.yjs("a").await, server.yjs("a").await);
+    let (status, answer) = raw(server.address, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(status, 429);
+    assert!(answer.contains("retry-after"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_refused() {
+    let server = Server::open("");
+    let field = format!("X-Long: {}\r\n", "x".repeat(20_000));
+    assert_eq!(server.request("GET", "/health/live", &field, "").await.0, 431);
+    let fields: String = (0..70).map(|number| format!("X-{number}: 1\r\n")).collect();
+    assert_eq!(server.request("GET", "/health/live", &fields, "").await.0, 431);
+    assert_eq!(content(&server, "after").await, [0, 0], "others are served");
+}

@@ -1,0 +1,155 @@
+//! Peers that are slow, dead or pretend to be others, and the end of the server itself.
+
+use std::process::Command;
+use std::time::Duration;
+
+use panseo::protocol::ServerFrame;
+use serde_json::json;
+use tokio::time::Instant;
+use uuid::Uuid;
+use yrs::{Map as _, Transact as _, WriteTxn as _};
+
+use crate::support::hostile::document;
+use crate::support::live::{Server, Socket, var, y};
+
+async fn left(watcher: &mut Socket, user: &str) {
+    watcher
+        .find(|frame| match frame {
+            ServerFrame::Ephemeral { states } => states
+                .iter()
+                .any(|state| state.kind == "leave" && state.user.as_str() == user)
+                .then_some(()),
+            _ => None,
+        })
+        .await;
+}
+
+/// Updates of 200 KB each; the one value they all write is the only one that stays.
+fn large_updates(count: usize) -> Vec<Vec<u8>> {
+    let doc = document(21);
+    let write = |number: usize| {
+        let mut txn = doc.transact_mut();
+        txn.get_or_insert_map("another")
+            .insert(&mut txn, "k", format!("{number}{}", "x".repeat(200_000)));
+        txn.commit();
+        txn.encode_update_v1()
+    };
+    (0..count).map(write).collect()
+}
+
+async fn flood(server: &Server, board: &str, count: usize) {
+    let mut writer = server.yjs(&format!("{board}?user=writer")).await;
+    for update in large_updates(count) {
+        writer.binary(y(&[0, 2], &update)).await;
+    }
+    writer.binary(y(&[0, 0], &[0])).await;
+    writer.find_y(&[0, 1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_after_the_upgrade_is_sent_away() {
+    let server = Server::open("handshake_timeout_ms = 300");
+    let mut silent = server
+        .upgrade("/v1/boards/x/ws", Some("panseo.v1.json"))
+        .await
+        .expect("the door opens");
+    assert_eq!(silent.closed().await, 4508);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_peer_is_dropped_and_its_presence_goes() {
+    let server = Server::open("ping_interval_ms = 200\nidle_timeout_ms = 1000");
+    let mut watcher = server.own("ghosts", "user=watcher", Uuid::now_v7()).await;
+    // Nobody reads this one, so nobody answers the pings.
+    let _dead = server.own("ghosts", "user=ghost", Uuid::now_v7()).await;
+    let begin = Instant::now();
+    left(&mut watcher, "ghost").await;
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn awareness_shows_who_it_is_and_only_of_oneself() {
+    let server = Server::open("");
+    let awareness = |clock: usize, state: &str| {
+        y(
+            &[1],
+            &[var(1), var(1_234), var(clock), y(&[], state.as_bytes())].concat(),
+        )
+    };
+    let mut ben = server.yjs("who?user=ben").await;
+    let mut anna = server.yjs("who?user=anna").await;
+    anna.binary(awareness(1, r#"{"user":{"name":"A","id":"teacher"},"mark":"first"}"#))
+        .await;
+    let shown = String::from_utf8_lossy(&ben.find_y(&[1]).await).into_owned();
+    assert!(
+        shown.contains(r#""id":"anna""#) && shown.contains("first") && !shown.contains("teacher"),
+        "{shown}"
+    );
+    ben.binary(awareness(9, r#"{"mark":"forged"}"#)).await;
+    ben.binary(y(&[0, 0], &[0])).await;
+    ben.find_y(&[0, 1]).await;
+    assert!((server.metric("panseo_awareness_drops_total").await - 1.0).abs() < 0.5);
+    anna.binary(awareness(2, r#"{"mark":"second"}"#)).await;
+    let shown = String::from_utf8_lossy(&ben.find_y(&[1]).await).into_owned();
+    assert!(shown.contains("second") && !shown.contains("forged"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_is_brought_level_with_one_difference() {
+    const WRITES: usize = 150;
+    let server = Server::start(
+        &["--auth", "open", "--no-rate-limits"],
+        "unsent_bytes_max = 4000000\npending_bytes_board_max = 100000000",
+    );
+    let mut slow = server
+        .upgrade("/v1/boards/slow/ws?user=slow", Some("panseo.v1.json"))
+        .await
+        .expect("the door opens");
+    let hello = json!({ "t": "hello", "client": Uuid::now_v7(), "document": true });
+    slow.text(&hello.to_string()).await;
+    slow.find(|frame| matches!(frame, ServerFrame::Resync { .. }).then_some(()))
+        .await;
+    flood(&server, "slow", WRITES).await;
+    let mut events = 0;
+    let update = slow
+        .find(|frame| match frame {
+            ServerFrame::Resync { update, .. } => Some(update.expect("a client with a document gets an update")),
+            _ => {
+                events += 1;
+                None
+            }
+        })
+        .await;
+    assert!(events < 2 * WRITES, "{events}");
+    assert!(
+        update.0.len() < 400_000,
+        "a difference, not a backlog: {} bytes",
+        update.0.len()
+    );
+    // A writer that outruns the sockets' buffers may bring it level once more before it stands still.
+    let levels = server.metric("panseo_levels_total").await;
+    assert!((1.0..4.0).contains(&levels), "{levels}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_says_goodbye_and_ends_in_time() {
+    let mut server = Server::open("");
+    let mut sockets = Vec::new();
+    for number in 0..20 {
+        sockets.push(server.yjs(&format!("end-{number}")).await);
+        sockets.push(server.own("end", "", Uuid::now_v7()).await);
+    }
+    assert!(server.is_alive());
+    let begin = Instant::now();
+    let pid = server.child.id().to_string();
+    Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .expect("the signal can be sent");
+    for socket in &mut sockets {
+        assert_eq!(socket.closed().await, 1012);
+    }
+    let status = tokio::task::block_in_place(|| server.child.wait()).expect("the server can be waited for");
+    assert!(status.success(), "{status}");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}

@@ -1,0 +1,310 @@
+//! The real binary on a port of its own, and sockets that speak to it through both doors.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use panseo::http::token::{TokenClaims, mint};
+use panseo::protocol::ids::{Role, UserId};
+use panseo::protocol::{ClientFrame, Hello, ServerFrame};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use uuid::Uuid;
+
+/// Time within which any one answer must come.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+const KEY: &str = "a secret for tests, of more than 32 bytes";
+
+/// The real binary; killed when dropped.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// A node where everybody is a teacher.
+    pub(crate) fn open(limits: &str) -> Self {
+        Self::start(&["--auth", "open"], limits)
+    }
+
+    /// A node that wants tokens.
+    pub(crate) fn jwt(limits: &str) -> Self {
+        Self::start(&["--auth", "jwt", "--jwt-key", KEY], limits)
+    }
+
+    /// A node that wants tokens, and counts nothing else.
+    pub(crate) fn jwt_without_rates(limits: &str) -> Self {
+        Self::start(&["--auth", "jwt", "--jwt-key", KEY, "--no-rate-limits"], limits)
+    }
+
+    pub(crate) fn start(flags: &[&str], limits: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let config = folder.path().join("panseo.toml");
+        std::fs::write(&config, format!("[limits]\n{limits}\n")).expect("a file can be written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_panseo"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(flags)
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .arg("--config")
+            .arg(&config)
+            .env("PANSEO_LOG", "error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server can be started");
+        let output = child.stdout.take().expect("its output is a pipe");
+        let address = BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.rsplit_once("http://")?.1.trim().parse().ok())
+            .expect("the server says where it listens");
+        Self {
+            child,
+            address,
+            _folder: folder,
+        }
+    }
+
+    /// One request on a connection of its own: status and the whole answer.
+    pub(crate) async fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}",
+            self.address
+        );
+        let text = format!(
+            "{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        raw(self.address, text.as_bytes()).await
+    }
+
+    /// The same as somebody with a token.
+    pub(crate) async fn request_as(&self, token: &str, method: &str, path: &str, body: &str) -> u16 {
+        self.request(method, path, &format!("Authorization: Bearer {token}\r\n"), body)
+            .await
+            .0
+    }
+
+    /// Opens a socket; the status if it is refused.
+    pub(crate) async fn upgrade(&self, path: &str, protocol: Option<&str>) -> Result<Socket, u16> {
+        let uri = format!("ws://{}{path}", self.address).parse().expect("a URI");
+        let mut request = ClientRequestBuilder::new(uri);
+        if let Some(protocol) = protocol {
+            request = request.with_sub_protocol(protocol);
+        }
+        match timeout(SOON, connect_async(request))
+            .await
+            .expect("the upgrade is answered in time")
+        {
+            Ok((socket, _)) => Ok(Socket(socket)),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// A Yjs client.
+    pub(crate) async fn yjs(&self, board_and_query: &str) -> Socket {
+        self.upgrade(&format!("/yjs/{board_and_query}"), None)
+            .await
+            .expect("the door opens")
+    }
+
+    /// A client of our own door in JSON, after its `welcome` and `resync`.
+    pub(crate) async fn own(&self, board: &str, query: &str, client: Uuid) -> Socket {
+        let path = format!("/v1/boards/{board}/ws?{query}");
+        let mut socket = self
+            .upgrade(&path, Some("panseo.v1.json"))
+            .await
+            .expect("the door opens");
+        socket.frame(&hello(client)).await;
+        socket
+            .find(|frame| matches!(frame, ServerFrame::Resync { .. }).then_some(()))
+            .await;
+        socket
+    }
+
+    /// A figure of `/metrics`, all labels together.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.request("GET", "/metrics", "", "").await;
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .expect("the process lives")
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("the child can be asked").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Sends bytes and reads until the other side has enough.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> (u16, String) {
+    let mut socket = TcpStream::connect(address).await.expect("the server listens");
+    // The answer may come before all is sent.
+    socket.write_all(bytes).await.ok();
+    let mut answer = Vec::new();
+    timeout(SOON, socket.read_to_end(&mut answer))
+        .await
+        .expect("the answer ends in time")
+        .ok();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    (
+        text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0),
+        text,
+    )
+}
+
+/// A token of this life in seconds, with roles by board.
+pub(crate) fn token(user: &str, life: i64, boards: &[(&str, Role)]) -> String {
+    let now = i64::try_from(panseo::server::clock().0 / 1_000).expect("a time");
+    let seconds = |time: i64| u64::try_from(time).expect("after 1970");
+    let claims = TokenClaims {
+        sub: UserId::new(user).expect("a name"),
+        iat: seconds(now.min(now + life)),
+        exp: seconds(now + life),
+        name: Some(format!("{user} by token")),
+        boards: (!boards.is_empty()).then(|| boards.iter().map(|(id, role)| ((*id).to_owned(), *role)).collect()),
+        iss: None,
+        aud: None,
+    };
+    mint(KEY, &claims).expect("the key is good")
+}
+
+pub(crate) fn hello(client: Uuid) -> ClientFrame {
+    ClientFrame::Hello(Hello {
+        client,
+        token: None,
+        user: None,
+        document: false,
+        position: None,
+        vector: None,
+    })
+}
+
+/// What comes out of a socket.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Message(Bytes),
+    Close(u16),
+    Gone,
+}
+
+/// A client's end.
+pub(crate) struct Socket(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub(crate) async fn binary(&mut self, bytes: impl Into<Bytes>) {
+        // A server that has hung up says why to the reader.
+        self.0.send(Message::Binary(bytes.into())).await.ok();
+    }
+
+    pub(crate) async fn text(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.ok();
+    }
+
+    pub(crate) async fn frame(&mut self, frame: &ClientFrame) {
+        self.text(&serde_json::to_string(frame).expect("a frame can be encoded"))
+            .await;
+    }
+
+    pub(crate) async fn op(&mut self, seq: u64, op: serde_json::Value) {
+        self.text(&serde_json::json!({ "t": "op", "seq": seq, "ops": [op] }).to_string())
+            .await;
+    }
+
+    pub(crate) async fn heard(&mut self) -> Heard {
+        loop {
+            match timeout(SOON, self.0.next()).await.expect("something is heard in time") {
+                Some(Ok(Message::Binary(bytes))) => return Heard::Message(bytes),
+                Some(Ok(Message::Text(text))) => return Heard::Message(text.into()),
+                Some(Ok(Message::Close(frame))) => return Heard::Close(frame.map_or(1005, |frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Heard::Gone,
+            }
+        }
+    }
+
+    /// Reads on until the server says why it ends; 0 if it says nothing.
+    pub(crate) async fn closed(&mut self) -> u16 {
+        loop {
+            match self.heard().await {
+                Heard::Message(_) => {}
+                Heard::Close(code) => return code,
+                Heard::Gone => return 0,
+            }
+        }
+    }
+
+    pub(crate) async fn message(&mut self) -> Bytes {
+        match self.heard().await {
+            Heard::Message(bytes) => bytes,
+            ended @ (Heard::Close(_) | Heard::Gone) => panic!("the connection ended: {ended:?}"),
+        }
+    }
+
+    /// Reads frames of our own door until one is what is looked for.
+    pub(crate) async fn find<T>(&mut self, mut look: impl FnMut(ServerFrame) -> Option<T>) -> T {
+        loop {
+            let bytes = self.message().await;
+            let frame = serde_json::from_slice(&bytes).expect("the server's frame can be decoded");
+            if let Some(found) = look(frame) {
+                return found;
+            }
+        }
+    }
+
+    /// Reads until a message of the Yjs door begins so.
+    pub(crate) async fn find_y(&mut self, head: &[u8]) -> Bytes {
+        loop {
+            let bytes = self.message().await;
+            if bytes.starts_with(head) {
+                return bytes;
+            }
+        }
+    }
+}
+
+pub(crate) fn var(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number.to_le_bytes()[0]);
+    bytes
+}
+
+/// A message of the Yjs door: its head, and a payload with its length.
+pub(crate) fn y(head: &[u8], payload: &[u8]) -> Vec<u8> {
+    [head, &var(payload.len()), payload].concat()
+}
+
+/// What lies behind the head and the length of a message.
+pub(crate) fn payload(message: &[u8], head: usize) -> &[u8] {
+    let digits = message[head..].iter().take_while(|byte| **byte >= 0x80).count() + 1;
+    &message[head + digits..]
+}
