@@ -3,6 +3,7 @@
 //! An import is one gesture: pages and assets first, then the elements, so that one undo takes all of it back.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -23,12 +24,15 @@ use crate::http::request::{BoardPath, Params, whole_body};
 use crate::interchange::{
     Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, with_fresh_ids,
 };
-use crate::protocol::element::{EntryKind, Item, Property};
+use crate::protocol::element::{EntryKind, Item, Property, Value};
 use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Role};
 use crate::protocol::limits::IMPORT_ELEMENTS_MAX;
 use crate::protocol::op::Op;
 use crate::room::hub::{ImportBatch, OpsFrame};
 use crate::telemetry;
+
+/// Media type of what came in a file as an image and is none that this server knows.
+const UNKNOWN_CONTENT: &str = "application/octet-stream";
 
 /// What an import came to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -204,7 +208,10 @@ impl Placing<'_> {
         let mut ops = Vec::new();
         for asset in import.assets {
             match self.keep_asset(asset).await? {
-                Ok(op) => ops.push(op),
+                Ok((op, note)) => {
+                    ops.push(op);
+                    notes.extend(note);
+                }
                 Err(note) => notes.push(note),
             }
         }
@@ -258,8 +265,8 @@ impl Placing<'_> {
         })
     }
 
-    /// Keeps an image of the file, or says why it is left out.
-    async fn keep_asset(&self, asset: ImportedAsset) -> Result<Result<Op, String>, Problem> {
+    /// Keeps an image of the file, perhaps with a remark, or says why it is left out.
+    async fn keep_asset(&self, asset: ImportedAsset) -> Result<Result<(Op, Option<String>), String>, Problem> {
         let max_bytes = self.state.limits.asset_bytes_max;
         let name = asset.sha256.as_str().get(..12).unwrap_or_default().to_owned();
         if asset.bytes.len() > max_bytes {
@@ -270,20 +277,24 @@ impl Placing<'_> {
         let (hash, found) = tokio::task::spawn_blocking(move || (sha256_hex(&content), inspect(&content)))
             .await
             .map_err(|error| Problem::internal(&error))?;
-        let (mime_type, size) = match found {
-            Ok(found) if hash == asset.sha256.as_str() => found,
-            Ok(_) => return Ok(Err(format!("image {name} was left out: its name is not its hash"))),
-            Err(error) => return Ok(Err(format!("image {name} was left out: {error}"))),
-        };
+        if hash != asset.sha256.as_str() {
+            return Ok(Err(format!("image {name} was left out: its name is not its hash")));
+        }
+        let note = found
+            .err()
+            .map(|error| format!("image {name} is kept, but not shown: {error}"));
+        // Kept for the export, because an import loses nothing; under this type no browser runs what is in it.
+        let (mime_type, size) = found.unwrap_or((UNKNOWN_CONTENT, None));
         let size_bytes = bytes.len() as u64;
         keep(self.state, self.board, asset.sha256.as_str(), mime_type, size, bytes).await?;
-        Ok(Ok(Op::AssetAdd {
+        let op = Op::AssetAdd {
             sha256: asset.sha256,
             mime_type: Some(mime_type.to_owned()),
             bytes: Some(size_bytes),
             width: size.map(|(width, _)| width),
             height: size.map(|(_, height)| height),
-        }))
+        };
+        Ok(Ok((op, note)))
     }
 }
 
@@ -305,6 +316,10 @@ pub(super) struct ExportParams {
     format: ExportFormat,
     /// With `excalidraw`: only this page; the first one has the empty name.
     page: Option<String>,
+    /// With `excalidraw`: whether what was deleted on the board comes along, as `isDeleted`. What was deleted in the file
+    /// it was imported from already always does.
+    #[serde(default)]
+    deleted: bool,
 }
 
 /// Writes a board as a file.
@@ -350,7 +365,10 @@ pub(super) async fn export(
             with_deleted: true,
         };
         serde_json::to_vec(&match params.format {
-            ExportFormat::Excalidraw => export_excalidraw(&items, &scope, &|sha256| assets.get(sha256).cloned()),
+            ExportFormat::Excalidraw => {
+                let items = if params.deleted { items } else { without_deleted(items) };
+                export_excalidraw(&items, &scope, &|sha256| assets.get(sha256).cloned())
+            }
             ExportFormat::Json => export_json(&items),
         })
     });
@@ -367,4 +385,29 @@ pub(super) async fn export(
         ),
     ];
     Ok((headers, json))
+}
+
+/// Leaves out what was deleted on this board, with what lies on deleted pages. An element that had been deleted before it
+/// was put here is part of the file it came from, and people expect that file back.
+fn without_deleted(mut items: Vec<Item>) -> Vec<Item> {
+    let deleted_pages: HashSet<_> = items
+        .iter()
+        .filter(|item| item.kind == EntryKind::Page && item.properties.get(Property::Deleted).is_some())
+        .map(|item| Arc::clone(&item.id))
+        .collect();
+    items.retain(|item| {
+        let number = |property| item.properties.get(property).and_then(Value::as_f64);
+        let page = item
+            .properties
+            .get(Property::Page)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let is_deleted_here = match (number(Property::Deleted), number(Property::Created)) {
+            (Some(deleted), Some(created)) => deleted > created,
+            (deleted, None) => deleted.is_some(),
+            (None, Some(_)) => false,
+        };
+        item.kind != EntryKind::Element || !(is_deleted_here || deleted_pages.contains(page))
+    });
+    items
 }

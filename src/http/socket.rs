@@ -156,6 +156,8 @@ struct Line {
     limits: Arc<Limits>,
     pace: Pace,
     has_sent_update: bool,
+    /// Until when the first message must have come; none once it has.
+    handshake_ends: Option<Instant>,
     last_heard: Instant,
 }
 
@@ -166,13 +168,16 @@ impl Line {
     fn new(socket: WebSocket, door: Door, state: &AppState) -> Self {
         let limits = Arc::clone(&state.limits);
         let pace = Pace::new(&limits);
+        let now = Instant::now();
+        let wait = Duration::from_millis(limits.handshake_timeout_ms);
         Self {
             socket,
             door,
             limits,
             pace,
             has_sent_update: false,
-            last_heard: Instant::now(),
+            handshake_ends: Some(now + wait),
+            last_heard: now,
         }
     }
 
@@ -215,6 +220,7 @@ impl Line {
             Some(vector) => Some(walk_state_vector(&vector.0).map_err(|_malformed| Some(CloseCode::Malformed))?),
             None => None,
         };
+        self.handshake_ends = None;
         self.door = Door::Own {
             format,
             document: hello.document,
@@ -242,10 +248,12 @@ impl Line {
                 .unwrap_or(next_ping)
                 .min(next_ping)
                 .min(self.last_heard + idle);
-            let deadline = end.map_or(deadline, |end| deadline.min(end));
+            let ends = [end, self.handshake_ends].into_iter().flatten();
+            let deadline = ends.fold(deadline, Instant::min);
             tokio::select! {
                 message = self.socket.recv(), if pause.is_none() => {
                     self.last_heard = Instant::now();
+                    self.handshake_ends = None;
                     let Some(message) = message else { break None };
                     let taken = match message {
                         Ok(message) => self.take(message, &connection).await,
@@ -259,6 +267,7 @@ impl Line {
                 () = sleep_until(pause.unwrap_or(deadline)) => {
                     let now = Instant::now();
                     if end.is_some_and(|end| now >= end) { break Some(CloseCode::Unauthenticated) }
+                    if self.handshake_ends.is_some_and(|end| now >= end) { break Some(CloseCode::HandshakeTimeout) }
                     if let Some(held) = self.pace.take_held(now)
                         && connection.send(held).await.is_err()
                     {
@@ -304,6 +313,7 @@ impl Line {
                         (Input::Frame(session, decoded), is_ephemeral)
                     }
                     Err(error) => {
+                        self.pace.note_bytes(frame.len());
                         let seq = codec::seq_of(format, &frame);
                         (Input::BadFrame(session, error.to_string(), seq), false)
                     }

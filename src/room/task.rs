@@ -253,7 +253,6 @@ impl Task {
                 return Some(Input::Leave(session));
             }
             Effect::Close(session, code) => {
-                metrics::counter!(telemetry::CLOSES_TOTAL, "code" => code.code().to_string()).increment(1);
                 self.ring.close(session, code);
             }
             Effect::Append(record) => {

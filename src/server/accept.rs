@@ -42,6 +42,9 @@ content-type: application/problem+json\r\ncontent-length: 165\r\n\r\n\
 {\"type\":\"urn:panseo:problem:too_many_requests\",\"title\":\"Too Many Requests\",\"status\":429,\
 \"detail\":\"Too many connections. Try again later.\",\"code\":\"too_many_requests\"}";
 
+/// Answer to a head that did not come in time.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// Ceilings on connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionLimits {
@@ -104,16 +107,22 @@ async fn answer(connection: Connection, address: SocketAddr, router: Router, sto
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(connection), service)
         .with_upgrades();
-    let mut serving = std::pin::pin!(serving);
+    let mut serving = serving;
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
+        ended = &mut serving => ended,
         () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "A connection ended early.");
+    let Err(error) = ended else { return };
+    tracing::debug!(%error, "A connection ended early.");
+    if error.is_timeout()
+        && let Some(parts) = serving.into_parts()
+        && !parts.read_buf.is_empty()
+    {
+        // hyper leaves without a word. A client that said nothing at all was idle, and gets none.
+        drop(parts.io.into_inner().stream.try_write(TOO_SLOW));
     }
 }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod access;
 mod boards;
+mod config;
 mod guard;
 mod hostile;
 mod interchange;
@@ -12,6 +14,7 @@ mod layering;
 mod limits;
 mod log_contract;
 mod power_cut;
+mod rest;
 mod samples;
 mod simulation;
 mod store_contract;

@@ -4,4 +4,5 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod hostile;
 pub(crate) mod live;
+pub(crate) mod node;
 pub(crate) mod story;

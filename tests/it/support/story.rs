@@ -71,10 +71,6 @@ impl Raw {
         self.edit(|txn, elements| _ = elements.insert(txn, name, map))
     }
 
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        matches!(self.elements.get(&self.doc.transact(), name), Some(Out::YMap(_)))
-    }
-
     pub(crate) fn set(&self, name: &str, set: &[(Property, Option<Value>)]) -> Vec<u8> {
         self.edit(|txn, elements| {
             let Some(Out::YMap(map)) = elements.get(txn, name) else {

@@ -1,0 +1,264 @@
+//! Who may do what: the table of roles, the classes of tokens, and what each door answers.
+
+use std::collections::BTreeMap;
+
+use panseo::access::{Grants, may_create, role_on_board, sees_all};
+use panseo::http::token::{TokenClaims, TokenError, Verifier, mint};
+use panseo::protocol::ids::{BoardId, Role, Timestamp, UserId};
+use serde_json::{Value as Json, json};
+
+use crate::support::node::{Node, SECRET, answer, token};
+
+const NOW: u64 = 1_800_000_000;
+
+fn listed(grants: &[(&str, Role)]) -> Grants {
+    Grants::Listed(
+        grants
+            .iter()
+            .map(|(board, role)| ((*board).to_owned(), *role))
+            .collect(),
+    )
+}
+
+#[test]
+fn the_members_list_wins_then_the_board_then_the_star() {
+    use Role::{Editor, Teacher, Viewer};
+    let board = BoardId::new("lesson").unwrap();
+    for (member, grants, role) in [
+        (None, Grants::Open, Some(Teacher)),
+        (Some(Viewer), Grants::Open, Some(Viewer)),
+        (None, Grants::Members, None),
+        (Some(Editor), Grants::Members, Some(Editor)),
+        (None, listed(&[]), None),
+        (None, listed(&[("other", Teacher)]), None),
+        (None, listed(&[("lesson", Editor)]), Some(Editor)),
+        (None, listed(&[("*", Viewer)]), Some(Viewer)),
+        (None, listed(&[("*", Teacher), ("lesson", Viewer)]), Some(Viewer)),
+        (Some(Viewer), listed(&[("lesson", Teacher)]), Some(Viewer)),
+        (Some(Teacher), listed(&[("*", Viewer)]), Some(Teacher)),
+    ] {
+        assert_eq!(role_on_board(member, &grants, &board), role, "{member:?} {grants:?}");
+    }
+    for (grants, creates, all) in [
+        (Grants::Open, true, true),
+        (Grants::Members, true, false),
+        (listed(&[("lesson", Teacher)]), false, false),
+        (listed(&[("*", Editor)]), false, true),
+        (listed(&[("*", Teacher)]), true, true),
+    ] {
+        assert_eq!((may_create(&grants), sees_all(&grants)), (creates, all), "{grants:?}");
+    }
+}
+
+fn signed(claims: &Json) -> String {
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&header, claims, &key).unwrap()
+}
+
+/// Good claims, with these put over them; null takes one away.
+fn claims(changes: &Json) -> Json {
+    let mut claims = json!({ "sub": "alice", "exp": NOW + 3600, "iss": "school", "aud": ["panseo", "other"] });
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    claims
+}
+
+#[test]
+fn each_class_of_bad_token_is_refused() {
+    use TokenError::{Audience, Claims, Expired, Issuer, NotYet, TooLong};
+    let verifier = Verifier::new(SECRET, Some("school".into()), Some("panseo".into())).unwrap();
+    let verify = |changes: Json| verifier.verify(&signed(&claims(&changes)), Timestamp(NOW * 1000)).err();
+    for (changes, error) in [
+        (json!({}), None),
+        (
+            json!({ "name": "김 선생님", "nbf": NOW, "boards": { "*": "teacher" } }),
+            None,
+        ),
+        (json!({ "exp": NOW - 20 }), None),
+        (json!({ "nbf": NOW + 20 }), None),
+        (json!({ "exp": NOW - 31 }), Some(Expired)),
+        (json!({ "nbf": NOW + 31 }), Some(NotYet)),
+        (json!({ "exp": NOW + 12 * 3600 + 31 }), Some(TooLong)),
+        (json!({ "iss": "elsewhere" }), Some(Issuer)),
+        (json!({ "iss": null }), Some(Issuer)),
+        (json!({ "aud": "elsewhere" }), Some(Audience)),
+        (json!({ "aud": null }), Some(Audience)),
+        (json!({ "exp": null }), Some(Claims)),
+        (json!({ "exp": "tomorrow" }), Some(Claims)),
+        (json!({ "exp": -1 }), Some(Claims)),
+        (json!({ "sub": null }), Some(Claims)),
+        (json!({ "sub": 7 }), Some(Claims)),
+        (json!({ "sub": "" }), Some(Claims)),
+        (json!({ "name": ["a"] }), Some(Claims)),
+        (json!({ "boards": ["lesson"] }), Some(Claims)),
+        (json!({ "boards": { "lesson": "king" } }), Some(Claims)),
+        (json!({ "boards": { "no such/board": "editor" } }), Some(Claims)),
+    ] {
+        assert_eq!(verify(changes.clone()), error, "{changes}");
+    }
+}
+
+#[test]
+fn the_key_fixes_the_algorithm() {
+    let verifier = Verifier::new(SECRET, None, None).unwrap();
+    let claims = json!({ "sub": "alice", "exp": NOW + 60 });
+    let now = Timestamp(NOW * 1000);
+    for algorithm in [jsonwebtoken::Algorithm::HS384, jsonwebtoken::Algorithm::HS512] {
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, &key).unwrap();
+        assert_eq!(verifier.verify(&token, now), Err(TokenError::Signature));
+    }
+    // {"alg":"none"} and the same claims, unsigned.
+    let body = signed(&claims).split('.').nth(1).unwrap().to_owned();
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{body}.");
+    for bad in [unsigned.as_str(), "", "a.b.c", "....", "ey\u{fffd}"] {
+        assert_eq!(verifier.verify(bad, now), Err(TokenError::Signature), "{bad}");
+    }
+    assert!(Verifier::new("too short", None, None).is_err());
+}
+
+#[test]
+fn what_is_minted_is_accepted() {
+    let claims = TokenClaims {
+        sub: UserId::new("alice").unwrap(),
+        iat: NOW,
+        exp: NOW + 12 * 3600,
+        name: Some("Alice".into()),
+        boards: Some(BTreeMap::from([("lesson".to_owned(), Role::Editor)])),
+        iss: None,
+        aud: None,
+    };
+    let verifier = Verifier::new(SECRET, None, None).unwrap();
+    let caller = verifier
+        .verify(&mint(SECRET, &claims).unwrap(), Timestamp(NOW * 1000))
+        .unwrap();
+    assert_eq!(caller.identity.name.as_deref(), Some("Alice"));
+    assert_eq!(caller.grants, listed(&[("lesson", Role::Editor)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absent_bad_weak_and_lost_have_each_their_answer() {
+    let node = Node::with_tokens().await;
+    let alice = token("alice", None);
+    let ask = |method: &'static str, path: &'static str, token: &str| answer(node.ask(method, path).bearer_auth(token));
+    let made = answer(
+        node.ask("POST", "/v1/boards")
+            .bearer_auth(&alice)
+            .json(&json!({ "id": "lesson" })),
+    )
+    .await;
+    assert_eq!(made.status, 201);
+
+    assert_eq!(
+        node.get("/v1/boards/lesson").await.problem(),
+        (400, "token_missing".into())
+    );
+    let bad = ask("GET", "/v1/boards/lesson", "nonsense").await;
+    assert_eq!(
+        (bad.problem(), bad.header("www-authenticate")),
+        ((401, "bad_token".into()), "Bearer")
+    );
+    assert_eq!(
+        ask("GET", "/v1/boards/lesson", &token("bob", None)).await.problem().0,
+        403
+    );
+    assert_eq!(ask("GET", "/v1/boards/none", &alice).await.problem().0, 404);
+    assert_eq!(node.get(&format!("/v1/boards/lesson?token={alice}")).await.status, 200);
+
+    let narrow = token("carol", Some(&[("lesson", Role::Teacher)]));
+    assert_eq!(
+        ask(
+            "DELETE",
+            "/v1/boards/lesson",
+            &token("dan", Some(&[("*", Role::Editor)]))
+        )
+        .await
+        .status,
+        403
+    );
+    let refused = answer(node.ask("POST", "/v1/boards").bearer_auth(&narrow).json(&json!({}))).await;
+    assert_eq!(refused.problem().0, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_gets_what_the_teacher_gave() {
+    let node = Node::with_tokens().await;
+    let (alice, bob) = (token("alice", None), token("bob", None));
+    let send = |method: &'static str, path: &'static str, token: &str, body: Json| {
+        answer(node.ask(method, path).bearer_auth(token).json(&body))
+    };
+    send("POST", "/v1/boards", &alice, json!({ "id": "lesson" })).await;
+    let draw = json!({ "ops": [crate::support::node::create("a")] });
+    let ops = "/v1/boards/lesson/ops";
+    let bob_is = "/v1/boards/lesson/members/bob";
+    assert_eq!(
+        send("PUT", bob_is, &bob, json!({ "role": "teacher" })).await.status,
+        403
+    );
+    assert_eq!(
+        send("PUT", bob_is, &alice, json!({ "role": "viewer" })).await.status,
+        200
+    );
+    assert_eq!(send("POST", ops, &bob, draw.clone()).await.problem().0, 403);
+    assert_eq!(
+        send("PUT", bob_is, &alice, json!({ "role": "editor" })).await.status,
+        200
+    );
+    assert_eq!(send("POST", ops, &bob, draw.clone()).await.status, 200);
+    assert_eq!(
+        send("PUT", bob_is, &alice, json!({ "role": "king" })).await.problem().0,
+        400
+    );
+    assert_eq!(send("DELETE", bob_is, &alice, Json::Null).await.status, 204);
+    assert_eq!(send("POST", ops, &bob, draw).await.status, 403);
+
+    let last = send("DELETE", "/v1/boards/lesson/members/alice", &alice, Json::Null).await;
+    assert_eq!(last.problem(), (409, "last_teacher".into()));
+    let members = answer(node.ask("GET", "/v1/boards/lesson/members").bearer_auth(&alice)).await;
+    assert_eq!(members.json(), json!([{ "user": "alice", "role": "teacher" }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_pages_are_refused_and_listed_ones_may_read() {
+    let node = Node::with_tokens().await;
+    let from = |origin: &str| node.ask("GET", "/health/live").header("origin", origin);
+    assert_eq!(
+        answer(from("https://evil.example")).await.problem(),
+        (403, "bad_origin".into())
+    );
+    assert_eq!(answer(from("null")).await.status, 403);
+    assert_eq!(answer(from("http://localhost:3000")).await.status, 403);
+    assert_eq!(answer(from(&format!("http://{}", node.authority()))).await.status, 200);
+    let listed = answer(from("https://school.example")).await;
+    assert_eq!(listed.header("access-control-allow-origin"), "https://school.example");
+    let preflight = node
+        .ask("OPTIONS", "/v1/boards")
+        .header("origin", "https://school.example");
+    let preflight = answer(preflight.header("access-control-request-method", "DELETE")).await;
+    assert_eq!(preflight.status, 204);
+    assert!(preflight.header("access-control-allow-methods").contains("DELETE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_node_answers_to_names_of_this_machine_only() {
+    let node = Node::open().await;
+    let rebound = node.ask("GET", "/v1/boards").header("host", "evil.example");
+    assert_eq!(answer(rebound).await.problem().0, 403);
+    let local = node.ask("GET", "/v1/boards").header("origin", "http://localhost:5173");
+    assert_eq!(answer(local).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_keeps_failing_must_wait() {
+    let node = Node::with_tokens().await;
+    let try_in = || answer(node.ask("GET", "/v1/boards").bearer_auth("nonsense"));
+    for _ in 0..20 {
+        assert_eq!(try_in().await.status, 401);
+    }
+    let refused = try_in().await;
+    assert_eq!(refused.problem().0, 429);
+    assert!((1..=60).contains(&refused.header("retry-after").parse().unwrap()));
+}

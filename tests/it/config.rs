@@ -1,0 +1,180 @@
+//! Settings and the command line: which value wins, and what is said of a wrong one.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use panseo::config::{AuthConfig, Config, ConfigError, ServeArgs};
+use tempfile::TempDir;
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+fn resolve(args: ServeArgs, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables: HashMap<_, _> = environment.iter().copied().collect();
+    Config::resolve(args, &|name| variables.get(name).map(|value| (*value).to_owned()))
+}
+
+fn in_file(text: &str) -> (TempDir, String) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("panseo.toml");
+    fs::write(&path, text).unwrap();
+    (folder, path.to_string_lossy().into_owned())
+}
+
+#[test]
+fn flag_wins_over_environment_over_file_over_default() {
+    let (_folder, path) =
+        in_file("listen = \"127.0.0.1:1\"\nlog = \"warn\"\ndata_dir = \"there\"\n[limits]\nelements_max = 7");
+    let args = ServeArgs {
+        config: Some(path),
+        listen: Some("127.0.0.1:3".into()),
+        ..ServeArgs::default()
+    };
+    let config = resolve(
+        args.clone(),
+        &[("PANSEO_LISTEN", "127.0.0.1:2"), ("PANSEO_LOG", "error")],
+    )
+    .unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.log, "error");
+    assert_eq!(config.data_dir, Path::new("there"));
+    assert_eq!((config.limits.elements_max, config.limits.tick_ms), (7, 33));
+    let defaults = resolve(ServeArgs::default(), &[]).unwrap();
+    assert_eq!(
+        (defaults.listen.to_string(), defaults.auth),
+        ("127.0.0.1:8080".to_owned(), AuthConfig::Open)
+    );
+}
+
+#[test]
+fn a_secret_is_never_printed() {
+    let config = resolve(ServeArgs::default(), &[("PANSEO_JWT_KEY", SECRET)]).unwrap();
+    assert!(matches!(config.auth, AuthConfig::Jwt { .. }));
+    let printed = format!("{config:?}");
+    assert!(printed.contains("***") && !printed.contains("thirty"), "{printed}");
+}
+
+fn panseo(args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = TempDir::new().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_panseo"))
+        .args(args)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder.path())
+        .output()
+        .unwrap()
+}
+
+/// The one line on standard error, with the exit code.
+#[track_caller]
+fn complaint(output: &Output) -> (i32, String) {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(output.stdout.is_empty());
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn every_wrong_value_is_one_line_that_names_it() {
+    let (_a, unknown_key) = in_file("lisetn = \"127.0.0.1:1\"");
+    let (_b, bad_limit) = in_file("[limits]\nelements_max = 0");
+    let (_c, not_toml) = in_file("listen = ");
+    for (args, name) in [
+        (vec!["--listen", "nowhere"], "--listen"),
+        (vec!["--auth", "maybe"], "--auth"),
+        (vec!["--auth", "jwt"], "--auth"),
+        (vec!["--auth", "open", "--listen", "0.0.0.0:0"], "--auth"),
+        (vec!["--listen", "0.0.0.0:0"], "--auth"),
+        (vec!["--jwt-key", "short"], "--jwt-key"),
+        (vec!["--jwt-key-file", "no-such-file"], "--jwt-key-file"),
+        (vec!["--origins", "https://a.example/path"], "--origins"),
+        (vec!["--log", "=="], "--log"),
+        (vec!["--data-dir", ""], "--data-dir"),
+        (vec!["--config", "no-such-file"], "--config"),
+        (vec!["--config", &unknown_key], "lisetn"),
+        (vec!["--config", &bad_limit], "elements_max"),
+        (vec!["--config", &not_toml], "--config"),
+        (vec!["--nonsense"], "--nonsense"),
+    ] {
+        let mut all = vec!["serve"];
+        all.extend(&args);
+        let (code, line) = complaint(&panseo(&all, &[]));
+        assert_eq!(code, 2, "{args:?}: {line}");
+        assert!(line.contains(name), "{args:?}: {line}");
+    }
+    for (name, value) in [
+        ("PANSEO_LISTEN", "nowhere"),
+        ("PANSEO_AUTH", "maybe"),
+        ("PANSEO_JWT_KEY", "short"),
+        ("PANSEO_JWT_KEY_FILE", "no-such-file"),
+        ("PANSEO_ORIGINS", "school"),
+        ("PANSEO_LOG", "=="),
+        ("PANSEO_DATA_DIR", ""),
+        ("PANSEO_CONFIG", "no-such-file"),
+        ("PANSEO_NO_RATE_LIMITS", "perhaps"),
+    ] {
+        let (code, line) = complaint(&panseo(&["serve"], &[(name, value)]));
+        assert_eq!(code, 2, "{name}: {line}");
+        assert!(line.contains(name), "{name}: {line}");
+    }
+}
+
+#[test]
+fn other_verbs_complain_the_same_way() {
+    for (args, name) in [
+        (vec!["token", "--user", "a"], "--jwt-key"),
+        (vec!["token", "--user", "", "--jwt-key", SECRET], "--user"),
+        (
+            vec!["token", "--user", "a", "--jwt-key", SECRET, "--board", "lesson"],
+            "--board",
+        ),
+        (
+            vec!["token", "--user", "a", "--jwt-key", SECRET, "--ttl", "13"],
+            "--ttl",
+        ),
+        (vec!["import"], "<FILE>"),
+        (vec!["import", "a", "--server", "not a url"], "--server"),
+        (vec!["export", "lesson", "--format", "pdf"], "--format"),
+        (vec!["fly"], "fly"),
+    ] {
+        let (code, line) = complaint(&panseo(&args, &[]));
+        assert_eq!(code, 2, "{args:?}: {line}");
+        assert!(line.contains(name), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_start_is_one_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let data_dir = folder.path().join("data");
+    let (code, line) = complaint(&panseo(
+        &["serve", "--listen", &address, "--data-dir", data_dir.to_str().unwrap()],
+        &[],
+    ));
+    assert_eq!(code, 1, "{line}");
+    assert!(line.contains(&address));
+    assert!(!data_dir.exists(), "a start that fails touches nothing");
+
+    let file = folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let (code, line) = complaint(&panseo(
+        &["serve", "--listen", "127.0.0.1:0", "--data-dir", file.to_str().unwrap()],
+        &[],
+    ));
+    assert_eq!(code, 1, "{line}");
+    assert!(line.contains("file"));
+    assert_eq!(fs::read(&file).unwrap(), b"x");
+}
+
+#[test]
+fn a_locked_directory_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let _open = panseo::log::disk::Database::open(folder.path()).unwrap();
+    let (code, line) = complaint(&panseo(&["serve", "--listen", "127.0.0.1:0", "--data-dir", path], &[]));
+    assert_eq!(code, 1, "{line}");
+    assert!(line.contains("in use by another process"), "{line}");
+}
