@@ -225,6 +225,14 @@ impl Client {
         }
     }
 
+    /// Throws the document away, and what was not acknowledged with it.
+    pub(crate) fn start_anew(&mut self, cluster: &mut Cluster) {
+        self.cut(cluster);
+        self.must_send_all = false;
+        self.raw = Raw::new(self.raw.doc.client_id().get() + 8);
+        self.outbox.retain(|(_, frame)| matches!(frame, ClientFrame::Op { .. }));
+    }
+
     /// Moves the pointer.
     pub(crate) fn point(&mut self, x: usize) {
         let Some(link) = self.link.as_mut().filter(|link| link.is_level) else { return };

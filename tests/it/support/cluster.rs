@@ -253,6 +253,9 @@ impl Cluster {
         else {
             return false;
         };
+        if outcome.is_none() {
+            slot.appending.iter_mut().for_each(|behind| _ = behind.outcome.get_or_insert(None));
+        }
         let number = record.id.1;
         self.input(node, match outcome {
             Some(position) => Input::Appended(number, position),
