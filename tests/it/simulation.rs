@@ -168,7 +168,8 @@ impl World {
                 }
                 self.flow();
             }
-            let is_done = self.clients.iter().all(|client| client.link.is_some() && client.outbox.is_empty());
+            let was_renewed = round > 2 && self.renew_the_lost();
+            let is_done = !was_renewed && self.clients.iter().all(|client| client.link.is_some() && client.outbox.is_empty());
             if is_done && round > 4 {
                 break;
             }
@@ -179,9 +180,6 @@ impl World {
                 }
             }
             self.cluster.now += 60_000;
-            if round > 2 {
-                self.renew_the_lost();
-            }
         }
         for node in 0..NODES {
             self.cluster.open(node);
@@ -195,24 +193,29 @@ impl World {
     /// The difference that brings a client level holds blocks of the server's own before they are durable, and so do
     /// frames that were held back for a second: where the node dies then, nobody may bring those blocks back. And
     /// where the very first blocks of a client id are lost, who hands them over first takes the id from its owner.
-    fn renew_the_lost(&mut self) {
+    fn renew_the_lost(&mut self) -> bool {
         let board = fed_by_the_log(&self.cluster.log, &self.cluster.board);
         let known: BTreeMap<_, _> = board.index().state_vector().collect();
+        // Neither the server's own ids nor those of documents thrown away have an owner who could hand over.
+        let current: BTreeSet<_> = self.clients.iter().map(|client| client.raw.doc.client_id().get()).collect();
         let is_lost = |(client, next): (u64, u32)| {
             let is_more = known.get(&client).copied().unwrap_or_default() < next;
             let is_taken = client < 1 << 32 && {
                 let owner = user(&format!("user{}", (client - 100) % KINDS.len() as u64));
                 board.index().owner(client).is_some_and(|known| *known != Owner::User(owner))
             };
-            is_taken || (is_more && client >= 1 << 32)
+            is_taken || (is_more && !current.contains(&client))
         };
+        let mut was_renewed = false;
         for client in self.clients.iter_mut().filter(|client| client.kind != Kind::Op) {
             let is_own_taken = is_lost((client.raw.doc.client_id().get(), 0));
             let is_more = |(id, next): &(u64, u32)| known.get(id).copied().unwrap_or_default() < *next;
             if is_own_taken || client.raw.vector().into_iter().filter(is_more).any(is_lost) {
                 client.start_anew(&mut self.cluster);
+                was_renewed = true;
             }
         }
+        was_renewed
     }
 
     fn flow(&mut self) {
