@@ -97,7 +97,7 @@ impl Attack {
             Door::MsgPack => {
                 socket
                     .binary(rmp_serde::to_vec_named(&json!({ "t": "ping" })).expect("a map"))
-                    .await
+                    .await;
             }
             Door::Json => socket.text(r#"{"t":"ping"}"#).await,
         }
@@ -263,7 +263,7 @@ async fn hostile_frames_over_the_wire_do_no_harm() {
     let (quiet, noisy) = (p99(quiet), p99(listener.await.expect("the healthy board is served")));
     let slowest = Duration::from_micros(hostile.slowest.load(Ordering::Relaxed));
     let grown = server.resident_kib().saturating_sub(warm);
-    println!("{frames} frames: slowest answer {slowest:?}, {grown} KiB more, echo p99 {quiet:?} -> {noisy:?}");
+    eprintln!("{frames} frames: slowest answer {slowest:?}, {grown} KiB more, echo p99 {quiet:?} -> {noisy:?}");
     assert_eq!(watched(&server, &teacher).await, before, "the watched board changed");
     assert!(grown <= GROWTH_KIB_MAX, "{grown} KiB more");
     assert!(

@@ -1,6 +1,10 @@
 //! The integration tests, a module per behaviour.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the frames it waits for and passes over the rest"
+)]
 
 mod access;
 mod boards;

@@ -200,7 +200,7 @@ async fn a_head_that_is_too_large_is_refused() {
     let server = Server::open("");
     let field = format!("X-Long: {}\r\n", "x".repeat(20_000));
     assert_eq!(server.request("GET", "/health/live", &field, "").await.0, 431);
-    let fields: String = (0..70).map(|number| format!("X-{number}: 1\r\n")).collect();
+    let fields = "X-Many: 1\r\n".repeat(70);
     assert_eq!(server.request("GET", "/health/live", &fields, "").await.0, 431);
     assert_eq!(content(&server, "after").await, [0, 0], "others are served");
 }

@@ -112,9 +112,10 @@ async fn a_slow_reader_is_brought_level_with_one_difference() {
     flood(&server, "slow", WRITES).await;
     let mut events = 0;
     let update = slow
-        .find(|frame| match frame {
-            ServerFrame::Resync { update, .. } => Some(update.expect("a client with a document gets an update")),
-            _ => {
+        .find(|frame| {
+            if let ServerFrame::Resync { update, .. } = frame {
+                Some(update.expect("a client with a document gets an update"))
+            } else {
                 events += 1;
                 None
             }

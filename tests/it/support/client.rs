@@ -158,9 +158,9 @@ impl Client {
         }
         for bytes in frames {
             if self.kind == Kind::Yjs {
-                self.hear_yjs(&bytes)
+                self.hear_yjs(&bytes);
             } else {
-                self.hear_own(cluster, &bytes)
+                self.hear_own(cluster, &bytes);
             }
         }
         true
@@ -273,6 +273,14 @@ impl Client {
             link.to_server
                 .push_back(Input::Yjs(link.session, YjsMessage::Update(update.into())));
         }
+    }
+
+    /// Throws the document away, and what was not acknowledged with it.
+    pub(crate) fn start_anew(&mut self, cluster: &mut Cluster) {
+        self.cut(cluster);
+        self.must_send_all = false;
+        self.raw = Raw::new(self.raw.doc.client_id().get() + 8);
+        self.outbox.retain(|(_, frame)| matches!(frame, ClientFrame::Op { .. }));
     }
 
     /// Moves the pointer.

@@ -26,6 +26,7 @@ const EPOCH: u64 = 7;
 /// A record on its way to the log, and what the log said to it.
 struct Appending {
     record: Arc<Record>,
+    #[expect(clippy::option_option, reason = "not known yet, refused, or written")]
     outcome: Option<Option<Position>>,
 }
 
@@ -290,6 +291,11 @@ impl Cluster {
         else {
             return false;
         };
+        if outcome.is_none() {
+            slot.appending
+                .iter_mut()
+                .for_each(|behind| _ = behind.outcome.get_or_insert(None));
+        }
         let number = record.id.1;
         self.input(
             node,

@@ -153,7 +153,7 @@ impl Story {
             let sessions = (0..nodes)
                 .map(|node| cluster.join(node, name, Door::Yjs, None))
                 .collect();
-            let client = (10 + index as u64) ^ (seed & 1) * 7;
+            let client = (10 + index as u64) ^ ((seed & 1) * 7);
             people.push(Person {
                 name,
                 node: index % nodes,
