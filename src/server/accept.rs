@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -36,6 +37,11 @@ const HEAD_FIELDS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed for want of file descriptors: others may give some back meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time in which a client may go on sending after the last answer. Closing at once would reset the connection, and one that
+/// is still sending a body that was refused would never read why.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that are dropped at a time meanwhile.
+const DROPPED_BYTES: usize = 4 * 1024;
 /// Answer where there are too many connections. It must not cost a task, so it is fixed and written once.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\nconnection: close\r\n\
 content-type: application/problem+json\r\ncontent-length: 165\r\n\r\n\
@@ -78,7 +84,11 @@ pub(super) async fn serve(
         };
         match slots.take(address.ip(), limits) {
             Ok(slot) => {
-                let connection = Connection { stream, _slot: slot };
+                let connection = Connection {
+                    stream,
+                    lingering: None,
+                    _slot: slot,
+                };
                 tasks.spawn(answer(connection, address, router.clone(), stop.clone()));
             }
             Err(limit) => {
@@ -180,6 +190,8 @@ impl Drop for Slot {
 /// A socket that holds its slot for as long as it lives.
 struct Connection {
     stream: TcpStream,
+    /// Ends the wait for the far end, once this end is closed.
+    lingering: Option<Pin<Box<Sleep>>>,
     _slot: Slot,
 }
 
@@ -210,8 +222,21 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, lingering, .. } = self.get_mut();
+        if lingering.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        let deadline = lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut dropped = [0; DROPPED_BYTES];
+        while deadline.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut dropped);
+            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
