@@ -45,6 +45,8 @@ pub enum Input {
     Yjs(SessionId, YjsMessage),
     /// A frame of our own door that could not be read: why, and its `seq` if that much was clear.
     BadFrame(SessionId, String, Option<u64>),
+    /// An op frame that the door refused: its `seq`, and why.
+    Refused(SessionId, u64, ErrorCode, String),
     /// Elements and pages of a file, for a request.
     Import(SessionId, Import),
     /// A reader fell behind the ring and lacks this.
@@ -242,6 +244,7 @@ impl Room {
             Input::Frame(..)
             | Input::Yjs(..)
             | Input::BadFrame(..)
+            | Input::Refused(..)
             | Input::Leave(_)
             | Input::Grant(..)
             | Input::Scope(_)
@@ -259,6 +262,9 @@ impl Room {
             Input::Frame(session, frame) => self.client_frame(now, session, frame, &mut effects),
             Input::Yjs(session, message) => self.yjs_message(now, session, &message, &mut effects),
             Input::BadFrame(session, message, seq) => self.bad_frame(now, session, message, seq, &mut effects),
+            Input::Refused(session, seq, code, message) => {
+                self.refuse(session, Some(seq), code, message, &mut effects);
+            }
             Input::Import(session, import) => self.import(now, session, &import, &mut effects),
             Input::Behind(session, lacks) => self.bring_level(session, &lacks, &mut effects),
             Input::Leave(session) => self.leave(now, session),

@@ -21,6 +21,7 @@ use futures_util::SinkExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::AppState;
+use super::assets::complete;
 use super::auth::{self, AdmitError, AuthError};
 use super::error::Problem;
 use super::request::BoardPath;
@@ -28,11 +29,11 @@ use super::seats::Seat;
 use super::token::CLOCK_SKEW_SECONDS;
 use crate::access::Caller;
 use crate::board::guard::walk_state_vector;
-use crate::protocol::ClientFrame;
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::{self, Format};
 use crate::protocol::ids::{BoardId, Timestamp};
 use crate::protocol::limits::Limits;
+use crate::protocol::{ClientFrame, ErrorCode};
 use crate::room::Input;
 use crate::room::hub::Connection;
 use crate::room::ring::Pulled;
@@ -80,7 +81,7 @@ async fn yjs_door(
     Ok(sized(upgrade, &state.limits)
         .on_upgrade(async move |socket| {
             let _held = (seat, state.sockets.token());
-            let line = Line::new(socket, Door::Yjs, &state);
+            let line = Line::new(socket, Door::Yjs, &state, &board);
             match state.hub.connect(&board, &caller.identity, role, Door::Yjs, None).await {
                 Ok(connection) => line.serve(connection, ends(&state, &caller)).await,
                 Err(_) => line.close(CloseCode::Loading).await,
@@ -114,7 +115,7 @@ async fn own_door(
     Ok(upgrade
         .on_upgrade(async move |socket| {
             let _open = state.sockets.token();
-            let mut line = Line::new(socket, Door::Request { client: None }, &state);
+            let mut line = Line::new(socket, Door::Request { client: None }, &state, &board);
             match line.greet(&state, &board, (caller, seat), peer.ip(), format).await {
                 Ok((connection, _seat, end)) => line.serve(connection, end).await,
                 Err(Some(code)) => line.close(code).await,
@@ -154,6 +155,8 @@ struct Line {
     socket: WebSocket,
     door: Door,
     limits: Arc<Limits>,
+    state: AppState,
+    board: BoardId,
     pace: Pace,
     has_sent_update: bool,
     /// Until when the first message must have come; none once it has.
@@ -165,7 +168,7 @@ struct Line {
 type Closing = Option<CloseCode>;
 
 impl Line {
-    fn new(socket: WebSocket, door: Door, state: &AppState) -> Self {
+    fn new(socket: WebSocket, door: Door, state: &AppState, board: &BoardId) -> Self {
         let limits = Arc::clone(&state.limits);
         let pace = Pace::new(&limits);
         let now = Instant::now();
@@ -174,6 +177,8 @@ impl Line {
             socket,
             door,
             limits,
+            state: state.clone(),
+            board: board.clone(),
             pace,
             has_sent_update: false,
             handshake_ends: Some(now + wait),
@@ -302,7 +307,7 @@ impl Line {
             (Door::Own { format, .. }, message) => {
                 let frame = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
                 match codec::decode_client(format, &frame) {
-                    Ok(decoded) => {
+                    Ok(mut decoded) => {
                         self.judge_size(&frame, matches!(decoded, ClientFrame::Update { .. }))?;
                         let is_op = matches!(decoded, ClientFrame::Op { .. });
                         if is_op && frame.len() > self.limits.op_bytes_max {
@@ -310,7 +315,16 @@ impl Line {
                         }
                         // Points of a stroke add up, so none of them gives way to a newer frame.
                         let is_ephemeral = matches!(&decoded, ClientFrame::Ephemeral(state) if state.kind != "stroke");
-                        (Input::Frame(session, decoded), is_ephemeral)
+                        if let ClientFrame::Op { seq, ops, .. } = &mut decoded
+                            && let Err(problem) = complete(&self.state, &self.board, ops).await
+                        {
+                            (
+                                Input::Refused(session, *seq, ErrorCode::NotFound, problem.detail),
+                                false,
+                            )
+                        } else {
+                            (Input::Frame(session, decoded), is_ephemeral)
+                        }
                     }
                     Err(error) => {
                         self.pace.note_bytes(frame.len());
