@@ -408,7 +408,7 @@ impl Board {
                 let time = |property| entry.get(property).and_then(Value::as_f64);
                 let deleted = time(Property::Deleted);
                 // What came deleted in a file belongs to the file.
-                let came_deleted = deleted <= time(Property::Created);
+                let came_deleted = deleted < time(Property::Created);
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2^53")]
                 deleted.is_some_and(|time| time < before.0 as f64 && !came_deleted)
             })

@@ -127,9 +127,9 @@ async fn a_slow_reader_is_brought_level_with_one_difference() {
         "a difference, not a backlog: {} bytes",
         update.0.len()
     );
-    // A writer that outruns the sockets' buffers may bring it level once more before it stands still.
+    // A writer that outruns the sockets' buffers may bring it level some times more before it stands still.
     let levels = server.metric("panseo_levels_total").await;
-    assert!((1.0..4.0).contains(&levels), "{levels}");
+    assert!((1.0..10.0).contains(&levels), "{levels}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
