@@ -124,7 +124,8 @@ impl Task {
         let tick = Duration::from_millis(self.shared.limits.tick_ms);
         let mut next_tick = Instant::now() + tick;
         let mut idle_since = Instant::now();
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        // It grows with what comes: most rooms are quiet, and each would hold it all its life.
+        let mut batch = Vec::new();
         loop {
             batch.extend(waiting.drain(..));
             if batch.is_empty() {
