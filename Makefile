@@ -33,7 +33,6 @@ check: ## The quick half: formatting, lints, unit tests
 
 bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
 	$(CARGO) build --release --example relay --bin panseo
-	$(CARGO) bench
 	target/release/panseo bench all --compare-relay
 
 soak: setup $(NODE_TESTS)/node_modules ## The long versions of the fault and fuzz tests
