@@ -10,11 +10,13 @@ mod boards;
 pub mod error;
 mod health;
 mod import;
+mod invites;
 mod ops;
 pub mod origin;
 pub mod rates;
 pub mod request;
 pub mod seats;
+mod site;
 pub mod socket;
 pub mod token;
 
@@ -25,8 +27,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, Response};
-use axum::routing::get;
+use axum::response::Response;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -142,6 +143,11 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(boards::read, boards::update, boards::delete))
         .routes(routes!(boards::members))
         .routes(routes!(boards::put_member, boards::delete_member))
+        .routes(routes!(invites::create, invites::list))
+        .routes(routes!(invites::delete))
+        .routes(routes!(invites::join))
+        .routes(routes!(invites::recent))
+        .routes(routes!(invites::visit))
         .routes(routes!(ops::ops))
         .routes(routes!(ops::state))
         .routes(routes!(import::import_into))
@@ -164,13 +170,12 @@ pub fn router(state: AppState) -> Router {
         Vec::<String>::new(),
     )]);
     let rest = rest
-        .route("/", get(|| async { Html(include_str!("http/root.html")) }))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+        .fallback(site::serve)
         // The limits of `protocol/limits.rs` are applied where bodies are read.
         .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new());
     rest.merge(socket::routes())
-        .fallback(|| async { Problem::not_found("There is nothing at this address. The API is described at /docs.") })
         .method_not_allowed_fallback(|| async {
             let detail = "This address does not take that method. The API is described at /docs.";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)

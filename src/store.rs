@@ -14,6 +14,9 @@ use thiserror::Error;
 use crate::log::Logged;
 use crate::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
 
+/// Boards that are kept as somebody's recent ones.
+pub const VISITS_MAX: usize = 50;
+
 /// What is known of a board without opening it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
 pub struct BoardInfo {
@@ -40,6 +43,21 @@ pub struct Member {
     pub user: UserId,
     /// What they may do.
     pub role: Role,
+}
+
+/// A way onto a board for whoever has its code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Invite {
+    /// What people type or follow: letters and digits.
+    pub code: String,
+    /// Where it leads.
+    #[schema(value_type = String)]
+    pub board: BoardId,
+    /// What those who come by it may do.
+    pub role: Role,
+    /// Until when it holds, in ms since 1970.
+    #[schema(value_type = u64)]
+    pub expires: Timestamp,
 }
 
 /// A keyframe as it lies in the store: bytes made and read by `board/keyframe.rs`.
@@ -107,6 +125,20 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError>;
     /// Sets a person's role; `None` removes them.
     async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError>;
+
+    /// Keeps an invite; another of the same code is replaced.
+    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError>;
+    /// The invite of that code, expired or not.
+    async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError>;
+    /// All invites of a board in the order of their codes.
+    async fn invites(&self, board: &BoardId) -> Result<Vec<Invite>, StoreError>;
+    /// Ends an invite of the board; `false` if it has none of that code.
+    async fn remove_invite(&self, board: &BoardId, code: &str) -> Result<bool, StoreError>;
+
+    /// Notes that somebody was on a board. Their newest [`VISITS_MAX`] boards are kept.
+    async fn note_visit(&self, user: &UserId, board: &BoardId, now: Timestamp) -> Result<(), StoreError>;
+    /// The boards somebody was on, newest first, those that are gone left out.
+    async fn visits(&self, user: &UserId) -> Result<Vec<(BoardInfo, Timestamp)>, StoreError>;
 
     /// The newest keyframe.
     async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError>;

@@ -26,6 +26,11 @@ impl Origins {
         Self(origins.into_iter().collect())
     }
 
+    /// The origins, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
     fn lists_host(&self, host: &str) -> bool {
         self.0.iter().any(|origin| authority(origin) == Some(host))
     }

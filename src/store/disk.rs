@@ -6,6 +6,7 @@
 
 mod assets;
 mod history;
+mod invites;
 mod verify;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 pub use verify::{Report, verify};
 
-use super::{Asset, BoardInfo, BoardStore, Member, StoreError, StoredKeyframe};
+use super::{Asset, BoardInfo, BoardStore, Invite, Member, StoreError, StoredKeyframe};
 use crate::log::Logged;
 use crate::log::disk::Database;
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
@@ -151,6 +152,7 @@ impl Files {
             for user in users {
                 member_boards.remove((user.as_str(), id))?;
             }
+            invites::forget(transaction, id)?;
             let hashes = names_under(&mut transaction.open_table(ASSETS)?, id)?;
             let mut asset_boards = transaction.open_table(ASSET_BOARDS)?;
             assets::forget(&mut asset_boards, id, hashes)
@@ -327,6 +329,36 @@ impl BoardStore for DiskStore {
     async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError> {
         let (board, user) = (board.clone(), user.clone());
         self.run(move |files| files.set_role(&board, &user, role)).await
+    }
+
+    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {
+        let invite = invite.clone();
+        self.run(move |files| files.put_invite(&invite)).await
+    }
+
+    async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError> {
+        let code = code.to_owned();
+        self.run(move |files| files.invite(&code)).await
+    }
+
+    async fn invites(&self, board: &BoardId) -> Result<Vec<Invite>, StoreError> {
+        let board = board.clone();
+        self.run(move |files| files.invites(&board)).await
+    }
+
+    async fn remove_invite(&self, board: &BoardId, code: &str) -> Result<bool, StoreError> {
+        let (board, code) = (board.clone(), code.to_owned());
+        self.run(move |files| files.remove_invite(&board, &code)).await
+    }
+
+    async fn note_visit(&self, user: &UserId, board: &BoardId, now: Timestamp) -> Result<(), StoreError> {
+        let (user, board) = (user.clone(), board.clone());
+        self.run(move |files| files.note_visit(&user, &board, now)).await
+    }
+
+    async fn visits(&self, user: &UserId) -> Result<Vec<(BoardInfo, Timestamp)>, StoreError> {
+        let user = user.clone();
+        self.run(move |files| files.visits(&user)).await
     }
 
     async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError> {

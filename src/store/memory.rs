@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Asset, BoardInfo, BoardStore, Member, StoreError, StoredKeyframe};
+use super::{Asset, BoardInfo, BoardStore, Invite, Member, StoreError, StoredKeyframe, VISITS_MAX};
 use crate::log::Logged;
 use crate::log::memory::MemoryLog;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
@@ -18,12 +18,14 @@ use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
 pub struct MemoryStore {
     log: MemoryLog,
     boards: Arc<Mutex<BTreeMap<BoardId, Board>>>,
+    visits: Arc<Mutex<BTreeMap<UserId, BTreeMap<BoardId, Timestamp>>>>,
 }
 
 #[derive(Debug)]
 struct Board {
     info: BoardInfo,
     members: BTreeMap<UserId, Role>,
+    invites: BTreeMap<String, Invite>,
     keyframes: BTreeMap<Position, StoredKeyframe>,
     assets: BTreeMap<String, (Asset, Timestamp)>,
 }
@@ -34,6 +36,7 @@ impl MemoryStore {
         Self {
             log,
             boards: Arc::default(),
+            visits: Arc::default(),
         }
     }
 
@@ -56,6 +59,7 @@ impl BoardStore for MemoryStore {
         let board = Board {
             info: info.clone(),
             members: BTreeMap::from([(info.owner.clone(), Role::Teacher)]),
+            invites: BTreeMap::new(),
             keyframes: BTreeMap::new(),
             assets: BTreeMap::new(),
         };
@@ -115,6 +119,49 @@ impl BoardStore for MemoryStore {
                 None => board.members.remove(user),
             };
         })
+    }
+
+    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {
+        self.with(&invite.board, |board| {
+            board.invites.insert(invite.code.clone(), invite.clone());
+        })
+    }
+
+    async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError> {
+        let boards = self.boards.lock();
+        Ok(boards.values().find_map(|board| board.invites.get(code).cloned()))
+    }
+
+    async fn invites(&self, board: &BoardId) -> Result<Vec<Invite>, StoreError> {
+        self.with(board, |board| board.invites.values().cloned().collect())
+    }
+
+    async fn remove_invite(&self, board: &BoardId, code: &str) -> Result<bool, StoreError> {
+        let removed = self.with(board, |board| board.invites.remove(code).is_some());
+        Ok(removed.unwrap_or(false))
+    }
+
+    async fn note_visit(&self, user: &UserId, board: &BoardId, now: Timestamp) -> Result<(), StoreError> {
+        let mut visits = self.visits.lock();
+        let seen = visits.entry(user.clone()).or_default();
+        seen.insert(board.clone(), now);
+        if seen.len() > VISITS_MAX
+            && let Some(oldest) = seen.iter().min_by_key(|(_, at)| **at).map(|(board, _)| board.clone())
+        {
+            seen.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    async fn visits(&self, user: &UserId) -> Result<Vec<(BoardInfo, Timestamp)>, StoreError> {
+        let boards = self.boards.lock();
+        let visits = self.visits.lock();
+        let mut seen: Vec<_> = visits.get(user).into_iter().flatten().collect();
+        seen.sort_by_key(|(_, at)| std::cmp::Reverse(**at));
+        let known = seen
+            .into_iter()
+            .filter_map(|(board, at)| Some((boards.get(board)?.info.clone(), *at)));
+        Ok(known.collect())
     }
 
     async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError> {

@@ -13,6 +13,7 @@ mod guard;
 mod hostile;
 mod interchange;
 mod interop;
+mod invites;
 mod kill;
 mod layering;
 mod limits;

@@ -10,7 +10,7 @@ use panseo::log::memory::MemoryLog;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
 use panseo::store::disk::{DiskStore, verify};
 use panseo::store::memory::MemoryStore;
-use panseo::store::{Asset, BoardInfo, BoardStore, StoreError, StoredKeyframe};
+use panseo::store::{Asset, BoardInfo, BoardStore, Invite, StoreError, StoredKeyframe, VISITS_MAX};
 use sha2::{Digest, Sha256};
 
 use crate::samples::{board, record};
@@ -61,6 +61,8 @@ contract!(
     keeps_boards,
     lists_boards_in_pages,
     keeps_members,
+    keeps_invites,
+    keeps_recent_boards,
     gives_history_sealed_or_not,
     finds_the_keyframe_before,
     refuses_foreign_keyframes,
@@ -132,6 +134,67 @@ async fn keeps_boards(pair: Pair) {
         pair.store.update_board(&info("none")).await,
         Err(StoreError::NoBoard)
     ));
+}
+
+async fn keeps_invites(pair: Pair) {
+    let (maths, other) = (pair.create("maths").await, pair.create("other").await);
+    let invite = |code: &str, board: &BoardId| Invite {
+        code: code.into(),
+        board: board.clone(),
+        role: Role::Viewer,
+        expires: Timestamp(9),
+    };
+    for invite in [invite("b", &maths), invite("a", &maths), invite("c", &other)] {
+        pair.store.put_invite(&invite).await.unwrap();
+    }
+    assert_eq!(pair.store.invite("c").await.unwrap(), Some(invite("c", &other)));
+    assert_eq!(pair.store.invite("d").await.unwrap(), None);
+    let codes = async |board: &BoardId| {
+        let invites = pair.store.invites(board).await.unwrap();
+        invites.into_iter().map(|invite| invite.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&maths).await, ["a", "b"]);
+    assert!(
+        !pair.store.remove_invite(&maths, "c").await.unwrap(),
+        "it is another board's"
+    );
+    assert!(pair.store.remove_invite(&maths, "a").await.unwrap());
+    assert_eq!(codes(&maths).await, ["b"]);
+    pair.store.delete_board(&maths).await.unwrap();
+    assert_eq!(pair.store.invite("b").await.unwrap(), None);
+    assert_eq!(codes(&other).await, ["c"]);
+    let gone = pair.store.put_invite(&invite("b", &maths)).await;
+    assert!(matches!(gone, Err(StoreError::NoBoard)));
+}
+
+async fn keeps_recent_boards(pair: Pair) {
+    let count = VISITS_MAX as u64 + 1;
+    for number in 0..count {
+        let id = pair.create(&format!("board-{number:02}")).await;
+        pair.store
+            .note_visit(&user("ada"), &id, Timestamp(number))
+            .await
+            .unwrap();
+    }
+    pair.store
+        .note_visit(&user("bob"), &board("board-00"), Timestamp(1))
+        .await
+        .unwrap();
+    pair.store
+        .note_visit(&user("ada"), &board("board-01"), Timestamp(count))
+        .await
+        .unwrap();
+    pair.store.delete_board(&board("board-02")).await.unwrap();
+    let seen = pair.store.visits(&user("ada")).await.unwrap();
+    let names: Vec<_> = seen.iter().map(|(info, _)| info.id.to_string()).collect();
+    assert_eq!(names[..2], ["board-01", "board-50"]);
+    assert_eq!(
+        names.len(),
+        VISITS_MAX - 1,
+        "the oldest gave way, the deleted one is gone"
+    );
+    assert!(!names.contains(&"board-00".to_owned()) && !names.contains(&"board-02".to_owned()));
+    assert_eq!(pair.store.visits(&user("bob")).await.unwrap().len(), 1);
 }
 
 async fn lists_boards_in_pages(pair: Pair) {

@@ -58,6 +58,12 @@ pub(crate) const MEMBER_BOARDS: TableDefinition<(&str, &str), ()> = TableDefinit
 pub(crate) const ASSETS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("assets");
 /// (SHA-256, board): `ASSETS` the other way round.
 pub(crate) const ASSET_BOARDS: TableDefinition<(&str, &str), ()> = TableDefinition::new("asset_boards");
+/// code -> the invite.
+pub(crate) const INVITES: TableDefinition<&str, &[u8]> = TableDefinition::new("invites");
+/// (board, code): `INVITES` by board.
+pub(crate) const BOARD_INVITES: TableDefinition<(&str, &str), ()> = TableDefinition::new("board_invites");
+/// (user, board) -> when they were there last, in ms since 1970.
+pub(crate) const VISITS: TableDefinition<(&str, &str), u64> = TableDefinition::new("visits");
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, Error)]
@@ -453,6 +459,9 @@ fn prepare(database: &redb::Database, format: Option<u64>) -> Result<(u64, u64),
         transaction.open_table(MEMBER_BOARDS)?;
         transaction.open_table(ASSETS)?;
         transaction.open_table(ASSET_BOARDS)?;
+        transaction.open_table(INVITES)?;
+        transaction.open_table(BOARD_INVITES)?;
+        transaction.open_table(VISITS)?;
         transaction.commit()?;
     }
     let transaction = database.begin_read()?;

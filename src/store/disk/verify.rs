@@ -9,12 +9,12 @@ use redb::{ReadTransaction, ReadableTable as _};
 use super::assets::{DIRECTORY, Entry, file_path, hash_of};
 use super::{Refused, from_stored};
 use crate::log::disk::database::{
-    ASSET_BOARDS, ASSETS, BLOCKS, BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, QUARANTINE,
+    ASSET_BOARDS, ASSETS, BLOCKS, BOARDS, INVITES, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, QUARANTINE,
 };
 use crate::log::disk::records::{content, decode, unseal};
 use crate::log::disk::{Database, OpenError};
 use crate::protocol::ids::{BoardId, Role};
-use crate::store::{BoardInfo, StoreError};
+use crate::store::{BoardInfo, Invite, StoreError};
 
 /// What a check came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -126,6 +126,12 @@ fn check_boards(transaction: &ReadTransaction, report: &mut Report) -> Result<()
                 format_args!("index of board {board}"),
                 "names somebody who is no member",
             );
+        }
+    }
+    for entry in transaction.open_table(INVITES)?.iter()? {
+        let stored = entry?.1;
+        if let Err(error) = from_stored::<Invite>(stored.value()) {
+            report.note("an invite", error);
         }
     }
     Ok(())
