@@ -21,17 +21,9 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+pub use crate::protocol::Logged;
 use crate::protocol::Record;
 use crate::protocol::ids::{BoardId, Position};
-
-/// A record in its place.
-#[derive(Debug, Clone)]
-pub struct Logged {
-    /// Where it lies.
-    pub position: Position,
-    /// What it is.
-    pub record: Arc<Record>,
-}
 
 /// Why the log did not do what was asked.
 #[derive(Debug, Error)]

@@ -13,6 +13,7 @@ pub mod order;
 pub mod points;
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -402,6 +403,15 @@ pub struct Record {
     pub relayed: Vec<(u64, u32, u32)>,
     /// Yjs update, encoding v1.
     pub update: Blob,
+}
+
+/// A record in its place.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// Where it lies.
+    pub position: Position,
+    /// What it is.
+    pub record: Arc<Record>,
 }
 
 /// Key of the like that `user` gives to `target`.

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::log::Logged;
+use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
 
 /// Boards that are kept as somebody's recent ones.

@@ -15,7 +15,7 @@ use super::guard::{self, Owner, WalkLimits};
 use super::read::KINDS;
 use super::undo::Stacks;
 use super::{Board, EMPTY_UPDATE_BYTES, emit};
-use crate::log::Logged;
+use crate::protocol::Logged;
 use crate::protocol::codec;
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
 

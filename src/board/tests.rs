@@ -1,4 +1,4 @@
-//! The board without a room: ops, raw updates, rights, undo on one node.
+//! The board without a room: ops, raw updates, undo on one node.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,11 @@ use uuid::Uuid;
 use yrs::{Doc, Map, MapPrelim, MapRef, ReadTxn, Transact, Update, updates::decoder::Decode};
 
 use super::*;
-use crate::log::Logged;
 use crate::protocol::element::Value;
 use crate::protocol::ids::{EditScope, EntryId, RecordId, Role};
-use crate::protocol::{Blob, RecordKind};
+use crate::protocol::{Blob, Logged, RecordKind};
+
+mod rights;
 
 /// One node over a log of its own: what is applied comes back at once.
 struct Node {
@@ -468,64 +469,6 @@ fn a_raw_client_is_read_from_the_document() {
 }
 
 #[test]
-fn what_an_editor_may_not_touch_is_put_back_at_once() {
-    let mut node = Node::new();
-    node.create("t", "X");
-    let applied = node.board.apply(
-        &[Op::ElementUpdate {
-            target: id("X"),
-            set: [(Property::Locked, Some(Value::Bool(true)))].into_iter().collect(),
-        }],
-        &editor("t", Role::Teacher, 5),
-        1_000,
-    );
-    node.log("t", RecordKind::Op, None, &applied.unwrap());
-    let raw = Raw::new(5);
-    raw.sync(&node);
-    let applied = node.merge("a", Role::Editor, &raw.set("X", "x", 40.0)).unwrap();
-    assert_eq!((applied.put_back, applied.changes.len(), node.x("X")), (1, 0, 0));
-    let answer = Update::decode_v1(applied.update.as_ref().unwrap()).unwrap();
-    raw.doc.transact_mut().apply_update(answer).unwrap();
-    let Some(yrs::Out::YMap(map)) = raw.elements.get(&raw.doc.transact(), "X") else {
-        panic!("X is gone")
-    };
-    assert_eq!(map.get(&raw.doc.transact(), "x"), Some(yrs::Out::Any(0.into())));
-    let refused = node.op_in("a", None, Op::ElementDelete { targets: vec![id("X")] });
-    assert_eq!(refused, Err(ApplyError::Forbidden("X".into())));
-}
-
-#[test]
-fn a_removed_element_of_another_is_put_back_whole() {
-    let mut node = Node::new();
-    node.create("t", "X");
-    let raw = Raw::new(5);
-    raw.sync(&node);
-    let update = raw.edit(|txn, elements| _ = elements.remove(txn, "X"));
-    let Ok(Checked::New(admission)) = node.board.check(&update, &user("a"), &|_| false) else {
-        panic!("refused")
-    };
-    let own = Editor {
-        scope: EditScope::Own,
-        ..editor("a", Role::Editor, 7)
-    };
-    let before = node.board.items();
-    let applied = node.board.merge(&update, &admission, &own).unwrap();
-    assert_eq!((applied.put_back, node.board.items()), (1, before));
-}
-
-#[test]
-fn a_false_author_is_put_right() {
-    let mut node = Node::new();
-    let raw = Raw::new(5);
-    raw.create("X");
-    raw.set("X", "author", "b");
-    let all = raw.doc.transact().encode_state_as_update_v1(&StateVector::default());
-    node.merge("a", Role::Editor, &all).unwrap();
-    assert_eq!(node.get("X", Property::Author), Some("a".into()));
-    assert_eq!(node.x("X"), 1);
-}
-
-#[test]
 fn ops_of_a_frame_are_all_or_none() {
     let mut node = Node::new();
     node.create("a", "X");
@@ -577,41 +520,4 @@ fn elements_keep_their_order_among_themselves() {
     );
     let order: Vec<_> = node.board.read().order().map(|(_, id)| id.to_string()).collect();
     assert_eq!(order, ["2", "3", "1", "4"]);
-}
-
-#[test]
-fn comments_and_likes_are_their_authors() {
-    let mut node = Node::new();
-    node.create("a", "X");
-    let comment = Op::CommentAdd {
-        comment: id("c"),
-        text: "good".into(),
-        element: Some(id("X")),
-        x: None,
-        y: None,
-        page: None,
-        parent: None,
-    };
-    node.op("a", comment);
-    let refused = node.op_in(
-        "b",
-        None,
-        Op::CommentEdit {
-            comment: id("c"),
-            text: "bad".into(),
-        },
-    );
-    assert_eq!(refused, Err(ApplyError::Forbidden("c".into())));
-    node.op(
-        "b",
-        Op::CommentResolve {
-            comment: id("c"),
-            resolved: true,
-        },
-    );
-    for on in [true, true, false, true] {
-        node.op("b", Op::LikeSet { target: id("c"), on });
-    }
-    assert_eq!(node.board.read().len(EntryKind::Like), 1);
-    assert_eq!(node.undo("b").steps.len(), 0, "comments and likes are not in undo");
 }

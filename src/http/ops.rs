@@ -15,9 +15,9 @@ use crate::http::auth::{admit, admit_as};
 use crate::http::error::Problem;
 use crate::http::request::{BoardPath, BodyFormat, body_format, from_json, whole_body};
 use crate::protocol::Undone;
+use crate::protocol::codec;
 use crate::protocol::element::Item;
 use crate::protocol::ids::{ClientId, GestureId, Position, Role};
-use crate::protocol::limits::VALUE_DEPTH_MAX;
 use crate::protocol::op::Op;
 use crate::room::hub::OpsFrame;
 
@@ -96,13 +96,8 @@ pub(super) async fn ops(
 fn decode(format: BodyFormat, bytes: &Bytes) -> Result<OpsBody, Problem> {
     match format {
         BodyFormat::Json => from_json(bytes),
-        BodyFormat::MessagePack => {
-            let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-            deserializer.set_max_depth(VALUE_DEPTH_MAX + 6);
-            OpsBody::deserialize(&mut deserializer).map_err(|_text_is_for_rust_programmers| {
-                Problem::bad_request("The body is not a MessagePack frame of ops.")
-            })
-        }
+        BodyFormat::MessagePack => codec::unpack_body(bytes)
+            .map_err(|error| Problem::bad_request(format!("The body is not a MessagePack frame of ops: {error}."))),
     }
 }
 

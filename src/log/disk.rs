@@ -67,15 +67,10 @@ impl DiskLog {
     }
 
     fn queue_record(&self, board: &BoardId, record: Arc<Record>, answer: oneshot::Sender<writer::Answer>) {
-        let (stored, error) = match records::encode(&record) {
-            Ok(stored) if stored.len() > RECORD_BYTES_MAX => {
-                let size_bytes = stored.len();
-                let max_bytes = RECORD_BYTES_MAX;
-                (Vec::new(), Some(LogError::TooLarge { size_bytes, max_bytes }))
-            }
-            Ok(stored) => (stored, None),
-            Err(error) => (Vec::new(), Some(LogError::Failed(error.to_string()))),
-        };
+        let stored = records::encode(&record);
+        let size_bytes = stored.len();
+        let max_bytes = RECORD_BYTES_MAX;
+        let error = (size_bytes > max_bytes).then_some(LogError::TooLarge { size_bytes, max_bytes });
         let waiting = Waiting {
             board: board.clone(),
             record,

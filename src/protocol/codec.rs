@@ -126,6 +126,18 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
     encode(Format::MsgPack, record)
 }
 
+/// Writes a record behind what is in `bytes` already.
+pub fn encode_record_into(bytes: &mut Vec<u8>, record: &Record) {
+    // What stands beside update and changes takes less than this.
+    bytes.reserve(record.update.0.len() + 256);
+    rmp_serde::encode::write_named(bytes, record).expect("a record holds nothing MessagePack lacks");
+}
+
+/// Reads the body of a request, within the bounds of a client's frame.
+pub fn unpack_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode(Format::MsgPack, bytes, FROM_CLIENTS)
+}
+
 /// Anything of ours that lies in the store, as MessagePack.
 pub fn pack(value: &impl Serialize) -> Vec<u8> {
     encode(Format::MsgPack, value)

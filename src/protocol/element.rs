@@ -225,8 +225,29 @@ pub enum EntryKind {
     Like,
 }
 
+/// What the value of a property must be, from whichever door it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Number of px, rounded to 1/16.
+    Px,
+    /// Any other finite number.
+    Number,
+    /// Truth value.
+    Bool,
+    /// Short text: the name of something.
+    Name,
+    /// Text.
+    Text,
+    /// Packed points, see `protocol::points`.
+    Points,
+    /// List of texts.
+    Texts,
+    /// JSON object.
+    Object,
+}
+
 macro_rules! properties {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident: $value:ident = $text:literal,)*) => {
         /// Name of a property. The list is closed: whatever else a file or client has goes into [`Property::Extra`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[repr(u8)]
@@ -243,6 +264,11 @@ macro_rules! properties {
                 match self { $(Self::$name => $text,)* }
             }
 
+            /// What its value must be.
+            pub const fn value_kind(self) -> ValueKind {
+                match self { $(Self::$name => ValueKind::$value,)* }
+            }
+
             /// The property of that key.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$name),)* _ => None }
@@ -253,83 +279,83 @@ macro_rules! properties {
 
 properties! {
     /// Excalidraw's name of the kind; unknown ones are carried untouched.
-    Type = "type",
+    Type: Name = "type",
     /// Page the element lies on; absent = the page `""`.
-    Page = "page",
+    Page: Name = "page",
     /// Fractional index: z-order of elements, order of pages.
-    Pos = "pos",
+    Pos: Name = "pos",
     /// Left edge in px, rounded to 1/16.
-    X = "x",
+    X: Px = "x",
     /// Top edge in px, rounded to 1/16.
-    Y = "y",
+    Y: Px = "y",
     /// Width in px, rounded to 1/16.
-    Width = "width",
+    Width: Px = "width",
     /// Height in px, rounded to 1/16.
-    Height = "height",
+    Height: Px = "height",
     /// Rotation in radians.
-    Angle = "angle",
+    Angle: Number = "angle",
     /// CSS colour of the outline.
-    StrokeColor = "strokeColor",
+    StrokeColor: Text = "strokeColor",
     /// CSS colour of the inside.
-    BackgroundColor = "backgroundColor",
+    BackgroundColor: Text = "backgroundColor",
     /// Excalidraw's fill: `solid`, `hachure`, ...
-    FillStyle = "fillStyle",
+    FillStyle: Text = "fillStyle",
     /// Line width in px.
-    StrokeWidth = "strokeWidth",
+    StrokeWidth: Number = "strokeWidth",
     /// `solid`, `dashed` or `dotted`.
-    StrokeStyle = "strokeStyle",
+    StrokeStyle: Text = "strokeStyle",
     /// 0 architect, 1 artist, 2 cartoonist.
-    Roughness = "roughness",
+    Roughness: Number = "roughness",
     /// 0 to 100.
-    Opacity = "opacity",
+    Opacity: Number = "opacity",
     /// Content of a text element.
-    Text = "text",
+    Text: Text = "text",
     /// In px.
-    FontSize = "fontSize",
+    FontSize: Number = "fontSize",
     /// Excalidraw's number of the font.
-    FontFamily = "fontFamily",
+    FontFamily: Number = "fontFamily",
     /// `left`, `center` or `right`.
-    TextAlign = "textAlign",
+    TextAlign: Text = "textAlign",
     /// Element this text is bound to.
-    ContainerId = "containerId",
+    ContainerId: Name = "containerId",
     /// Packed points, see `protocol::points`.
-    Points = "points",
+    Points: Points = "points",
     /// SHA-256 or file id of an image.
-    FileId = "fileId",
+    FileId: Name = "fileId",
     /// Set by a teacher: others may not touch the element.
-    Locked = "locked",
+    Locked: Bool = "locked",
     /// Address the element leads to.
-    Link = "link",
+    Link: Text = "link",
     /// Frame the element lies in.
-    FrameId = "frameId",
+    FrameId: Name = "frameId",
     /// Groups, innermost first.
-    GroupIds = "groupIds",
+    GroupIds: Texts = "groupIds",
     /// `{start, end, bound}`: what an arrow is tied to, and what is tied to the element.
-    Bindings = "bindings",
+    Bindings: Object = "bindings",
     /// User who made the entry.
-    Author = "author",
+    Author: Name = "author",
     /// When the entry was made, in ms since 1970.
-    Created = "created",
+    Created: Number = "created",
     /// When it was deleted; absent = alive.
-    Deleted = "deleted",
+    Deleted: Number = "deleted",
     /// One JSON object for whatever else the file or client had.
-    Extra = "extra",
+    Extra: Object = "extra",
     /// Title of a page.
-    Title = "title",
+    Title: Text = "title",
     /// Background colour of a page.
-    Background = "background",
+    Background: Text = "background",
     /// Media type of an asset.
-    MimeType = "mimeType",
+    MimeType: Text = "mimeType",
     /// Size of an asset in bytes.
-    Bytes = "bytes",
+    Bytes: Number = "bytes",
     /// When a comment was written, in ms since 1970.
-    At = "at",
+    At: Number = "at",
     /// Element a comment is about.
-    Element = "element",
+    Element: Name = "element",
     /// Comment this one answers.
-    Parent = "parent",
+    Parent: Name = "parent",
     /// Whether the thread is settled.
-    Resolved = "resolved",
+    Resolved: Bool = "resolved",
 }
 
 impl Property {

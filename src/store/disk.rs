@@ -21,12 +21,12 @@ use serde::de::DeserializeOwned;
 pub use verify::{Report, verify};
 
 use super::{Asset, BoardInfo, BoardStore, Invite, Member, StoreError, StoredKeyframe};
-use crate::log::Logged;
 use crate::log::disk::Database;
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
 use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, META};
 use crate::log::disk::fault::Aborted;
 use crate::log::disk::records::{self, checked, content};
+use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
 
 type Refused = Aborted<StoreError>;

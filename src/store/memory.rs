@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{Asset, BoardInfo, BoardStore, Invite, Member, StoreError, StoredKeyframe, VISITS_MAX};
-use crate::log::Logged;
 use crate::log::memory::MemoryLog;
+use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
 
 /// A store that lives as long as its last clone.

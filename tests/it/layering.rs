@@ -47,17 +47,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// File or folder, module it may name all the same, reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "board/keyframe",
-        "log",
-        "a board opens from records in their places, which are `log::Logged`",
-    ),
-    ("board/tests", "log", "as above"),
-    (
-        "store",
-        "log",
-        "history is records in their places, `log::Logged`; both disk adapters share one database",
-    ),
+    ("store/disk", "log", "both disk adapters share one database"),
+    ("store/memory", "log", "as above, in memory"),
     (
         "log/disk/fault",
         "store",
@@ -74,11 +65,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     // `bench` plays foreign clients, so it has the libraries that they would have.
     ("yrs", &["board", "bench"]),
-    // Records on disk are packed in place, behind a check sum; bodies of POST /ops are no frames.
-    (
-        "rmp_serde",
-        &["protocol/codec", "log/disk/records", "http/ops", "bench"],
-    ),
+    ("rmp_serde", &["protocol/codec", "bench"]),
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
     ("dashmap", &["room/hub"]),

@@ -2,7 +2,7 @@
 
 use super::bytes::{AnyKind, Cursor};
 use super::walk::{Block, Content, SharedType};
-use crate::protocol::element::{EntryKind, Property};
+use crate::protocol::element::{EntryKind, Property, ValueKind};
 use crate::protocol::ids::{ID_BYTES_MAX, UserId};
 
 /// Why a block does not fit, in fixed words.
@@ -85,44 +85,12 @@ pub(super) fn value<'a>(block: &Block<'a>) -> Option<AnyKind<'a>> {
 }
 
 fn fits(property: Property, value: AnyKind<'_>) -> bool {
-    use Property as P;
-    match property {
-        P::X
-        | P::Y
-        | P::Width
-        | P::Height
-        | P::Angle
-        | P::StrokeWidth
-        | P::Roughness
-        | P::Opacity
-        | P::FontSize
-        | P::FontFamily
-        | P::Created
-        | P::Deleted
-        | P::Bytes
-        | P::At => value == AnyKind::Number,
-        P::Type
-        | P::Page
-        | P::Pos
-        | P::StrokeColor
-        | P::BackgroundColor
-        | P::FillStyle
-        | P::StrokeStyle
-        | P::Text
-        | P::TextAlign
-        | P::ContainerId
-        | P::FileId
-        | P::Link
-        | P::FrameId
-        | P::Author
-        | P::Title
-        | P::Background
-        | P::MimeType
-        | P::Element
-        | P::Parent => matches!(value, AnyKind::Text(_)),
-        P::Locked | P::Resolved => value == AnyKind::Bool,
-        P::Points => value == AnyKind::Buffer,
-        P::GroupIds => value == AnyKind::Texts,
-        P::Bindings | P::Extra => value == AnyKind::Map,
+    match property.value_kind() {
+        ValueKind::Px | ValueKind::Number => value == AnyKind::Number,
+        ValueKind::Bool => value == AnyKind::Bool,
+        ValueKind::Name | ValueKind::Text => matches!(value, AnyKind::Text(_)),
+        ValueKind::Points => value == AnyKind::Buffer,
+        ValueKind::Texts => value == AnyKind::Texts,
+        ValueKind::Object => value == AnyKind::Map,
     }
 }

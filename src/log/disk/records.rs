@@ -11,9 +11,9 @@ use redb::ReadTransaction;
 use super::Database;
 use super::database::{BLOCKS, LOG, QUARANTINE};
 use super::fault::{Aborted, Fault};
-use crate::log::Logged;
-use crate::protocol::Record;
+use crate::protocol::codec;
 use crate::protocol::ids::{BoardId, Position};
+use crate::protocol::{Logged, Record};
 
 /// Records in a block: a jump in the history decompresses few that it does not need.
 const BLOCK_RECORDS_MAX: usize = 256;
@@ -44,17 +44,12 @@ pub(crate) fn content(stored: &[u8]) -> Result<&[u8], &'static str> {
 }
 
 /// A record as it is stored.
-pub(super) fn encode(record: &Record) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-    let mut outcome = Ok(());
-    let bytes = checked(|bytes| {
-        bytes.reserve(record.update.0.len() + 256);
-        outcome = rmp_serde::encode::write_named(bytes, record);
-    });
-    outcome.map(|()| bytes)
+pub(super) fn encode(record: &Record) -> Vec<u8> {
+    checked(|bytes| codec::encode_record_into(bytes, record))
 }
 
 pub(crate) fn decode(stored: &[u8]) -> Result<Record, String> {
-    rmp_serde::from_slice(content(stored)?).map_err(|error| error.to_string())
+    codec::decode_record(content(stored)?).map_err(|error| error.to_string())
 }
 
 /// Some records in one compressed block.
