@@ -55,8 +55,8 @@ pub enum Input {
     Leave(SessionId),
     /// A user's role is another one now; none: they may not stay.
     Grant(UserId, Option<Role>),
-    /// The board's setting is another one now.
-    Scope(EditScope),
+    /// Title and setting of the board as they are now.
+    Info(Arc<str>, EditScope),
     /// The log has the record of that number.
     Appended(u64, Position),
     /// The log does not have the record of that number.
@@ -134,6 +134,9 @@ pub enum Counter {
 /// A board live in memory.
 pub struct Room {
     board: Board,
+    title: Arc<str>,
+    /// Whether the document is known to say the title.
+    is_described: bool,
     scope: EditScope,
     limits: Limits,
     position: Position,
@@ -160,6 +163,8 @@ pub struct Opened {
     pub tail_bytes: usize,
     /// Bytes of the newest keyframe.
     pub keyframe_bytes: usize,
+    /// The board's title.
+    pub title: Arc<str>,
     /// The board's setting.
     pub scope: EditScope,
 }
@@ -171,6 +176,8 @@ impl Room {
         Self {
             presence,
             board: opened.board,
+            title: opened.title,
+            is_described: false,
             scope: opened.scope,
             limits,
             position: opened.position,
@@ -247,7 +254,7 @@ impl Room {
             | Input::Refused(..)
             | Input::Leave(_)
             | Input::Grant(..)
-            | Input::Scope(_)
+            | Input::Info(..)
             | Input::Appended(..)
             | Input::AppendFailed(..)
             | Input::Logged(_) => false,
@@ -269,7 +276,7 @@ impl Room {
             Input::Behind(session, lacks) => self.bring_level(session, &lacks, &mut effects),
             Input::Leave(session) => self.leave(now, session),
             Input::Grant(user, role) => self.grant(&user, role, &mut effects),
-            Input::Scope(scope) => self.scope = scope,
+            Input::Info(title, scope) => self.set_info(now, title, scope, &mut effects),
             Input::Appended(number, position) => self.appended(number, position, &mut effects),
             Input::AppendFailed(number, fault) => self.append_failed(now, number, fault, &mut effects),
             Input::Logged(logged) => self.logged(&logged, &mut effects),
@@ -359,6 +366,16 @@ impl Room {
                 }
                 Some(_) => {}
             }
+        }
+    }
+
+    fn set_info(&mut self, now: Timestamp, title: Arc<str>, scope: EditScope, effects: &mut Vec<Effect>) {
+        self.scope = scope;
+        self.is_described &= self.title == title;
+        self.title = title;
+        // A board that nobody has drawn on yet is described with its first edit.
+        if self.board.document_bytes() > 0 {
+            self.describe(now, effects);
         }
     }
 

@@ -373,6 +373,19 @@ impl Room {
         Ok(applied.update.is_some().then_some(applied))
     }
 
+    /// Writes title and layout version into the document, in a record of their own, unless it is known to have them.
+    pub(super) fn describe(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.is_described {
+            return;
+        }
+        self.is_described = true;
+        let applied = self.board.describe(&self.title);
+        if applied.update.is_some() {
+            let author = self.server_user.clone();
+            self.commit_applied(now, RecordKind::Op, &author, applied, effects);
+        }
+    }
+
     /// A record of the server's own doing.
     pub(super) fn commit_applied(
         &mut self,
@@ -433,6 +446,7 @@ impl Room {
             self.presence.committed(id, gesture);
         }
         self.commit(now, record, id, undone, (frame, is_server_made), effects);
+        self.describe(now, effects);
         if is_offender {
             effects.push(Effect::Close(id, CloseCode::Forbidden));
         }

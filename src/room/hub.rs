@@ -245,7 +245,8 @@ impl Hub {
 
     /// Title or edit scope changed.
     pub async fn set_info(&self, info: &BoardInfo) {
-        self.tell(&info.id, Message::Input(Input::Scope(info.edit))).await;
+        let input = Input::Info(info.title.as_str().into(), info.edit);
+        self.tell(&info.id, Message::Input(input)).await;
     }
 
     /// The board was deleted: its sessions end.

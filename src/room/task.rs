@@ -423,7 +423,7 @@ async fn open(
     inbox: &mut mpsc::Receiver<Message>,
     waiting: &mut VecDeque<Message>,
 ) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
-    let scope = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?.edit;
+    let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
     let records = shared.store.history(board, after, usize::MAX).await?;
@@ -456,7 +456,8 @@ async fn open(
         position,
         tail_bytes,
         keyframe_bytes,
-        scope,
+        title: info.title.into(),
+        scope: info.edit,
     };
     Ok((opened, tail))
 }

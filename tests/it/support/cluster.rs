@@ -140,6 +140,7 @@ impl Cluster {
             position,
             tail_bytes,
             keyframe_bytes,
+            title: "Lesson".into(),
             scope: EditScope::All,
         };
         let slot = &mut self.nodes[node];
