@@ -102,6 +102,10 @@ async fn who_keeps_changing_what_is_not_theirs_is_sent_away() {
             element.insert(txn, "x", x * 100);
         });
         socket.binary(y(&[0, 2], &update)).await;
+        if x == 20 {
+            // The last one is put back as well; whoever comes next sees that.
+            break;
+        }
         let back = socket.find_y(&[0, 2]).await;
         let back = yrs::Update::decode_v1(payload(&back, 2)).expect("the server encodes well");
         doc.transact_mut().apply_update(back).expect("the server is sound");
@@ -113,6 +117,15 @@ async fn who_keeps_changing_what_is_not_theirs_is_sent_away() {
         );
     }
     assert_eq!(socket.closed().await, 4403);
+    let (_, state) = server
+        .request(
+            "GET",
+            "/v1/boards/lesson/state",
+            &format!("Authorization: Bearer {teacher}\r\n"),
+            "",
+        )
+        .await;
+    assert!(state.contains(r#""x":0"#), "{state}");
     assert!((server.metric("panseo_put_backs_total").await - 20.0).abs() < 0.5);
 }
 

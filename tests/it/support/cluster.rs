@@ -244,7 +244,7 @@ impl Cluster {
             }
             Effect::FindState(session, seq, at) => return Some(Input::Restored(session, seq, self.state_at(at))),
             Effect::Count(counter) => *self.counted.entry(counter).or_default() += 1,
-            Effect::Rebuild => {}
+            Effect::Audit(_) | Effect::Rebuild => {}
         }
         None
     }
