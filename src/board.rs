@@ -38,11 +38,16 @@ use undo::{Direction, Stacks};
 
 /// An update that is longer than this holds blocks or deletes; a shorter one says nothing.
 const EMPTY_UPDATE_BYTES: usize = 2;
+/// The root that tells a Yjs client what the document is; written by the server only.
+const META: &str = "board:meta";
+/// Version of the layout of the other roots.
+const SCHEMA: i64 = 1;
 
 /// The CRDT document of a board, and all that is worked out from it.
 pub struct Board {
     doc: Doc,
     roots: [MapRef; 5],
+    meta: MapRef,
     touched: Arc<Mutex<BTreeSet<Target>>>,
     index: BlockIndex,
     read: ReadModel,
@@ -110,11 +115,13 @@ impl Board {
     pub fn empty(replica: u64) -> Self {
         let doc = Doc::with_client_id(replica);
         let roots = KINDS.map(|(_, name)| doc.get_or_insert_map(name));
+        let meta = doc.get_or_insert_map(META);
         let mut index = BlockIndex::new();
         index.bind_server(replica);
         Self {
             doc,
             roots,
+            meta,
             touched: Arc::default(),
             index,
             read: ReadModel::default(),
@@ -470,6 +477,20 @@ impl Board {
             known.set_max(yrs::ClientID::new(client), clock);
         }
         self.doc.transact().encode_diff_v1(&known)
+    }
+
+    /// Writes the version of the layout and the board's title into the document, where they are not there yet.
+    pub fn describe(&mut self, title: &str) -> Applied {
+        let mut txn = self.doc.transact_mut();
+        for (key, shall) in [("schema", Value::Int(SCHEMA)), ("title", title.into())] {
+            let shall = any_of(&shall);
+            let is = self.meta.get(&txn, key);
+            if !matches!(is, Some(yrs::Out::Any(known)) if known == shall) {
+                self.meta.insert(&mut txn, key, shall);
+            }
+        }
+        let update = emit(txn);
+        self.finish(update, None, &[])
     }
 
     fn write(&mut self, entries: &[(Target, Option<Properties>)]) -> Applied {

@@ -7,6 +7,7 @@
 mod edit;
 pub mod hub;
 pub mod ring;
+mod roles;
 mod saving;
 pub mod session;
 pub mod task;
@@ -28,7 +29,9 @@ use crate::protocol::ids::{ClientId, EditScope, GestureId, Position, Role, Sessi
 use crate::protocol::limits::Limits;
 use crate::protocol::{ClientFrame, ClientLimits, ErrorCode, Record, ServerFrame, Undone};
 use crate::store::StoredKeyframe;
+pub use edit::{Audit, Deed};
 use ring::{FORMS, Form, Frame, Lacks};
+pub use roles::ReadOnly;
 pub use saving::AppendFault;
 use saving::Saving;
 use session::{Door, Joining, Offence, Session};
@@ -55,8 +58,8 @@ pub enum Input {
     Leave(SessionId),
     /// A user's role is another one now; none: they may not stay.
     Grant(UserId, Option<Role>),
-    /// The board's setting is another one now.
-    Scope(EditScope),
+    /// Title and setting of the board as they are now.
+    Info(Arc<str>, EditScope),
     /// The log has the record of that number.
     Appended(u64, Position),
     /// The log does not have the record of that number.
@@ -65,6 +68,8 @@ pub enum Input {
     Logged(Logged),
     /// The state that a restore asked for; none if there is no such position.
     Restored(SessionId, u64, Option<Vec<Item>>),
+    /// The board takes no edits from now on, or takes them again.
+    ReadOnly(Option<ReadOnly>),
     /// Time goes by.
     Tick,
     /// The room is about to close: a keyframe, if there is anything to put in one.
@@ -106,6 +111,8 @@ pub enum Effect {
     FindState(SessionId, u64, Position),
     /// Something happened that is counted.
     Count(Counter),
+    /// Somebody did what they may have to answer for.
+    Audit(Audit),
     /// The document cannot be trusted any more: close all sessions and open the board anew.
     Rebuild,
 }
@@ -134,6 +141,9 @@ pub enum Counter {
 /// A board live in memory.
 pub struct Room {
     board: Board,
+    title: Arc<str>,
+    /// Whether the document is known to say the title.
+    is_described: bool,
     scope: EditScope,
     limits: Limits,
     position: Position,
@@ -146,6 +156,7 @@ pub struct Room {
     presence: Presence,
     saving: Saving,
     server_user: UserId,
+    read_only: Option<ReadOnly>,
     /// The node holds as many bytes for the log as it may.
     is_node_busy: bool,
 }
@@ -160,6 +171,8 @@ pub struct Opened {
     pub tail_bytes: usize,
     /// Bytes of the newest keyframe.
     pub keyframe_bytes: usize,
+    /// The board's title.
+    pub title: Arc<str>,
     /// The board's setting.
     pub scope: EditScope,
 }
@@ -171,6 +184,8 @@ impl Room {
         Self {
             presence,
             board: opened.board,
+            title: opened.title,
+            is_described: false,
             scope: opened.scope,
             limits,
             position: opened.position,
@@ -180,6 +195,7 @@ impl Room {
             forms: [0; FORMS],
             saving: Saving::new(opened.tail_bytes, opened.keyframe_bytes),
             server_user: UserId::new("server").expect("a valid name"),
+            read_only: None,
             is_node_busy: false,
         }
     }
@@ -219,6 +235,11 @@ impl Room {
         self.is_node_busy = is_busy;
     }
 
+    /// Why the board takes no edits now, if it takes none.
+    pub fn read_only(&self) -> Option<ReadOnly> {
+        self.read_only
+    }
+
     /// Whether an input may take so long that it must not run among other rooms' work.
     pub fn is_heavy(&self, input: &Input) -> bool {
         const ENTRIES: usize = 500;
@@ -247,7 +268,8 @@ impl Room {
             | Input::Refused(..)
             | Input::Leave(_)
             | Input::Grant(..)
-            | Input::Scope(_)
+            | Input::Info(..)
+            | Input::ReadOnly(_)
             | Input::Appended(..)
             | Input::AppendFailed(..)
             | Input::Logged(_) => false,
@@ -269,11 +291,12 @@ impl Room {
             Input::Behind(session, lacks) => self.bring_level(session, &lacks, &mut effects),
             Input::Leave(session) => self.leave(now, session),
             Input::Grant(user, role) => self.grant(&user, role, &mut effects),
-            Input::Scope(scope) => self.scope = scope,
+            Input::Info(title, scope) => self.set_info(now, title, scope, &mut effects),
             Input::Appended(number, position) => self.appended(number, position, &mut effects),
             Input::AppendFailed(number, fault) => self.append_failed(now, number, fault, &mut effects),
             Input::Logged(logged) => self.logged(&logged, &mut effects),
             Input::Restored(session, seq, items) => self.restored(now, session, seq, items, &mut effects),
+            Input::ReadOnly(why) => self.set_read_only(why, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
             Input::Closing => self.make_keyframe(now, &mut effects),
         }
@@ -309,7 +332,7 @@ impl Room {
                 let welcome = ServerFrame::Welcome {
                     session: id,
                     user: joining.user.clone(),
-                    role: joining.role,
+                    role: self.role_now(joining.role),
                     seq: self.board.seq(client),
                     position: self.position,
                     limits: self.client_limits(),
@@ -322,6 +345,9 @@ impl Room {
                         .flatten()
                         .map(|frame| Effect::Send(id, codec::encode_server(format, frame))),
                 );
+                if let Some(why) = self.read_only {
+                    self.tell_role(id, why.told(), effects);
+                }
             }
             Door::Request { .. } => {}
         }
@@ -339,26 +365,6 @@ impl Room {
             && self.clients.get(&client) == Some(&id)
         {
             self.clients.remove(&client);
-        }
-    }
-
-    fn grant(&mut self, user: &UserId, role: Option<Role>, effects: &mut Vec<Effect>) {
-        let theirs = self.sessions.iter_mut().filter(|(_, session)| session.user == *user);
-        for (id, session) in theirs {
-            match role {
-                None => effects.push(Effect::Close(*id, CloseCode::Forbidden)),
-                Some(role) if role != session.role => {
-                    session.role = role;
-                    if let Door::Own { format, .. } = session.door {
-                        let frame = ServerFrame::Role {
-                            role,
-                            why: "a teacher changed it".into(),
-                        };
-                        effects.push(Effect::Send(*id, codec::encode_server(format, &frame)));
-                    }
-                }
-                Some(_) => {}
-            }
         }
     }
 

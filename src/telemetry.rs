@@ -11,6 +11,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
+/// Target of the lines that say who wrote under whose client ids.
+pub const AUDIT: &str = "audit";
+
 /// Answered HTTP requests, by `method`, `route` and `status`.
 pub const HTTP_REQUESTS_TOTAL: &str = "panseo_http_requests_total";
 /// Time from head to answer of HTTP requests, by `route`.
@@ -38,6 +41,8 @@ pub const VIEWER_EDITS_TOTAL: &str = "panseo_viewer_edits_total";
 pub const PUT_BACKS_TOTAL: &str = "panseo_put_backs_total";
 /// Runs of blocks handed over for another user after a crash.
 pub const RELAYS_TOTAL: &str = "panseo_relays_total";
+/// Lines of the audit log, by `deed` (`relayed` or `foreign_client`).
+pub const AUDIT_RECORDS_TOTAL: &str = "panseo_audit_records_total";
 /// Awareness entries dropped: echoes, bad ones, too many.
 pub const AWARENESS_DROPS_TOTAL: &str = "panseo_awareness_drops_total";
 /// Readers brought level with one difference instead of a backlog.
@@ -56,6 +61,8 @@ pub const RECORDS_SKIPPED_TOTAL: &str = "panseo_records_skipped_total";
 pub const ROOMS: &str = "panseo_rooms";
 /// Rooms that ended by a fault and were opened anew.
 pub const ROOMS_POISONED_TOTAL: &str = "panseo_rooms_poisoned_total";
+/// Boards that failed again and again, and are read-only: somebody must look.
+pub const BOARDS_FAILING: &str = "panseo_boards_failing";
 /// Bytes of records that wait for the log.
 pub const PENDING_BYTES: &str = "panseo_pending_bytes";
 /// Ephemeral frames dropped because a newer one was due.
@@ -71,9 +78,14 @@ const SECONDS_BUCKETS: [f64; 14] = [
 #[error("not a filter like `info` or `panseo=debug,warn`")]
 pub struct FilterError;
 
-/// Reads a filter for the log.
+/// Reads a filter for the log. The audit log is in it, unless the filter speaks of that itself.
 pub fn filter(text: &str) -> Result<EnvFilter, FilterError> {
-    EnvFilter::try_new(text).map_err(|_details_take_more_than_a_line| FilterError)
+    let audited = if text.contains(AUDIT) {
+        text.to_owned()
+    } else {
+        format!("{text},{AUDIT}=info")
+    };
+    EnvFilter::try_new(audited).map_err(|_details_take_more_than_a_line| FilterError)
 }
 
 /// Starts to log to standard error. Once for each process; later calls change nothing.
@@ -81,7 +93,6 @@ pub fn start_log(filter: EnvFilter) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
         .finish();
     // Fails where a subscriber is set already, as in tests that start several servers.
     drop(tracing::subscriber::set_global_default(subscriber));
@@ -136,6 +147,7 @@ fn describe() {
         RELAYS_TOTAL,
         "Runs of blocks handed over for another user after a crash."
     );
+    describe_counter!(AUDIT_RECORDS_TOTAL, "Lines of the audit log, by `deed`.");
     describe_counter!(
         AWARENESS_DROPS_TOTAL,
         "Awareness entries dropped: echoes, bad ones, too many."
@@ -159,6 +171,10 @@ fn describe() {
     describe_counter!(
         ROOMS_POISONED_TOTAL,
         "Rooms that ended by a fault and were opened anew."
+    );
+    describe_gauge!(
+        BOARDS_FAILING,
+        "Boards that failed again and again, and are read-only: somebody must look."
     );
     describe_gauge!(PENDING_BYTES, "Bytes of records that wait for the log.");
     describe_counter!(

@@ -1,5 +1,7 @@
 //! Edits: ops and raw updates become one transaction, one record and one frame.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::session::{Door, Offence};
@@ -10,7 +12,7 @@ use crate::board::undo::Direction;
 use crate::board::{Applied, MergeError};
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::{EntryKind, Item};
-use crate::protocol::ids::{GestureId, RecordId, Role, SessionId, Timestamp, UserId};
+use crate::protocol::ids::{EditScope, GestureId, RecordId, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::CHANGES_BYTES_MAX;
 use crate::protocol::op::Op;
 use crate::protocol::{Blob, ClientFrame, ErrorCode, Record, RecordKind, codec};
@@ -21,6 +23,26 @@ const CHANGES_WORTH_MEASURING_BYTES: usize = 256 * 1024;
 const PUT_BACKS_MAX: usize = 20;
 /// Gaps of one session in a minute before it is closed.
 const GAPS_MAX: usize = 3;
+
+/// Who wrote, or tried to write, under whose client ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The person, by their token.
+    pub user: UserId,
+    /// What they did.
+    pub deed: Deed,
+    /// The blocks: `(client id, first clock, end clock)`.
+    pub blocks: Vec<(u64, u32, u32)>,
+}
+
+/// What somebody may have to answer for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// They handed over blocks of other users that the server had lost.
+    Relayed,
+    /// They were refused, because the client ids are not theirs.
+    ForeignClient,
+}
 
 /// Circumstances of an edit.
 struct Circumstances {
@@ -92,6 +114,10 @@ impl Room {
         {
             effects.push(Effect::Count(Counter::Repeats));
             self.acknowledge_unchanged(id, seq, effects);
+            return false;
+        }
+        if let Some(why) = self.read_only {
+            self.refuse(id, Some(seq), ErrorCode::ReadOnly, why.told().into(), effects);
             return false;
         }
         session.is_held = is_busy || (session.is_held && !is_caught_up);
@@ -220,6 +246,9 @@ impl Room {
 
     pub(super) fn import(&mut self, now: Timestamp, id: SessionId, import: &Import, effects: &mut Vec<Effect>) {
         let Some(editor) = self.editor(now, id) else { return };
+        if let Some(why) = self.read_only {
+            return self.refuse(id, None, ErrorCode::ReadOnly, why.told().into(), effects);
+        }
         let editor = Editor {
             imports: true,
             ..editor
@@ -262,7 +291,8 @@ impl Room {
         match self.merge(now, id, update, false) {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
             Ok(None) => self.acknowledge_unchanged(id, seq, effects),
-            Err(MergeError::Refused(Refusal::ForeignClient { .. })) => {
+            Err(MergeError::Refused(Refusal::ForeignClient { blocks })) => {
+                self.audit(id, Deed::ForeignClient, blocks, effects);
                 effects.push(Effect::Close(id, CloseCode::ForeignClient));
             }
             Err(MergeError::Refused(Refusal::Gap)) => {
@@ -296,6 +326,9 @@ impl Room {
         if session.role < Role::Editor {
             return effects.push(Effect::Count(Counter::ViewerEdits));
         }
+        if self.read_only.is_some() {
+            return effects.push(Effect::Count(Counter::Refusals(ErrorCode::ReadOnly)));
+        }
         if self.is_node_busy || self.saving.pending_bytes() >= self.limits.pending_bytes_board_max {
             effects.push(Effect::Count(Counter::Refusals(ErrorCode::Busy)));
             return effects.push(Effect::Close(id, CloseCode::TryLater));
@@ -313,7 +346,10 @@ impl Room {
             Err(error) => {
                 let code = match error {
                     MergeError::Refused(Refusal::Gap) => return self.gap(now, id, effects),
-                    MergeError::Refused(Refusal::ForeignClient { .. }) => CloseCode::ForeignClient,
+                    MergeError::Refused(Refusal::ForeignClient { blocks }) => {
+                        self.audit(id, Deed::ForeignClient, blocks, effects);
+                        CloseCode::ForeignClient
+                    }
                     MergeError::Refused(Refusal::Shape(_)) | MergeError::BoardFull => CloseCode::BadShape,
                     MergeError::Malformed(_) | MergeError::Undecodable => CloseCode::Malformed,
                 };
@@ -373,6 +409,36 @@ impl Room {
         Ok(applied.update.is_some().then_some(applied))
     }
 
+    fn audit(&self, id: SessionId, deed: Deed, blocks: Vec<(u64, u32, u32)>, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get(&id) {
+            let user = session.user.clone();
+            effects.push(Effect::Audit(Audit { user, deed, blocks }));
+        }
+    }
+
+    /// Writes title and layout version into the document, in a record of their own, unless it is known to have them.
+    pub(super) fn describe(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.is_described {
+            return;
+        }
+        self.is_described = true;
+        let applied = self.board.describe(&self.title);
+        if applied.update.is_some() {
+            let author = self.server_user.clone();
+            self.commit_applied(now, RecordKind::Op, &author, applied, effects);
+        }
+    }
+
+    pub(super) fn set_info(&mut self, now: Timestamp, title: Arc<str>, scope: EditScope, effects: &mut Vec<Effect>) {
+        self.scope = scope;
+        self.is_described &= self.title == title;
+        self.title = title;
+        // A board that nobody has drawn on yet is described with its first edit.
+        if self.board.document_bytes() > 0 {
+            self.describe(now, effects);
+        }
+    }
+
     /// A record of the server's own doing.
     pub(super) fn commit_applied(
         &mut self,
@@ -415,6 +481,9 @@ impl Room {
         effects.push(Effect::Count(Counter::Edits));
         effects.extend((0..put_back).map(|_| Effect::Count(Counter::PutBacks)));
         effects.extend(applied.relayed.iter().map(|_| Effect::Count(Counter::Relays)));
+        if !applied.relayed.is_empty() {
+            self.audit(id, Deed::Relayed, applied.relayed.clone(), effects);
+        }
         let undone = applied.undone.take();
         let steps = undone.as_ref().map(|undone| undone.steps.clone()).unwrap_or_default();
         let has_update = applied.update.is_some();
@@ -433,6 +502,7 @@ impl Room {
             self.presence.committed(id, gesture);
         }
         self.commit(now, record, id, undone, (frame, is_server_made), effects);
+        self.describe(now, effects);
         if is_offender {
             effects.push(Effect::Close(id, CloseCode::Forbidden));
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
+use dashmap::{DashMap, DashSet};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::ring::{Lacks, Pulled, Ring};
 use super::session::{Door, Joining};
 use super::task::{self, Ended, Message};
-use super::{Import, Input};
+use super::{Import, Input, ReadOnly};
 use crate::access::Identity;
 use crate::log::UpdateLog;
 use crate::protocol::close::CloseCode;
@@ -49,7 +49,10 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) clock: fn() -> Timestamp,
     rooms: DashMap<BoardId, RoomHandle>,
+    /// When boards failed lately.
     poisoned: Mutex<HashMap<BoardId, Vec<Instant>>>,
+    /// Boards that failed too often: read-only until the process ends.
+    failing: DashSet<BoardId>,
     next_session: AtomicU64,
     pending_bytes: AtomicUsize,
     is_log_healthy: Box<dyn Fn() -> bool + Send + Sync>,
@@ -145,6 +148,7 @@ impl Hub {
             clock,
             rooms: DashMap::new(),
             poisoned: Mutex::default(),
+            failing: DashSet::new(),
             next_session: AtomicU64::new(1),
             pending_bytes: AtomicUsize::new(0),
             is_log_healthy: Box::new(is_log_healthy),
@@ -171,7 +175,7 @@ impl Hub {
             inbox: room.inbox,
             ring: room.ring,
         };
-        let joining = self.joining(board, session, who, role, door, vector);
+        let joining = Self::joining(session, who, role, door, vector);
         connection.send(Input::Join(joining)).await?;
         Ok(connection)
     }
@@ -245,7 +249,8 @@ impl Hub {
 
     /// Title or edit scope changed.
     pub async fn set_info(&self, info: &BoardInfo) {
-        self.tell(&info.id, Message::Input(Input::Scope(info.edit))).await;
+        let input = Input::Info(info.title.as_str().into(), info.edit);
+        self.tell(&info.id, Message::Input(input)).await;
     }
 
     /// The board was deleted: its sessions end.
@@ -292,7 +297,7 @@ impl Hub {
         for _ in 0..ATTEMPTS_MAX {
             let room = self.room(board)?;
             let session = self.next_session();
-            let joining = self.joining(board, session, who, role, Door::Request { client }, None);
+            let joining = Self::joining(session, who, role, Door::Request { client }, None);
             let (answer, answered) = oneshot::channel();
             let message = Message::Request(Box::new(joining), Box::new(input(session)), answer);
             if room.inbox.send(message).await.is_err() {
@@ -308,16 +313,7 @@ impl Hub {
         Err(HubError::Unavailable)
     }
 
-    fn joining(
-        &self,
-        board: &BoardId,
-        session: SessionId,
-        who: &Identity,
-        role: Role,
-        door: Door,
-        vector: Option<Vec<(u64, u32)>>,
-    ) -> Joining {
-        let role = if self.is_poisoned(board) { Role::Viewer } else { role };
+    fn joining(session: SessionId, who: &Identity, role: Role, door: Door, vector: Option<Vec<(u64, u32)>>) -> Joining {
         Joining {
             session,
             user: who.user.clone(),
@@ -330,11 +326,6 @@ impl Hub {
 
     fn next_session(&self) -> SessionId {
         SessionId(self.0.next_session.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn is_poisoned(&self, board: &BoardId) -> bool {
-        let poisoned = self.0.poisoned.lock();
-        poisoned.get(board).is_some_and(|times| times.len() >= POISONED_MAX)
     }
 
     /// The board's room, opened if it is not live.
@@ -410,13 +401,25 @@ impl Shared {
         self.pending_bytes.load(Ordering::Relaxed) >= self.limits.pending_bytes_node_max
     }
 
+    /// Why the board takes no edits now, if it takes none.
+    pub(super) fn read_only(&self, board: &BoardId) -> Option<ReadOnly> {
+        if self.failing.contains(board) {
+            return Some(ReadOnly::Failing);
+        }
+        (!(self.is_log_healthy)()).then_some(ReadOnly::Log)
+    }
+
     fn note_poisoned(&self, board: &BoardId) {
         let mut poisoned = self.poisoned.lock();
+        poisoned.retain(|_, times| {
+            times.retain(|time| time.elapsed() < POISON_WINDOW);
+            !times.is_empty()
+        });
         let times = poisoned.entry(board.clone()).or_default();
-        times.retain(|time| time.elapsed() < POISON_WINDOW);
         times.push(Instant::now());
-        if times.len() >= POISONED_MAX {
+        if times.len() >= POISONED_MAX && self.failing.insert(board.clone()) {
             tracing::error!(board.id = %board, "A board keeps failing and is read-only now.");
+            metrics::gauge!(telemetry::BOARDS_FAILING).increment(1.0);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::hub::{BoardState, Shared};
 use super::ring::Ring;
 use super::session::Door;
 use super::yjs::{self, YjsMessage};
-use super::{Answer, AppendFault, Counter, Effect, Input, Opened, Room};
+use super::{Answer, AppendFault, Audit, Counter, Deed, Effect, Input, Opened, Room};
 use crate::board::Board;
 use crate::board::keyframe::OpenError;
 use crate::log::{LogError, Logged};
@@ -124,6 +124,9 @@ impl Task {
         let tick = Duration::from_millis(self.shared.limits.tick_ms);
         let mut next_tick = Instant::now() + tick;
         let mut idle_since = Instant::now();
+        if !self.mind_edits().await {
+            return Ended::Poisoned;
+        }
         // It grows with what comes: most rooms are quiet, and each would hold it all its life.
         let mut batch = Vec::new();
         loop {
@@ -164,8 +167,17 @@ impl Task {
                 next_tick = next_tick.min(Instant::now() + tick);
             }
             self.account();
+            if !self.mind_edits().await {
+                return Ended::Poisoned;
+            }
             self.ring.wake();
         }
+    }
+
+    /// Lets the room know whether the board takes edits.
+    async fn mind_edits(&mut self) -> bool {
+        let read_only = self.shared.read_only(&self.board);
+        read_only == self.room.read_only() || self.step(Input::ReadOnly(read_only)).await
     }
 
     async fn take(&mut self, message: Message) -> Option<Ended> {
@@ -274,6 +286,7 @@ impl Task {
                 return Some(Input::Restored(session, seq, items));
             }
             Effect::Count(counter) => count(counter),
+            Effect::Audit(audit) => note(&self.board, &audit),
             Effect::Rebuild => {}
         }
         None
@@ -371,6 +384,16 @@ fn appended(number: u64, result: Result<Position, LogError>) -> Input {
     }
 }
 
+fn note(board: &BoardId, audit: &Audit) {
+    let Audit { user, deed, blocks } = audit;
+    let (deed, fact) = match deed {
+        Deed::Relayed => ("relayed", "Blocks of other users were handed over."),
+        Deed::ForeignClient => ("foreign_client", "Blocks under client ids of others were refused."),
+    };
+    tracing::warn!(target: telemetry::AUDIT, { board.id = %board, user.id = %user, deed, ?blocks }, "{fact}");
+    metrics::counter!(telemetry::AUDIT_RECORDS_TOTAL, "deed" => deed).increment(1);
+}
+
 fn count(counter: Counter) {
     match counter {
         Counter::Edits => metrics::counter!(telemetry::EDITS_TOTAL).increment(1),
@@ -423,7 +446,7 @@ async fn open(
     inbox: &mut mpsc::Receiver<Message>,
     waiting: &mut VecDeque<Message>,
 ) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
-    let scope = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?.edit;
+    let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
     let records = shared.store.history(board, after, usize::MAX).await?;
@@ -456,7 +479,8 @@ async fn open(
         position,
         tail_bytes,
         keyframe_bytes,
-        scope,
+        title: info.title.into(),
+        scope: info.edit,
     };
     Ok((opened, tail))
 }

@@ -74,7 +74,14 @@ const HOMES: &[(&str, &[&str])] = &[
 /// Files and folders that are pure: no runtime, so no channel, no timer, no I/O.
 const WITHOUT_TOKIO: &[&str] = &["protocol", "board", "access", "presence", "interchange"];
 /// Files that are pure, though others in their folder are not.
-const FILES_WITHOUT_TOKIO: &[&str] = &["room", "room/edit", "room/saving", "room/session", "room/yjs"];
+const FILES_WITHOUT_TOKIO: &[&str] = &[
+    "room",
+    "room/edit",
+    "room/roles",
+    "room/saving",
+    "room/session",
+    "room/yjs",
+];
 
 /// Whether the file is `place`, or lies in the folder of that name.
 fn lies_in(file: &str, place: &str) -> bool {

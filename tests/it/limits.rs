@@ -1,6 +1,7 @@
 //! Each limit and each row of the threat table that one machine can show, as a story against the real binary.
 
 mod access;
+mod content;
 mod load;
 
 use panseo::protocol::{ErrorCode, ServerFrame};

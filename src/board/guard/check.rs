@@ -29,11 +29,11 @@ pub enum Refusal {
     /// It builds on blocks that the board does not have.
     #[error("the update builds on blocks that are not known")]
     Gap,
-    /// It brings blocks under a client id of another user or of the server.
-    #[error("client id {client} belongs to somebody else")]
+    /// It brings blocks under client ids of another user or of the server.
+    #[error("a client id belongs to somebody else")]
     ForeignClient {
-        /// That client id.
-        client: u64,
+        /// Those blocks: `(client id, first clock, end clock)`.
+        blocks: Vec<(u64, u32, u32)>,
     },
     /// It does not fit the schema.
     #[error("{0}")]
@@ -125,12 +125,16 @@ impl BlockIndex {
             context,
             facts: vec![Fresh::default(); resolved.entries.len()],
             deeds: Vec::new(),
+            foreign: Vec::new(),
             rivals: Vec::new(),
             admission: Admission::default(),
             resolved,
         };
         for section in walk.sections() {
-            check.owner(section)?;
+            check.owner(section);
+        }
+        if !check.foreign.is_empty() {
+            return Err(Refusal::ForeignClient { blocks: check.foreign });
         }
         if let Some(misfit) = check.resolved.misfit {
             return Err(Refusal::Shape(misfit));
@@ -199,16 +203,18 @@ struct Check<'a> {
     facts: Vec<Fresh<'a>>,
     /// What happens to containers that exist.
     deeds: Vec<(u32, Slot, After)>,
+    /// New blocks under client ids that the session may not write.
+    foreign: Vec<(u64, u32, u32)>,
     /// New values of required properties.
     rivals: Vec<Rival>,
     admission: Admission,
 }
 
 impl<'a> Check<'a> {
-    fn owner(&mut self, section: &Section) -> Result<(), Refusal> {
+    fn owner(&mut self, section: &Section) {
         let known = self.index.next_clock(section.client);
         if section.to <= known {
-            return Ok(());
+            return;
         }
         let advance = (section.client, known, section.to);
         self.admission.advances.push(advance);
@@ -216,11 +222,8 @@ impl<'a> Check<'a> {
             None => self.admission.binds.push(section.client),
             Some(Owner::User(user)) if user == self.context.user => {}
             Some(Owner::User(_)) if (self.context.may_relay)(section.client) => self.admission.relayed.push(advance),
-            Some(Owner::User(_) | Owner::Server) => {
-                return Err(Refusal::ForeignClient { client: section.client });
-            }
+            Some(Owner::User(_) | Owner::Server) => self.foreign.push(advance),
         }
-        Ok(())
     }
 
     fn section(&mut self, section: &Section) -> Result<(), shape::Misfit> {

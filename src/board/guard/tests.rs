@@ -269,7 +269,8 @@ fn blocks_of_another_user_are_refused_unless_they_may_be_relayed() {
         inner(txn, "e").insert(txn, "x", 3);
     });
     let ben = user("ben");
-    assert_eq!(board.check(&update, &ben), Err(Refusal::ForeignClient { client: ANNA }));
+    let blocks = vec![(ANNA, 5, 6)];
+    assert_eq!(board.check(&update, &ben), Err(Refusal::ForeignClient { blocks }));
     let context = CheckContext {
         user: &ben,
         may_relay: &|client| client == ANNA,
@@ -281,10 +282,8 @@ fn blocks_of_another_user_are_refused_unless_they_may_be_relayed() {
     let forged = edit(&doc(1 << 33), |txn| {
         txn.get_or_insert_map("mine").insert(txn, "x", 1);
     });
-    assert_eq!(
-        board.check(&forged, &ben),
-        Err(Refusal::ForeignClient { client: 1 << 33 })
-    );
+    let blocks = vec![(1 << 33, 0, 1)];
+    assert_eq!(board.check(&forged, &ben), Err(Refusal::ForeignClient { blocks }));
 }
 
 type Edit = fn(&mut yrs::TransactionMut<'_>);

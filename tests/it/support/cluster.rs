@@ -140,6 +140,7 @@ impl Cluster {
             position,
             tail_bytes,
             keyframe_bytes,
+            title: "Lesson".into(),
             scope: EditScope::All,
         };
         let slot = &mut self.nodes[node];
@@ -243,7 +244,7 @@ impl Cluster {
             }
             Effect::FindState(session, seq, at) => return Some(Input::Restored(session, seq, self.state_at(at))),
             Effect::Count(counter) => *self.counted.entry(counter).or_default() += 1,
-            Effect::Rebuild => {}
+            Effect::Audit(_) | Effect::Rebuild => {}
         }
         None
     }

@@ -1,0 +1,78 @@
+//! What the sessions of a room may do now: roles that change, and boards that take no edits for a while.
+
+use super::session::Door;
+use super::{Effect, Room, yjs};
+use crate::protocol::ServerFrame;
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec;
+use crate::protocol::ids::{Role, SessionId, UserId};
+
+/// Why a board takes no edits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// Its room failed again and again.
+    Failing,
+    /// The log takes no records.
+    Log,
+}
+
+impl ReadOnly {
+    /// The reason in fixed words.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::Failing => "the board failed several times and is read-only until the server starts again",
+            Self::Log => "the server cannot save now: the board is read-only until it can",
+        }
+    }
+}
+
+impl Room {
+    pub(super) fn grant(&mut self, user: &UserId, role: Option<Role>, effects: &mut Vec<Effect>) {
+        let theirs: Vec<_> = self
+            .sessions
+            .iter_mut()
+            .filter(|(_, session)| session.user == *user && Some(session.role) != role)
+            .map(|(id, session)| {
+                // What the session has sent already is judged by this, even if its socket is about to end.
+                session.role = role.unwrap_or(Role::Viewer);
+                *id
+            })
+            .collect();
+        for id in theirs {
+            match role {
+                None => effects.push(Effect::Close(id, CloseCode::Forbidden)),
+                Some(_) => self.tell_role(id, "a teacher changed it", effects),
+            }
+        }
+    }
+
+    /// What somebody with this role may do now.
+    pub(super) fn role_now(&self, role: Role) -> Role {
+        self.read_only.map_or(role, |_| Role::Viewer)
+    }
+
+    pub(super) fn tell_role(&self, id: SessionId, why: &str, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get(&id)
+            && let Door::Own { format, .. } = session.door
+        {
+            let frame = ServerFrame::Role {
+                role: self.role_now(session.role),
+                why: why.into(),
+            };
+            effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
+        }
+    }
+
+    pub(super) fn set_read_only(&mut self, why: Option<ReadOnly>, effects: &mut Vec<Effect>) {
+        self.read_only = why;
+        let editors = self.sessions.iter().filter(|(_, session)| session.role >= Role::Editor);
+        let editors: Vec<_> = editors.map(|(id, session)| (*id, session.door)).collect();
+        for (id, door) in editors {
+            if door == Door::Yjs && why.is_none() {
+                // What its document took meanwhile was not read: it is asked for now.
+                effects.push(Effect::Send(id, yjs::step1(&self.board.state_vector())));
+            }
+            self.tell_role(id, why.map_or("the board takes edits again", ReadOnly::told), effects);
+        }
+    }
+}
