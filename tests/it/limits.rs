@@ -18,7 +18,7 @@ pub(crate) fn element(id: &str) -> serde_json::Value {
 }
 
 /// Updates of one Yjs client, each an element more.
-fn updates(client: u64, count: usize) -> Vec<Vec<u8>> {
+pub(crate) fn updates(client: u64, count: usize) -> Vec<Vec<u8>> {
     let doc = document(client);
     let draw = |number: usize| {
         let mut txn = doc.transact_mut();
@@ -47,7 +47,7 @@ async fn content(server: &Server, board: &str) -> Vec<u8> {
     payload(&answer, 2).to_vec()
 }
 
-async fn refused(socket: &mut Socket) -> (ErrorCode, Option<u64>) {
+pub(crate) async fn refused(socket: &mut Socket) -> (ErrorCode, Option<u64>) {
     socket
         .find(|frame| match frame {
             ServerFrame::Error { code, seq, .. } => Some((code, seq)),
@@ -56,7 +56,7 @@ async fn refused(socket: &mut Socket) -> (ErrorCode, Option<u64>) {
         .await
 }
 
-async fn acknowledged(socket: &mut Socket, until: u64) {
+pub(crate) async fn acknowledged(socket: &mut Socket, until: u64) {
     socket
         .find(|frame| matches!(frame, ServerFrame::Ack { seq, .. } if seq >= until).then_some(()))
         .await;

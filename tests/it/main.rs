@@ -9,6 +9,7 @@
 mod access;
 mod boards;
 mod config;
+mod faults;
 mod guard;
 mod hostile;
 mod interchange;

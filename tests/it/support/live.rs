@@ -96,19 +96,7 @@ impl Server {
 
     /// Opens a socket; the status if it is refused.
     pub(crate) async fn upgrade(&self, path: &str, protocol: Option<&str>) -> Result<Socket, u16> {
-        let uri = format!("ws://{}{path}", self.address).parse().expect("a URI");
-        let mut request = ClientRequestBuilder::new(uri);
-        if let Some(protocol) = protocol {
-            request = request.with_sub_protocol(protocol);
-        }
-        match timeout(SOON, connect_async(request))
-            .await
-            .expect("the upgrade is answered in time")
-        {
-            Ok((socket, _)) => Ok(Socket(socket)),
-            Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("{path}: {error}"),
-        }
+        upgrade(self.address, path, protocol).await
     }
 
     /// A Yjs client.
@@ -120,16 +108,7 @@ impl Server {
 
     /// A client of our own door in JSON, after its `welcome` and `resync`.
     pub(crate) async fn own(&self, board: &str, query: &str, client: Uuid) -> Socket {
-        let path = format!("/v1/boards/{board}/ws?{query}");
-        let mut socket = self
-            .upgrade(&path, Some("panseo.v1.json"))
-            .await
-            .expect("the door opens");
-        socket.frame(&hello(client)).await;
-        socket
-            .find(|frame| matches!(frame, ServerFrame::Resync { .. }).then_some(()))
-            .await;
-        socket
+        own(self.address, board, query, client).await
     }
 
     /// A figure of `/metrics`, all labels together.
@@ -159,6 +138,36 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Opens a socket; the status if it is refused.
+pub(crate) async fn upgrade(address: SocketAddr, path: &str, protocol: Option<&str>) -> Result<Socket, u16> {
+    let uri = format!("ws://{address}{path}").parse().expect("a URI");
+    let mut request = ClientRequestBuilder::new(uri);
+    if let Some(protocol) = protocol {
+        request = request.with_sub_protocol(protocol);
+    }
+    match timeout(SOON, connect_async(request))
+        .await
+        .expect("the upgrade is answered in time")
+    {
+        Ok((socket, _)) => Ok(Socket(socket)),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
+
+/// A client of our own door in JSON, after its `welcome` and `resync`.
+pub(crate) async fn own(address: SocketAddr, board: &str, query: &str, client: Uuid) -> Socket {
+    let path = format!("/v1/boards/{board}/ws?{query}");
+    let mut socket = upgrade(address, &path, Some("panseo.v1.json"))
+        .await
+        .expect("the door opens");
+    socket.frame(&hello(client)).await;
+    socket
+        .find(|frame| matches!(frame, ServerFrame::Resync { .. }).then_some(()))
+        .await;
+    socket
 }
 
 /// Sends bytes and reads until the other side has enough.

@@ -1,13 +1,16 @@
 //! A node in this process: the real router and hub over log and store in memory, on a free port.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use panseo::config::{Config, ServeArgs};
 use panseo::http::token::{TokenClaims, mint};
+use panseo::log::UpdateLog;
 use panseo::log::memory::MemoryLog;
 use panseo::protocol::ids::{Role, UserId};
 use panseo::room::hub::Hub;
 use panseo::server::{Adapters, Running, app_state, clock};
+use panseo::store::BoardStore;
 use panseo::store::memory::MemoryStore;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value as Json, json};
@@ -68,16 +71,20 @@ impl Node {
     }
 
     async fn start(args: ServeArgs) -> Self {
-        let config = Config::resolve(args, &|_name| None).unwrap();
         let log = MemoryLog::new(7);
         let store = Arc::new(MemoryStore::new(log.clone()));
-        let hub = Hub::new(
-            Arc::new(log),
-            Arc::<MemoryStore>::clone(&store),
-            config.limits.clone(),
-            clock,
-            || true,
-        );
+        Self::on(args, Arc::new(log), store, || true).await
+    }
+
+    /// A node on adapters of the test's own.
+    pub(crate) async fn on(
+        args: ServeArgs,
+        log: Arc<dyn UpdateLog>,
+        store: Arc<dyn BoardStore>,
+        is_healthy: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let config = Config::resolve(args, &|_name| None).unwrap();
+        let hub = Hub::new(log, Arc::clone(&store), config.limits.clone(), clock, is_healthy);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let running = Running::start(listener, app_state(&config, Adapters { hub, store })).unwrap();
         Self {
@@ -85,6 +92,11 @@ impl Node {
             running: Some(running),
             client: Client::new(),
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.authority().parse().unwrap()
     }
 
     /// Host and port.
