@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,9 +13,9 @@ use crate::http::AppState;
 use crate::http::assets::complete;
 use crate::http::auth::{admit, admit_as};
 use crate::http::error::Problem;
-use crate::http::request::{BoardPath, BodyFormat, body_format, from_json, whole_body};
+use crate::http::request::{BoardPath, BodyFormat, body_format, whole_body};
 use crate::protocol::Undone;
-use crate::protocol::codec;
+use crate::protocol::codec::{self, Format};
 use crate::protocol::element::Item;
 use crate::protocol::ids::{ClientId, GestureId, Position, Role};
 use crate::protocol::op::Op;
@@ -94,11 +94,12 @@ pub(super) async fn ops(
 }
 
 fn decode(format: BodyFormat, bytes: &Bytes) -> Result<OpsBody, Problem> {
-    match format {
-        BodyFormat::Json => from_json(bytes),
-        BodyFormat::MessagePack => codec::unpack_body(bytes)
-            .map_err(|error| Problem::bad_request(format!("The body is not a MessagePack frame of ops: {error}."))),
-    }
+    let format = match format {
+        BodyFormat::Json => Format::Json,
+        BodyFormat::MessagePack => Format::MsgPack,
+    };
+    codec::decode_body(format, bytes)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_op", error.to_string()))
 }
 
 /// All that is on a board.

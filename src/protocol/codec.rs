@@ -48,7 +48,7 @@ pub enum Format {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum CodecError {
     /// The outermost value is an array or a plain value.
-    #[error("a frame must be one map with the key `t`: send {{\"t\": \"op\", ...}}")]
+    #[error("a frame must be one map: send {{\"t\": \"op\", ...}}, or {{\"ops\": [...]}} where no socket is")]
     NotAMap,
     /// A value ends early, or a length is not backed by bytes.
     #[error("the frame ends inside a value, or a length in it exceeds the bytes that follow: send whole frames")]
@@ -101,6 +101,11 @@ pub fn decode_client(format: Format, bytes: &[u8]) -> Result<ClientFrame, CodecE
     decode(format, bytes, FROM_CLIENTS)
 }
 
+/// Reads a body that a client sent without a socket; it passes the same checks as a frame.
+pub fn decode_body<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, CodecError> {
+    decode(format, bytes, FROM_CLIENTS)
+}
+
 /// Reads a server's frame, as clients in tests and load tools do.
 pub fn decode_server(format: Format, bytes: &[u8]) -> Result<ServerFrame, CodecError> {
     decode(format, bytes, FROM_US)
@@ -131,11 +136,6 @@ pub fn encode_record_into(bytes: &mut Vec<u8>, record: &Record) {
     // What stands beside update and changes takes less than this.
     bytes.reserve(record.update.0.len() + 256);
     rmp_serde::encode::write_named(bytes, record).expect("a record holds nothing MessagePack lacks");
-}
-
-/// Reads the body of a request, within the bounds of a client's frame.
-pub fn unpack_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    decode(Format::MsgPack, bytes, FROM_CLIENTS)
 }
 
 /// Anything of ours that lies in the store, as MessagePack.
