@@ -4,6 +4,7 @@
 //! the member's entry; the decision is made here. A payload, a client id or an awareness state never has a say in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::protocol::ids::{BoardId, Role, Timestamp, UserId};
 
@@ -39,6 +40,19 @@ pub struct Caller {
     pub grants: Grants,
     /// When the token ends; a socket must not outlive it. `None`: never.
     pub expires: Option<Timestamp>,
+    /// The token itself, by what it can be revoked; none in the open mode.
+    pub token: Option<TokenMark>,
+    /// The token's `admin`: may revoke tokens of others.
+    pub is_admin: bool,
+}
+
+/// What a token is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenMark {
+    /// Its `jti`.
+    pub id: Option<Arc<str>>,
+    /// When it was issued; where it does not say, the earliest time that its life allows.
+    pub issued: Timestamp,
 }
 
 /// The caller's role on a board, if they have any: the members' list wins, then what the token says of this board, then

@@ -61,6 +61,9 @@ struct TokenArgs {
     /// `BOARD:ROLE`, roles are viewer, editor and teacher; `*` is every board; may be repeated
     #[arg(long, value_name = "BOARD:ROLE")]
     board: Vec<String>,
+    /// Lets its holder revoke tokens of others
+    #[arg(long)]
+    admin: bool,
     /// Hours until it ends, 12 at most
     #[arg(long, default_value_t = 12)]
     ttl: u64,
@@ -210,6 +213,8 @@ fn token(args: TokenArgs) -> Result<(), CliError> {
         sub,
         iat,
         exp: iat + args.ttl * SECONDS_PER_HOUR,
+        jti: Some(uuid::Uuid::new_v4().to_string()),
+        admin: args.admin,
         name: args.name,
         iss,
         aud,

@@ -15,6 +15,7 @@ mod ops;
 pub mod origin;
 pub mod rates;
 pub mod request;
+pub mod revoked;
 pub mod seats;
 mod site;
 pub mod socket;
@@ -42,6 +43,7 @@ use crate::http::auth::AuthMode;
 use crate::http::error::Problem;
 use crate::http::origin::Origins;
 use crate::http::rates::Rates;
+use crate::http::revoked::Revocations;
 use crate::http::seats::Seats;
 use crate::protocol::ids::Timestamp;
 use crate::protocol::limits::Limits;
@@ -65,6 +67,8 @@ pub struct AppState {
     pub origins: Arc<Origins>,
     /// Ceilings.
     pub limits: Arc<Limits>,
+    /// Tokens that count no more.
+    pub revoked: Arc<Revocations>,
     /// How often somebody may try.
     pub rates: Arc<Rates>,
     /// Sockets of each user.
@@ -103,6 +107,7 @@ impl AppState {
             auth: Arc::new(auth),
             origins: Arc::new(origins),
             limits: Arc::new(limits),
+            revoked: Arc::default(),
             rates: Arc::new(rates),
             seats,
             sockets: TaskTracker::new(),
@@ -131,6 +136,7 @@ impl AppState {
         (name = "boards", description = "Boards and their settings"),
         (name = "members", description = "Who may do what on a board"),
         (name = "content", description = "What is on a board: edits, files, images"),
+        (name = "tokens", description = "Logging out"),
         (name = "operation", description = "For operators"),
     ),
 )]
@@ -154,6 +160,7 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(import::import_new))
         .routes(routes!(import::export))
         .routes(routes!(assets::put, assets::get))
+        .routes(routes!(revoked::revoke))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

@@ -25,8 +25,8 @@ use crate::log::disk::{Database, DiskLog, OpenError};
 use crate::protocol::ids::Timestamp;
 use crate::protocol::limits::Limits;
 use crate::room::hub::Hub;
-use crate::store::BoardStore;
 use crate::store::disk::DiskStore;
+use crate::store::{BoardStore, StoreError};
 use crate::telemetry::{self, Metrics};
 use accept::ConnectionLimits;
 
@@ -155,9 +155,16 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             why: error.to_string(),
         })?;
     let adapters = open_adapters(&config)?;
+    let fault = |error: StoreError| StartError::DataDir {
+        path: config.data_dir.clone(),
+        why: error.to_string(),
+    };
+    let revocations = adapters.store.revocations(clock()).await.map_err(fault)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-    let running = Running::start(listener, app_state(&config, adapters)).map_err(|error| StartError::Listen {
+    let state = app_state(&config, adapters);
+    state.revoked.note(revocations);
+    let running = Running::start(listener, state).map_err(|error| StartError::Listen {
         address: config.listen,
         why: error.to_string(),
     })?;

@@ -5,6 +5,8 @@
 pub mod disk;
 pub mod memory;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -78,6 +80,27 @@ pub struct Asset {
     pub size: Option<(u32, u32)>,
     /// The content.
     pub bytes: Bytes,
+}
+
+/// What counts no more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Revoked {
+    /// The token with this `jti`.
+    Token(Arc<str>),
+    /// All tokens of this person that were issued so far.
+    User(UserId),
+}
+
+/// A token, or all of somebody's, that counts no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Which.
+    pub what: Revoked,
+    /// When it was revoked.
+    pub at: Timestamp,
+    /// When the last of them has ended by itself.
+    pub until: Timestamp,
 }
 
 /// Why the store did not do what was asked.
@@ -155,6 +178,11 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError>;
     /// Removes files that are not in `used` and were uploaded before `before`; gives their number.
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError>;
+
+    /// Keeps a revocation.
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError>;
+    /// The revocations that still count at `now`, in no order; the others may be forgotten.
+    async fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError>;
 }
 
 /// Refuses a position that is not in the log that ends at `end`.

@@ -24,6 +24,8 @@ pub const CONNECTIONS: &str = "panseo_connections";
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "panseo_connections_refused_total";
 /// Log-ins with a bad token.
 pub const LOGINS_FAILED_TOTAL: &str = "panseo_logins_failed_total";
+/// Revoked tokens and people that are remembered.
+pub const REVOCATIONS: &str = "panseo_revocations";
 /// Bytes of accepted imports.
 pub const IMPORT_BYTES_TOTAL: &str = "panseo_import_bytes_total";
 /// Bytes of accepted assets.
@@ -137,6 +139,7 @@ fn describe() {
         "Connections refused because there are too many."
     );
     describe_counter!(LOGINS_FAILED_TOTAL, "Log-ins with a bad token.");
+    describe_gauge!(REVOCATIONS, "Revoked tokens and people that are remembered.");
     describe_counter!(IMPORT_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted imports.");
     describe_counter!(EDITS_TOTAL, "Edits taken.");
     describe_counter!(REFUSALS_TOTAL, "Edits refused, by `code`.");

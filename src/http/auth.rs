@@ -19,6 +19,7 @@ use crate::http::error::Problem;
 use crate::http::token::{TokenError, Verifier};
 use crate::protocol::ids::{BoardId, EditScope, Role, UserId};
 use crate::store::{BoardInfo, StoreError};
+use crate::telemetry::LOGINS_FAILED_TOTAL;
 
 /// The user of all who give no name in the open mode.
 pub const GUEST: &str = "guest";
@@ -101,8 +102,16 @@ pub fn identify_token(state: &AppState, peer: IpAddr, token: &str) -> Result<Cal
         .rates
         .may_log_in(peer, now)
         .map_err(|retry_after_seconds| AuthError::TooManyFailures { retry_after_seconds })?;
-    verifier.verify(token, now).map_err(|error| {
+    let verified = verifier.verify(token, now).and_then(|caller| {
+        if state.revoked.holds(&caller) {
+            Err(TokenError::Revoked)
+        } else {
+            Ok(caller)
+        }
+    });
+    verified.map_err(|error| {
         state.rates.log_in_failed(peer, now);
+        metrics::counter!(LOGINS_FAILED_TOTAL).increment(1);
         AuthError::BadToken(error)
     })
 }
@@ -114,6 +123,8 @@ pub fn open_caller(user: Option<UserId>) -> Caller {
         identity: Identity { user, name: None },
         grants: Grants::Open,
         expires: None,
+        token: None,
+        is_admin: false,
     }
 }
 

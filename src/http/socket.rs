@@ -7,6 +7,7 @@
 mod pace;
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ async fn yjs_door(
             let _held = (seat, state.sockets.token());
             let line = Line::new(socket, Door::Yjs, &state, &board);
             match state.hub.connect(&board, &caller.identity, role, Door::Yjs, None).await {
-                Ok(connection) => line.serve(connection, ends(&state, &caller)).await,
+                Ok(connection) => line.serve(connection, &caller).await,
                 Err(_) => line.close(CloseCode::Loading).await,
             }
         })
@@ -117,7 +118,7 @@ async fn own_door(
             let _open = state.sockets.token();
             let mut line = Line::new(socket, Door::Request { client: None }, &state, &board);
             match line.greet(&state, &board, (caller, seat), peer.ip(), format).await {
-                Ok((connection, _seat, end)) => line.serve(connection, end).await,
+                Ok((connection, _seat, caller)) => line.serve(connection, &caller).await,
                 Err(Some(code)) => line.close(code).await,
                 Err(None) => {}
             }
@@ -194,7 +195,7 @@ impl Line {
         (caller, seat): (Option<Caller>, Option<Seat>),
         peer: IpAddr,
         format: Format,
-    ) -> Result<(Connection, Seat, Option<Instant>), Closing> {
+    ) -> Result<(Connection, Seat, Caller), Closing> {
         let wait = Duration::from_millis(self.limits.handshake_timeout_ms);
         let first = timeout(wait, self.socket.recv())
             .await
@@ -236,11 +237,14 @@ impl Line {
             .connect(board, &caller.identity, role, self.door, vector)
             .await;
         let connection = joined.map_err(|_unavailable| Some(CloseCode::Loading))?;
-        Ok((connection, seat, ends(state, &caller)))
+        Ok((connection, seat, caller))
     }
 
     /// Reads and writes until one side has enough, or the token ends.
-    async fn serve(mut self, connection: Connection, end: Option<Instant>) {
+    async fn serve(mut self, connection: Connection, caller: &Caller) {
+        let end = ends(&self.state, caller);
+        let revocations = Arc::clone(&self.state.revoked);
+        let mut revoked = pin!(revocations.until(caller));
         let ping = Duration::from_millis(self.limits.ping_interval_ms);
         let idle = Duration::from_millis(self.limits.idle_timeout_ms);
         let mut next_ping = Instant::now() + ping;
@@ -266,6 +270,7 @@ impl Line {
                     };
                     if let Err(code) = taken { break code }
                 }
+                () = &mut revoked => break Some(CloseCode::Unauthenticated),
                 () = connection.news() => {
                     if let Err(code) = self.write(&connection, &mut buffer).await { break code }
                 }

@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::access::{ANY_BOARD, Caller, Grants, Identity};
+use crate::access::{ANY_BOARD, Caller, Grants, Identity, TokenMark};
 use crate::protocol::ids::{BoardId, Role, Timestamp, UserId};
 
 /// Longest life of a token that is accepted, in seconds: a school day, so that no lesson ends by it.
@@ -19,7 +19,7 @@ pub const LIFE_SECONDS_MAX: u64 = 12 * 60 * 60;
 pub const CLOCK_SKEW_SECONDS: u64 = 30;
 /// Shortest secret for HS256, in bytes: the length of its hash (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
-/// Longest `name` in a token, in bytes.
+/// Longest `name` or `jti` in a token, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
 /// Why a key cannot be used.
@@ -51,6 +51,9 @@ pub enum TokenError {
     /// It lives longer than is accepted.
     #[error("it is valid for more than 12 hours")]
     TooLong,
+    /// Somebody revoked it.
+    #[error("it was revoked")]
+    Revoked,
     /// From another issuer.
     #[error("it comes from another issuer")]
     Issuer,
@@ -175,8 +178,11 @@ struct Claims {
     iat: Option<f64>,
     iss: Option<String>,
     aud: Option<Audience>,
+    jti: Option<String>,
     name: Option<String>,
     boards: Option<BTreeMap<String, Role>>,
+    #[serde(default)]
+    admin: bool,
 }
 
 #[derive(Deserialize)]
@@ -195,11 +201,18 @@ impl Claims {
     fn into_caller(self) -> Result<Caller, TokenError> {
         let is_name = |name: &String| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
         let is_board = |key: &String| key == ANY_BOARD || BoardId::new(key.as_str()).is_ok();
-        let is_well_formed = self.name.iter().all(is_name) && self.boards.iter().flat_map(BTreeMap::keys).all(is_board);
+        let is_well_formed =
+            self.name.iter().chain(&self.jti).all(is_name) && self.boards.iter().flat_map(BTreeMap::keys).all(is_board);
         if !is_well_formed {
             return Err(TokenError::Claims);
         }
+        let issued = self.iat.unwrap_or(self.exp - seconds(LIFE_SECONDS_MAX));
         Ok(Caller {
+            token: Some(TokenMark {
+                id: self.jti.map(Into::into),
+                issued: Timestamp((issued * 1000.0) as u64),
+            }),
+            is_admin: self.admin,
             identity: Identity {
                 user: self.sub,
                 name: self.name,
@@ -219,6 +232,12 @@ pub struct TokenClaims {
     pub iat: u64,
     /// When it ends, in seconds since 1970.
     pub exp: u64,
+    /// What it is revoked by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// Whether its holder may revoke tokens of others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
     /// What others see beside the cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

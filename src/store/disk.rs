@@ -7,6 +7,7 @@
 mod assets;
 mod history;
 mod invites;
+mod tokens;
 mod verify;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use verify::{Report, verify};
 
-use super::{Asset, BoardInfo, BoardStore, Invite, Member, StoreError, StoredKeyframe};
+use super::{Asset, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
 use crate::log::disk::Database;
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
 use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, META};
@@ -404,5 +405,14 @@ impl BoardStore for DiskStore {
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError> {
         let (board, used) = (board.clone(), used.to_vec());
         self.run(move |files| files.collect_assets(&board, &used, before)).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let revocation = revocation.clone();
+        self.run(move |files| files.revoke(&revocation)).await
+    }
+
+    async fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+        self.run(move |files| files.revocations(now)).await
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! A clone is the same store. Records stay where they are, in the [`MemoryLog`]: nothing is sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Asset, BoardInfo, BoardStore, Invite, Member, StoreError, StoredKeyframe, VISITS_MAX};
+use super::{Asset, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX};
 use crate::log::memory::MemoryLog;
 use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
@@ -19,6 +19,7 @@ pub struct MemoryStore {
     log: MemoryLog,
     boards: Arc<Mutex<BTreeMap<BoardId, Board>>>,
     visits: Arc<Mutex<BTreeMap<UserId, BTreeMap<BoardId, Timestamp>>>>,
+    revoked: Arc<Mutex<HashMap<Revoked, Revocation>>>,
 }
 
 #[derive(Debug)]
@@ -37,6 +38,7 @@ impl MemoryStore {
             log,
             boards: Arc::default(),
             visits: Arc::default(),
+            revoked: Arc::default(),
         }
     }
 
@@ -211,5 +213,15 @@ impl BoardStore for MemoryStore {
                 .retain(|sha256, (_asset, uploaded)| used.contains(sha256) || *uploaded >= before);
             held - board.assets.len()
         })
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        self.revoked.lock().insert(revocation.what.clone(), revocation.clone());
+        Ok(())
+    }
+
+    async fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+        let revoked = self.revoked.lock();
+        Ok(revoked.values().filter(|entry| entry.until > now).cloned().collect())
     }
 }

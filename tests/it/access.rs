@@ -128,6 +128,8 @@ fn what_is_minted_is_accepted() {
         exp: NOW + 12 * 3600,
         name: Some("Alice".into()),
         boards: Some(BTreeMap::from([("lesson".to_owned(), Role::Editor)])),
+        jti: None,
+        admin: false,
         iss: None,
         aud: None,
     };

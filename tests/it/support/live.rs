@@ -197,6 +197,8 @@ pub(crate) fn token(user: &str, life: i64, boards: &[(&str, Role)]) -> String {
         exp: seconds(now + life),
         name: Some(format!("{user} by token")),
         boards: (!boards.is_empty()).then(|| boards.iter().map(|(id, role)| ((*id).to_owned(), *role)).collect()),
+        jti: Some(format!("{user}-{life}")),
+        admin: false,
         iss: None,
         aud: None,
     };

@@ -161,6 +161,8 @@ pub(crate) fn token(user: &str, boards: Option<&[(&str, Role)]>) -> String {
         exp: now + 3600,
         name: None,
         boards,
+        jti: None,
+        admin: false,
         iss: None,
         aud: None,
     };
