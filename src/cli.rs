@@ -193,7 +193,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn serve(args: ServeArgs) -> Result<(), CliError> {
     let config = Config::resolve(args, &process_environment)?;
     telemetry::start_log(config.log_filter());
-    Ok(runtime()?.block_on(server::run(config))?)
+    let runtime = runtime()?;
+    let done = runtime.block_on(server::run(config));
+    // A room that does not come back must not keep the process.
+    runtime.shutdown_background();
+    Ok(done?)
 }
 
 fn token(args: TokenArgs) -> Result<(), CliError> {

@@ -4,6 +4,7 @@
 //! effects are carried out by `room/task.rs`, or by the simulation in the tests. Order inside: check, apply, hand to
 //! the log, fan out. Only `append` acknowledges; only the log moves position and stacks.
 
+mod busy;
 mod edit;
 pub mod hub;
 pub mod ring;

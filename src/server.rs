@@ -4,6 +4,7 @@
 //! [`DRAIN_TIMEOUT`] in all.
 
 mod accept;
+mod watchdog;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -29,13 +30,14 @@ use crate::store::disk::DiskStore;
 use crate::store::{BoardStore, StoreError};
 use crate::telemetry::{self, Metrics};
 use accept::ConnectionLimits;
+use watchdog::Watchdog;
 
 /// Time in which a node that was told to stop is gone.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two rounds of folding what was measured.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// Why a node did not start: one line that names the thing.
+/// Why a node did not start, or did not end as it was told to: one line that names the thing.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// Somebody else listens there, or the address is not this machine's.
@@ -54,6 +56,12 @@ pub enum StartError {
         /// What is the matter with it.
         why: String,
     },
+    /// One input kept a room for too long; the node has drained.
+    #[error("a board did not come back from one input; start the server again")]
+    Stuck,
+    /// There is no thread to watch the rooms.
+    #[error("cannot make a thread: {0}")]
+    Watchdog(std::io::Error),
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -169,11 +177,16 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         why: error.to_string(),
     })?;
     announce(&config, running.address);
+    let watchdog = Watchdog::start(running.state.clone()).map_err(StartError::Watchdog)?;
     tokio::select! {
+        () = watchdog.stuck() => {}
         _ = terminate.recv() => tracing::info!("SIGTERM came; the node stops."),
         _ = interrupt.recv() => tracing::info!("SIGINT came; the node stops."),
     }
     running.stop().await;
+    if watchdog.end() {
+        return Err(StartError::Stuck);
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Logged are facts about the node and its rooms; never drawn content, text, tokens, query strings or addresses.
 
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -53,6 +54,8 @@ pub const LEVELS_TOTAL: &str = "panseo_levels_total";
 pub const CLOSES_TOTAL: &str = "panseo_closes_total";
 /// Inputs that kept a room for over 250 ms.
 pub const SLOW_INPUTS_TOTAL: &str = "panseo_slow_inputs_total";
+/// Inputs that kept a room for so long that the node ends.
+pub const STUCK_TOTAL: &str = "panseo_stuck_total";
 /// Records the log did not take; they are tried again.
 pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
 /// Keyframes the store did not take.
@@ -95,6 +98,7 @@ pub fn start_log(filter: EnvFilter) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .finish();
     // Fails where a subscriber is set already, as in tests that start several servers.
     drop(tracing::subscriber::set_global_default(subscriber));
@@ -161,6 +165,7 @@ fn describe() {
     );
     describe_counter!(CLOSES_TOTAL, "Connections ended by the server, by `code`.");
     describe_counter!(SLOW_INPUTS_TOTAL, "Inputs that kept a room for over 250 ms.");
+    describe_counter!(STUCK_TOTAL, "Inputs that kept a room for so long that the node ends.");
     describe_counter!(
         APPENDS_FAILED_TOTAL,
         "Records the log did not take; they are tried again."

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::access::Caller;
 use crate::http::AppState;
 use crate::http::error::Problem;
-use crate::http::request::json_body;
+use crate::http::request::{from_json, whole_body};
 use crate::http::token::{CLOCK_SKEW_SECONDS, LIFE_SECONDS_MAX};
 use crate::protocol::ids::{Timestamp, UserId};
 use crate::store::{Revocation, Revoked};
@@ -111,7 +111,12 @@ pub(super) async fn revoke(
             "Nobody needs a token here, so there is none to revoke.",
         ));
     };
-    let wanted: ToRevoke = json_body(&headers, body, state.limits.body_bytes_max).await?;
+    let bytes = whole_body(&headers, body, state.limits.body_bytes_max).await?;
+    let wanted = if bytes.is_empty() {
+        ToRevoke::default()
+    } else {
+        from_json(&bytes)?
+    };
     let what = match (wanted.id, wanted.user) {
         (Some(_), Some(_)) => return Err(Problem::bad_request("Name `id` or `user`, not both.")),
         (Some(id), None) => Revoked::Token(id.into()),

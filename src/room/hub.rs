@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::busy::Busy;
 use super::ring::{Lacks, Pulled, Ring};
 use super::session::{Door, Joining};
 use super::task::{self, Ended, Message};
@@ -64,6 +65,7 @@ pub(super) struct Shared {
 struct RoomHandle {
     inbox: mpsc::Sender<Message>,
     ring: Arc<Ring>,
+    busy: Busy,
 }
 
 /// One frame of ops from a program without a socket.
@@ -263,13 +265,23 @@ impl Hub {
         !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)()
     }
 
+    /// The longest time that a room has been at one input by now, and its board.
+    pub fn longest_input(&self) -> Option<(BoardId, Duration)> {
+        let rooms = self.0.rooms.iter();
+        rooms
+            .filter_map(|room| Some((room.key().clone(), room.busy.since()?)))
+            .max_by_key(|(_, duration)| *duration)
+    }
+
     /// Flushes and closes every room; the ends are spread over some seconds.
     pub async fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
         let boards: Vec<BoardId> = self.0.rooms.iter().map(|room| room.key().clone()).collect();
         let pause = DRAIN_SPREAD / u32::try_from(boards.len().max(100)).unwrap_or(u32::MAX);
         for board in boards {
-            self.tell(&board, Message::Stop(CloseCode::Restart)).await;
+            let hub = self.clone();
+            // A room that takes no more inputs must not keep the others waiting.
+            tokio::spawn(async move { hub.tell(&board, Message::Stop(CloseCode::Restart)).await });
             tokio::time::sleep(pause).await;
         }
         self.0.tasks.close();
@@ -351,16 +363,18 @@ impl Hub {
         let handle = RoomHandle {
             inbox: sender,
             ring: Arc::clone(&ring),
+            busy: Busy::default(),
         };
         metrics::gauge!(telemetry::ROOMS).increment(1.0);
-        self.0.tasks.spawn(host(shared, board.clone(), ring, inbox));
+        let busy = handle.busy.clone();
+        self.0.tasks.spawn(host(shared, board.clone(), ring, inbox, busy));
         handle
     }
 }
 
 /// Runs a room to its end and turns away who comes too late.
-async fn host(shared: Arc<Shared>, board: BoardId, ring: Arc<Ring>, mut inbox: mpsc::Receiver<Message>) {
-    let ended = task::run(board.clone(), Arc::clone(&shared), Arc::clone(&ring), &mut inbox).await;
+async fn host(shared: Arc<Shared>, board: BoardId, ring: Arc<Ring>, mut inbox: mpsc::Receiver<Message>, busy: Busy) {
+    let ended = task::run(board.clone(), Arc::clone(&shared), Arc::clone(&ring), &mut inbox, busy).await;
     let code = match ended {
         Ended::Closed => CloseCode::Rebuilt,
         Ended::NotOpened => CloseCode::Loading,

@@ -14,6 +14,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::busy::Busy;
 use super::hub::{BoardState, Shared};
 use super::ring::Ring;
 use super::session::Door;
@@ -64,6 +65,7 @@ struct Task {
     answers: HashMap<SessionId, oneshot::Sender<Answer>>,
     sessions: BTreeSet<SessionId>,
     pending_bytes: usize,
+    busy: Busy,
 }
 
 /// Why a room's task ended.
@@ -82,6 +84,7 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     ring: Arc<Ring>,
     inbox: &mut mpsc::Receiver<Message>,
+    busy: Busy,
 ) -> Ended {
     let mut waiting = VecDeque::new();
     let opened = open(&board, &shared, &ring, inbox, &mut waiting).await;
@@ -106,6 +109,7 @@ pub(super) async fn run(
         answers: HashMap::new(),
         sessions: BTreeSet::new(),
         pending_bytes: 0,
+        busy,
     };
     let ended = task.serve(inbox, waiting).await;
     task.shared.move_pending(task.pending_bytes, 0);
@@ -226,6 +230,7 @@ impl Task {
             let now = (self.shared.clock)();
             let started = Instant::now();
             let is_heavy = self.room.is_heavy(&input);
+            self.busy.begin(started);
             let room = &mut self.room;
             let handle = || catch_unwind(AssertUnwindSafe(|| room.handle(now, input)));
             // Heavy work must not keep this worker from other rooms and sockets.
@@ -234,6 +239,7 @@ impl Task {
             } else {
                 handle()
             };
+            self.busy.end();
             if started.elapsed() > SOFT_TIME {
                 let duration_ms = started.elapsed().as_millis();
                 tracing::warn!(board.id = %self.board, %duration_ms, "One input kept a room busy.");

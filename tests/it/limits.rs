@@ -3,6 +3,7 @@
 mod access;
 mod content;
 mod load;
+mod tokens;
 
 use panseo::protocol::{ErrorCode, ServerFrame};
 use serde_json::json;

@@ -1,7 +1,9 @@
 //! The real binary on a port of its own, and sockets that speak to it through both doors.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -26,7 +28,8 @@ const KEY: &str = "a secret for tests, of more than 32 bytes";
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    command: Vec<String>,
 }
 
 impl Server {
@@ -46,32 +49,39 @@ impl Server {
     }
 
     pub(crate) fn start(flags: &[&str], limits: &str) -> Self {
+        Self::start_by(&[], flags, limits)
+    }
+
+    /// Started by another program, which gets the command line behind its own.
+    pub(crate) fn start_by(launcher: &[&str], flags: &[&str], limits: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let config = folder.path().join("panseo.toml");
         std::fs::write(&config, format!("[limits]\n{limits}\n")).expect("a file can be written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_panseo"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(flags)
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .arg("--config")
-            .arg(&config)
-            .env("PANSEO_LOG", "error")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server can be started");
-        let output = child.stdout.take().expect("its output is a pipe");
-        let address = BufReader::new(output)
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.rsplit_once("http://")?.1.trim().parse().ok())
-            .expect("the server says where it listens");
+        let command: Vec<String> = launcher
+            .iter()
+            .chain(&[env!("CARGO_BIN_EXE_panseo"), "serve", "--listen", "127.0.0.1:0"])
+            .chain(flags)
+            .map(|part| (*part).to_owned())
+            .collect();
+        let (child, address) = launch(folder.path(), &command);
         Self {
             child,
             address,
-            _folder: folder,
+            folder,
+            command,
         }
+    }
+
+    /// Kills it and starts it again on the same data, on another port.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+        (self.child, self.address) = launch(self.folder.path(), &self.command);
+    }
+
+    /// All that it logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// One request on a connection of its own: status and the whole answer.
@@ -135,6 +145,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -170,6 +183,29 @@ pub(crate) async fn own(address: SocketAddr, board: &str, query: &str, client: U
     socket
 }
 
+fn launch(folder: &Path, command: &[String]) -> (Child, SocketAddr) {
+    let log = File::options().append(true).create(true).open(folder.join("log"));
+    let mut child = Command::new(&command[0])
+        .args(&command[1..])
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .arg("--config")
+        .arg(folder.join("panseo.toml"))
+        .env("PANSEO_LOG", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.expect("a file can be written"))
+        .spawn()
+        .expect("the server can be started");
+    let output = child.stdout.take().expect("its output is a pipe");
+    let address = BufReader::new(output)
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.rsplit_once("http://")?.1.trim().parse().ok())
+        .expect("the server says where it listens");
+    (child, address)
+}
+
 /// Sends bytes and reads until the other side has enough.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> (u16, String) {
     let mut socket = TcpStream::connect(address).await.expect("the server listens");
@@ -189,6 +225,11 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> (u16, String) {
 
 /// A token of this life in seconds, with roles by board.
 pub(crate) fn token(user: &str, life: i64, boards: &[(&str, Role)]) -> String {
+    token_named(&format!("{user}-{life}"), false, user, life, boards)
+}
+
+/// The same with its `jti`, and perhaps `admin`.
+pub(crate) fn token_named(id: &str, admin: bool, user: &str, life: i64, boards: &[(&str, Role)]) -> String {
     let now = i64::try_from(panseo::server::clock().0 / 1_000).expect("a time");
     let seconds = |time: i64| u64::try_from(time).expect("after 1970");
     let claims = TokenClaims {
@@ -197,8 +238,8 @@ pub(crate) fn token(user: &str, life: i64, boards: &[(&str, Role)]) -> String {
         exp: seconds(now + life),
         name: Some(format!("{user} by token")),
         boards: (!boards.is_empty()).then(|| boards.iter().map(|(id, role)| ((*id).to_owned(), *role)).collect()),
-        jti: Some(format!("{user}-{life}")),
-        admin: false,
+        jti: Some(id.to_owned()),
+        admin,
         iss: None,
         aud: None,
     };
