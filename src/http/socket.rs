@@ -20,6 +20,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
 
 use super::AppState;
 use super::assets::complete;
@@ -54,6 +55,9 @@ const YJS_KEEP_ALIVE: &[u8] = &[1, 1, 0];
 
 /// After so long somebody who has too many sockets open may try again.
 const SEAT_WAIT_SECONDS: u64 = 5;
+
+/// Longest time that somebody is asked to wait.
+const BUSY_SECONDS_MAX: u64 = 10;
 
 const SUBPROTOCOLS: [(&str, Format); 2] = [("panseo.v1.msgpack", Format::MsgPack), ("panseo.v1.json", Format::Json)];
 
@@ -420,7 +424,7 @@ impl Line {
         metrics::counter!(telemetry::CLOSES_TOTAL, "code" => code.code().to_string()).increment(1);
         let frame = CloseFrame {
             code: code.code(),
-            reason: code.reason().into(),
+            reason: reason(code).into(),
         };
         let goodbye = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
@@ -430,6 +434,16 @@ impl Line {
         // Who does not answer in time is cut off.
         _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
+}
+
+/// Whoever finds no place is told when to come back, each at another time.
+fn reason(code: CloseCode) -> String {
+    let words = code.reason();
+    if code == CloseCode::TryLater {
+        let seconds = 1 + Uuid::new_v4().as_u64_pair().0 % BUSY_SECONDS_MAX;
+        return format!("{words}, wait {seconds} s");
+    }
+    words.to_owned()
 }
 
 fn payload(message: &Message, format: Format) -> Option<Bytes> {

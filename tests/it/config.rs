@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use panseo::config::{AuthConfig, Config, ConfigError, ServeArgs};
+use panseo::log::disk::{Database, FILE_NAME};
 use tempfile::TempDir;
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
@@ -177,4 +178,52 @@ fn a_locked_directory_is_left_alone() {
     let (code, line) = complaint(&panseo(&["serve", "--listen", "127.0.0.1:0", "--data-dir", path], &[]));
     assert_eq!(code, 1, "{line}");
     assert!(line.contains("in use by another process"), "{line}");
+}
+
+/// Files of a folder with their content.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let content = fs::read(entry.path()).unwrap_or_default();
+            (entry.file_name().to_string_lossy().into_owned(), content)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_one_line_and_left_alone() {
+    let serve = |path: &Path| {
+        let path = path.to_str().unwrap();
+        complaint(&panseo(&["serve", "--listen", "127.0.0.1:0", "--data-dir", path], &[]))
+    };
+    // No rights help there, not even those of the system's owner.
+    let (code, line) = serve(Path::new("/proc/panseo-data"));
+    assert!(
+        code == 1 && line.contains("/proc/panseo-data") && line.contains("not writable"),
+        "{line}"
+    );
+
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
+    let (code, line) = serve(folder.path());
+    assert!(code == 1 && line.contains(folder.path().to_str().unwrap()), "{line}");
+    assert_eq!(files(folder.path()), [(FILE_NAME.to_owned(), Vec::new())]);
+
+    let folder = TempDir::new().unwrap();
+    drop(Database::open(folder.path()).unwrap());
+    {
+        let newer = redb::Database::open(folder.path().join(FILE_NAME)).unwrap();
+        let transaction = newer.begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, u64>::new("meta");
+        transaction.open_table(meta).unwrap().insert("format", 99).unwrap();
+        transaction.commit().unwrap();
+    }
+    let before = files(folder.path());
+    let (code, line) = serve(folder.path());
+    assert!(code == 1 && line.contains("format 99"), "{line}");
+    assert!(files(folder.path()) == before, "not a byte is changed");
 }

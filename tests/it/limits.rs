@@ -3,6 +3,8 @@
 mod access;
 mod content;
 mod load;
+mod node;
+mod pace;
 mod tokens;
 
 use panseo::protocol::{ErrorCode, ServerFrame};

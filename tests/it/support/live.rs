@@ -311,6 +311,17 @@ impl Socket {
         }
     }
 
+    /// The same with the words of the reason.
+    pub(crate) async fn farewell(&mut self) -> (u16, String) {
+        loop {
+            match timeout(SOON, self.0.next()).await.expect("something is heard in time") {
+                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return (0, String::new()),
+            }
+        }
+    }
+
     pub(crate) async fn message(&mut self) -> Bytes {
         match self.heard().await {
             Heard::Message(bytes) => bytes,
