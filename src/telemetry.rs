@@ -52,7 +52,7 @@ pub const AWARENESS_DROPS_TOTAL: &str = "panseo_awareness_drops_total";
 pub const LEVELS_TOTAL: &str = "panseo_levels_total";
 /// Connections ended by the server, by `code`.
 pub const CLOSES_TOTAL: &str = "panseo_closes_total";
-/// Inputs that kept a room for over 250 ms.
+/// Inputs that kept a room for over `apply_soft_ms`.
 pub const SLOW_INPUTS_TOTAL: &str = "panseo_slow_inputs_total";
 /// Inputs that kept a room for so long that the node ends.
 pub const STUCK_TOTAL: &str = "panseo_stuck_total";
@@ -164,7 +164,7 @@ fn describe() {
         "Readers brought level with one difference instead of a backlog."
     );
     describe_counter!(CLOSES_TOTAL, "Connections ended by the server, by `code`.");
-    describe_counter!(SLOW_INPUTS_TOTAL, "Inputs that kept a room for over 250 ms.");
+    describe_counter!(SLOW_INPUTS_TOTAL, "Inputs that kept a room for over `apply_soft_ms`.");
     describe_counter!(STUCK_TOTAL, "Inputs that kept a room for so long that the node ends.");
     describe_counter!(
         APPENDS_FAILED_TOTAL,

@@ -109,6 +109,8 @@ pub struct Limits {
     pub tick_ms: u64,
     /// Milliseconds an empty room stays open.
     pub room_idle_ms: u64,
+    /// Milliseconds one input may keep a room before that is worth a line in the log.
+    pub apply_soft_ms: u64,
     /// Milliseconds one input may keep a room; above, the node drains and ends, for its supervisor to start it again.
     pub apply_hard_ms: u64,
 }
@@ -151,6 +153,7 @@ impl Default for Limits {
             write_stall_ms: 20_000,
             tick_ms: 33,
             room_idle_ms: 30_000,
+            apply_soft_ms: 250,
             apply_hard_ms: 5_000,
         }
     }

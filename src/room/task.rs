@@ -36,8 +36,6 @@ const BATCH_MAX: usize = 128;
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 /// Time between ticks while nothing moves.
 const SLOW_TICK_MS: u64 = 1_000;
-/// An input that keeps a room this long is worth a line in the log.
-const SOFT_TIME: Duration = Duration::from_millis(250);
 
 /// What reaches a room's task.
 #[derive(Debug)]
@@ -240,7 +238,7 @@ impl Task {
                 handle()
             };
             self.busy.end();
-            if started.elapsed() > SOFT_TIME {
+            if started.elapsed() > Duration::from_millis(self.shared.limits.apply_soft_ms) {
                 let duration_ms = started.elapsed().as_millis();
                 tracing::warn!(board.id = %self.board, %duration_ms, "One input kept a room busy.");
                 metrics::counter!(telemetry::SLOW_INPUTS_TOTAL).increment(1);

@@ -10,8 +10,13 @@ use futures_util::future::BoxFuture;
 use panseo::config::ServeArgs;
 use panseo::log::memory::MemoryLog;
 use panseo::log::{LogError, Logged, UpdateLog};
+use panseo::protocol::codec::Format;
 use panseo::protocol::ids::{BoardId, Position, RecordId, Role, Timestamp, UserId};
-use panseo::protocol::{Blob, ErrorCode, Record, RecordKind, ServerFrame};
+use panseo::protocol::limits::Limits;
+use panseo::protocol::{Blob, ClientFrame, ErrorCode, Record, RecordKind, ServerFrame};
+use panseo::room::Input;
+use panseo::room::session::Door;
+use panseo::room::yjs::YjsMessage;
 use panseo::store::memory::MemoryStore;
 use panseo::store::{BoardStore as _, StoredKeyframe};
 use serde_json::json;
@@ -20,26 +25,33 @@ use uuid::Uuid;
 use yrs::{Map as _, MapPrelim, Transact as _};
 
 use crate::limits::{acknowledged, element, refused, updates};
+use crate::support::cluster::{Cluster, user};
 use crate::support::hostile::document;
 use crate::support::live::{Socket, own, payload, upgrade, y};
 use crate::support::node::{Node, create};
+use crate::support::story::creation;
 
 /// A log in memory that can be shut, and whose tails can be made to wait.
 #[derive(Clone)]
 struct Gate {
     log: MemoryLog,
     takes_records: Arc<AtomicBool>,
+    may_write: watch::Receiver<bool>,
     may_open: watch::Receiver<bool>,
 }
 
 #[async_trait]
 impl UpdateLog for Gate {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
-        if self.takes_records.load(Ordering::Relaxed) {
-            self.log.append(board, record)
-        } else {
-            async { Err(LogError::Full) }.boxed()
+        if !self.takes_records.load(Ordering::Relaxed) {
+            return async { Err(LogError::Full) }.boxed();
         }
+        let (mut may_write, append) = (self.may_write.clone(), self.log.append(board, record));
+        async move {
+            may_write.wait_for(|may| *may).await.expect("the test holds the sender");
+            append.await
+        }
+        .boxed()
     }
 
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {
@@ -59,31 +71,43 @@ struct Levers {
     store: MemoryStore,
     takes_records: Arc<AtomicBool>,
     may_open: watch::Sender<bool>,
+    may_write: watch::Sender<bool>,
 }
 
 async fn node() -> (Node, Levers) {
+    node_with("").await
+}
+
+async fn node_with(limits: &str) -> (Node, Levers) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("panseo.toml");
+    std::fs::write(&config, format!("[limits]\n{limits}\n")).unwrap();
+    let args = ServeArgs {
+        config: Some(config.to_string_lossy().into_owned()),
+        ..ServeArgs::default()
+    };
     let log = MemoryLog::new(7);
     let store = MemoryStore::new(log.clone());
     let (may_open, opens) = watch::channel(true);
+    let (may_write, writes) = watch::channel(true);
     let takes_records = Arc::new(AtomicBool::new(true));
     let gate = Gate {
         log: log.clone(),
         takes_records: Arc::clone(&takes_records),
         may_open: opens,
+        may_write: writes,
     };
     let is_healthy = Arc::clone(&takes_records);
-    let node = Node::on(
-        ServeArgs::default(),
-        Arc::new(gate),
-        Arc::new(store.clone()),
-        move || is_healthy.load(Ordering::Relaxed),
-    );
+    let node = Node::on(args, Arc::new(gate), Arc::new(store.clone()), move || {
+        is_healthy.load(Ordering::Relaxed)
+    });
     let node = node.await;
     let levers = Levers {
         log,
         store,
         takes_records,
         may_open,
+        may_write,
     };
     (node, levers)
 }
@@ -286,4 +310,121 @@ async fn a_join_waits_for_its_board_and_one_that_cannot_be_read_is_not_served() 
         &b"no keyframe at all"[..],
         "nothing is stored over it"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_applied_is_left_out_and_its_board_opens() {
+    let (node, levers) = node().await;
+    node.draw("/v1/boards/other/ops", "a").await;
+    node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
+    let sound = updates(40, 1)[0].clone();
+    for (number, update) in [(1, vec![9; 40]), (2, sound)] {
+        let record = Record {
+            id: RecordId(1 << 40, number),
+            update: Blob(update.into()),
+            ..poison()
+        };
+        levers.log.append_now(&board("lesson"), Arc::new(record)).unwrap();
+    }
+    let before = counted(&node, "panseo_records_skipped_total").await;
+    let state = node.get("/v1/boards/lesson/state").await.json();
+    assert_eq!(
+        state["entries"][0]["id"], "e40-0",
+        "the records behind it are there: {state}"
+    );
+    assert!(
+        counted(&node, "panseo_records_skipped_total").await > before,
+        "somebody is told"
+    );
+    assert_eq!(node.draw("/v1/boards/lesson/ops", "b").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_does_not_keep_up_with_is_bounded_and_refused_until_it_does() {
+    let (node, levers) = node_with("pending_bytes_board_max = 4000").await;
+    let mut author = own(node.address(), "lesson", "user=anna", Uuid::now_v7()).await;
+    let mut painter = yjs(&node, "lesson?user=ben").await;
+    painter.find_y(&[0, 0]).await;
+    levers.may_write.send_replace(false);
+    for seq in 1..=20 {
+        author.op(seq, element(&format!("e{seq}"))).await;
+    }
+    let (code, first) = refused(&mut author).await;
+    let first = first.unwrap();
+    assert!(code == ErrorCode::Busy && (2..=20).contains(&first), "{code:?} {first}");
+    for seq in first + 1..=20 {
+        assert_eq!(
+            refused(&mut author).await,
+            (ErrorCode::Busy, Some(seq)),
+            "and all behind it"
+        );
+    }
+    painter.binary(y(&[0, 2], &updates(40, 1)[0])).await;
+    assert_eq!(painter.closed().await, 1013);
+    levers.may_write.send_replace(true);
+    acknowledged(&mut author, first - 1).await;
+    for seq in first..=20 {
+        author.op(seq + 20, element(&format!("e{seq}"))).await;
+        acknowledged(&mut author, seq + 20).await;
+    }
+    let state = node.get("/v1/boards/lesson/state").await.json();
+    let elements = state["entries"].as_array().unwrap().iter();
+    assert_eq!(elements.filter(|entry| entry["kind"] == "element").count(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_inbox_makes_its_senders_wait_and_loses_nothing() {
+    let (node, levers) = node_with("inbox_max = 4").await;
+    node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
+    levers.may_open.send_replace(false);
+    let mut author = upgrade(node.address(), "/v1/boards/lesson/ws", Some("panseo.v1.json"))
+        .await
+        .unwrap();
+    author
+        .text(&json!({ "t": "hello", "client": Uuid::now_v7() }).to_string())
+        .await;
+    for seq in 1..=60 {
+        author.op(seq, element(&format!("e{seq}"))).await;
+    }
+    assert_eq!(
+        node.get("/v1/boards/lesson").await.status,
+        200,
+        "others are answered meanwhile"
+    );
+    levers.may_open.send_replace(true);
+    acknowledged(&mut author, 60).await;
+    let state = node.get("/v1/boards/lesson/state").await.json();
+    assert_eq!(state["entries"].as_array().unwrap().len(), 60);
+}
+
+#[test]
+fn what_was_sent_before_a_removal_but_comes_behind_it_is_refused() {
+    let mut cluster = Cluster::new(1, 1, Limits::default());
+    let own_door = Door::Own {
+        format: Format::MsgPack,
+        document: true,
+        client: Uuid::from_u128(1),
+    };
+    let anna = cluster.join(0, "anna", own_door, None);
+    let painter = cluster.join(0, "anna", Door::Yjs, None);
+    cluster.input(0, Input::Grant(user("anna"), None));
+    let ops = vec![creation("late")];
+    let frame = ClientFrame::Op {
+        seq: 1,
+        gesture: None,
+        ops,
+    };
+    cluster.input(0, Input::Frame(anna, frame));
+    cluster.input(
+        0,
+        Input::Yjs(painter, YjsMessage::Update(updates(40, 1)[0].clone().into())),
+    );
+    let closed: Vec<_> = cluster
+        .closed
+        .iter()
+        .map(|(session, code)| (*session, code.code()))
+        .collect();
+    assert_eq!(closed, [(anna, 4403), (painter, 4403)]);
+    assert!(cluster.refused.contains(&(anna, 1)));
+    assert!(cluster.board(0).items().is_empty());
 }

@@ -7,14 +7,14 @@ mod node;
 mod pace;
 mod tokens;
 
-use panseo::protocol::{ErrorCode, ServerFrame};
+use panseo::protocol::{ClientFrame, ErrorCode, ServerFrame};
 use serde_json::json;
 use uuid::Uuid;
 use yrs::updates::encoder::Encode as _;
 use yrs::{Any, Map as _, MapPrelim, ReadTxn as _, Transact as _, WriteTxn as _};
 
 use crate::support::hostile::document;
-use crate::support::live::{Server, Socket, payload, var, y};
+use crate::support::live::{Server, Socket, head, payload, var, y};
 
 pub(crate) fn element(id: &str) -> serde_json::Value {
     json!({ "op": "element.create", "element": { "id": id, "type": "rectangle", "x": 0, "y": 0, "width": 9, "height": 9 } })
@@ -210,6 +210,66 @@ async fn blocks_under_the_client_id_of_another_are_refused() {
     ben.binary(y(&[0, 2], &updates[1])).await;
     assert_eq!(ben.closed().await, 4409);
     assert_eq!(content(&server, "owners").await, before);
+}
+
+/// A frame of our own door with an update of the client's document.
+fn update_frame(seq: u64, update: &[u8]) -> ClientFrame {
+    let update = update.to_vec().into();
+    ClientFrame::Update {
+        seq,
+        gesture: None,
+        update,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_door_knows_gaps_and_owners_too() {
+    let server = Server::open("");
+    let of_anna = updates(8, 5);
+    let mut anna = server.own("lesson", "user=anna", Uuid::now_v7()).await;
+    anna.frame(&update_frame(1, &of_anna[0])).await;
+    acknowledged(&mut anna, 1).await;
+    for seq in 2..=4 {
+        anna.frame(&update_frame(seq, &of_anna[4])).await;
+        assert_eq!(refused(&mut anna).await, (ErrorCode::NeedsResync, Some(seq)));
+    }
+    assert_eq!(anna.closed().await, 4509);
+    let mut ben = server.own("lesson", "user=ben", Uuid::now_v7()).await;
+    ben.frame(&update_frame(1, &of_anna[1])).await;
+    assert_eq!(ben.closed().await, 4409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_inputs_are_counted() {
+    let server = Server::open("apply_soft_ms = 1");
+    let mut socket = server.yjs("slow").await;
+    let doc = document(5);
+    let update = {
+        let mut txn = doc.transact_mut();
+        let map = txn.get_or_insert_map("another");
+        for number in 0..30_000 {
+            map.insert(&mut txn, format!("{number}"), number);
+        }
+        txn.encode_update_v1()
+    };
+    socket.binary(y(&[0, 2], &update)).await;
+    socket.binary(y(&[0, 0], &[0])).await;
+    socket.find_y(&[0, 1]).await;
+    assert!(server.metric("panseo_slow_inputs_total").await > 0.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_offered_compression() {
+    let server = Server::open("");
+    let upgrade = format!(
+        "GET /yjs/lesson HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+        server.address
+    );
+    let (status, answer) = head(server.address, upgrade.as_bytes()).await;
+    assert_eq!(status, 101, "{answer}");
+    assert!(!answer.to_lowercase().contains("sec-websocket-extensions"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,9 @@ use panseo::log::memory::MemoryLog;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
 use panseo::store::disk::{DiskStore, verify};
 use panseo::store::memory::MemoryStore;
-use panseo::store::{Asset, BoardInfo, BoardStore, Invite, StoreError, StoredKeyframe, VISITS_MAX};
+use panseo::store::{
+    Asset, BoardInfo, BoardStore, Invite, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX,
+};
 use sha2::{Digest, Sha256};
 
 use crate::samples::{board, record};
@@ -69,6 +71,7 @@ contract!(
     deletes_a_board_whole,
     keeps_assets,
     collects_unused_assets,
+    keeps_revocations_until_they_end,
 );
 
 fn user(name: &str) -> UserId {
@@ -363,6 +366,30 @@ async fn collects_unused_assets(pair: Pair) {
         pair.store.asset(&other, &cat_hash).await.unwrap().is_some(),
         "another board still used it"
     );
+}
+
+async fn keeps_revocations_until_they_end(pair: Pair) {
+    let revocation = |what, until| Revocation {
+        what,
+        at: Timestamp(10),
+        until: Timestamp(until),
+    };
+    assert_eq!(pair.store.revocations(Timestamp(0)).await.unwrap(), []);
+    let token = revocation(Revoked::Token("ada".into()), 100);
+    let person = revocation(Revoked::User(user("ada")), 200);
+    for entry in [&token, &person] {
+        pair.store.revoke(entry).await.unwrap();
+    }
+    let later = Revocation {
+        at: Timestamp(20),
+        ..person.clone()
+    };
+    pair.store.revoke(&later).await.unwrap();
+    let mut known = pair.store.revocations(Timestamp(99)).await.unwrap();
+    known.sort_by_key(|entry| entry.until);
+    assert_eq!(known, [token, later.clone()]);
+    assert_eq!(pair.store.revocations(Timestamp(100)).await.unwrap(), [later]);
+    assert_eq!(pair.store.revocations(Timestamp(200)).await.unwrap(), []);
 }
 
 #[tokio::test]

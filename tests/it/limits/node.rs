@@ -33,7 +33,7 @@ async fn without_room_on_the_disk_boards_are_read_only_until_there_is_some() {
     own.op(1, element("one")).await;
     acknowledged(&mut own, 1).await;
 
-    limit_files(&server, "65536");
+    limit_files(&server, "0");
     own.op(2, element("two")).await;
     let mut is_acknowledged = false;
     own.find(|frame| match frame {

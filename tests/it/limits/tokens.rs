@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{content, updates};
-use crate::support::live::{Server, token, token_named, y};
+use crate::support::live::{KEY, Server, token, token_named, y};
 
 const ANY: &[(&str, Role)] = &[("*", Role::Teacher)];
 /// A revocation reaches sockets within a second; a shared machine adds to that.
@@ -148,4 +148,36 @@ async fn blocks_under_client_ids_of_others_are_put_on_record() {
     assert!(line("deed=\"foreign_client\"", "user.id=eve"), "{log}");
     assert!(line("deed=\"relayed\"", "user.id=ben"), "{log}");
     assert!(server.metric("panseo_audit_records_total").await > 1.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_address_is_not_repeated_anywhere() {
+    let server = Server::start(&["--auth", "jwt", "--jwt-key", KEY, "--log", "debug"], "");
+    let teacher = token("teacher", 600, ANY);
+    let signature = teacher.rsplit_once('.').expect("three parts").1;
+    assert_eq!(
+        server
+            .request_as(&teacher, "POST", "/v1/boards", r#"{"id":"lesson"}"#)
+            .await,
+        201
+    );
+    let mut socket = server.yjs(&format!("lesson?token={teacher}")).await;
+    socket.binary(vec![9]).await;
+    assert_eq!(socket.closed().await, 4400);
+    for path in [
+        format!("/v1/boards/lesson?token={teacher}"),
+        format!("/v1/boards/lesson?token={teacher}&token={teacher}"),
+        format!("/v1/boards?limit=many&token={teacher}"),
+        format!("/v1/boards/a%20b?token={teacher}"),
+        format!("/nowhere?token={teacher}"),
+        format!("/yjs/nowhere?token={teacher}"),
+        format!("/yjs/lesson?token={teacher}x"),
+    ] {
+        let (_, answer) = server.request("GET", &path, "", "").await;
+        assert!(!answer.contains(signature), "{answer}");
+        assert!(answer.contains("referrer-policy: no-referrer"), "{answer}");
+    }
+    let log = server.log();
+    assert!(log.contains("DEBUG"), "it does log");
+    assert!(!log.contains(signature), "{log}");
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 /// Time within which any one answer must come.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-const KEY: &str = "a secret for tests, of more than 32 bytes";
+pub(crate) const KEY: &str = "a secret for tests, of more than 32 bytes";
 
 /// The real binary; killed when dropped.
 pub(crate) struct Server {
@@ -221,6 +221,19 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> (u16, String) {
         text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0),
         text,
     )
+}
+
+/// Sends bytes and reads the head of the answer.
+pub(crate) async fn head(address: SocketAddr, bytes: &[u8]) -> (u16, String) {
+    let mut socket = TcpStream::connect(address).await.expect("the server listens");
+    socket.write_all(bytes).await.expect("the server reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let byte = timeout(SOON, socket.read_u8()).await.expect("the answer comes in time");
+        answer.push(byte.expect("the answer has a head"));
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    (text[9..12].parse().expect("a status"), text)
 }
 
 /// A token of this life in seconds, with roles by board.

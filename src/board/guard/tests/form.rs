@@ -133,3 +133,50 @@ fn state_vectors_and_awareness_are_walked_too() {
     assert_eq!(walk_awareness(&[1, 7, 1, 2, b'{', b'x']), Err(WalkError::NotJson));
     assert_eq!(walk_awareness(&[9, 7, 1, 0]), Err(WalkError::Truncated));
 }
+
+#[test]
+fn more_than_there_may_be_is_refused_by_the_count_alone() {
+    let declared = |head: &[u8], count: &[u8], behind: usize| [head, count, &vec![0; behind]].concat();
+    let (many_clients, many) = ([0x81, 2], [0x81, 0x80, 4]);
+    let update = declared(&[], &many_clients, 257 * 4);
+    assert_eq!(walk(&update).err(), Some(WalkError::TooManyClients), "257 clients");
+    let update = declared(&[1], &many, 2 * 65_537 + 8);
+    assert_eq!(walk(&update).err(), Some(WalkError::TooManyBlocks), "65,537 blocks");
+    let vector = declared(&[], &many, 2 * 65_537);
+    assert_eq!(
+        walk_state_vector(&vector),
+        Err(WalkError::TooManyClients),
+        "65,537 clocks"
+    );
+    let awareness = declared(&[], &many, 3 * 65_537);
+    assert_eq!(
+        walk_awareness(&awareness),
+        Err(WalkError::TooManyClients),
+        "65,537 states"
+    );
+}
+
+#[test]
+fn shared_types_have_a_depth() {
+    let nested = |depth: usize| {
+        edit(&doc(33), |txn| {
+            let mut map = txn.get_or_insert_map("theirs");
+            for _ in 0..depth {
+                map = map.insert(txn, "k", MapPrelim::default());
+            }
+        })
+    };
+    assert!(Board::new().check(&nested(16), &user("anna")).is_ok());
+    let too_deep = Board::new().check(&nested(17), &user("anna"));
+    assert_eq!(too_deep, Err(Refusal::Shape("shared types are nested too deeply")));
+}
+
+#[test]
+fn updates_in_the_second_encoding_are_refused() {
+    let doc = doc(33);
+    let mut txn = doc.transact_mut();
+    elements(&mut txn).insert(&mut txn, "e", element("line"));
+    txn.commit();
+    assert!(walk(&txn.encode_update_v1()).is_ok());
+    assert!(walk(&txn.encode_update_v2()).is_err());
+}
