@@ -99,6 +99,9 @@ pub fn start_log(filter: EnvFilter) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would say on standard error that a line could not be written there, and panic where that fails as well: on
+        // a full disk, in the midst of whatever the line was about.
+        .log_internal_errors(false)
         .finish();
     // Fails where a subscriber is set already, as in tests that start several servers.
     drop(tracing::subscriber::set_global_default(subscriber));

@@ -14,7 +14,7 @@ use super::{acknowledged, element, refused};
 use crate::support::hostile::document;
 use crate::support::live::{Server, upgrade, y};
 
-/// What the server may make a file grow to; a disk without room answers in the same way.
+/// What the server may make a file grow to; a disk without room answers in the same way. Its own log is a file, too.
 fn limit_files(server: &Server, bytes: &str) {
     let limited = Command::new("prlimit")
         .args(["--pid", &server.child.id().to_string()])

@@ -167,7 +167,7 @@ fn shared_types_have_a_depth() {
         })
     };
     assert!(Board::new().check(&nested(16), &user("anna")).is_ok());
-    let too_deep = Board::new().check(&nested(17), &user("anna"));
+    let too_deep = Board::new().check(&nested(18), &user("anna"));
     assert_eq!(too_deep, Err(Refusal::Shape("shared types are nested too deeply")));
 }
 
