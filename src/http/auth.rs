@@ -102,14 +102,14 @@ pub fn identify_token(state: &AppState, peer: IpAddr, token: &str) -> Result<Cal
         .rates
         .may_log_in(peer, now)
         .map_err(|retry_after_seconds| AuthError::TooManyFailures { retry_after_seconds })?;
-    let verified = verifier.verify(token, now).and_then(|caller| {
+    let outcome = verifier.verify(token, now).and_then(|caller| {
         if state.revoked.holds(&caller) {
             Err(TokenError::Revoked)
         } else {
             Ok(caller)
         }
     });
-    verified.map_err(|error| {
+    outcome.map_err(|error| {
         state.rates.log_in_failed(peer, now);
         metrics::counter!(LOGINS_FAILED_TOTAL).increment(1);
         AuthError::BadToken(error)
