@@ -8,7 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Asset, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX};
+use super::{
+    Asset, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX,
+};
 use crate::log::memory::MemoryLog;
 use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
