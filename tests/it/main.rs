@@ -14,6 +14,7 @@ mod hostile;
 mod interchange;
 mod interop;
 mod invites;
+mod journal;
 mod kill;
 mod layering;
 mod limits;
