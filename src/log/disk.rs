@@ -1,4 +1,4 @@
-//! The embedded log: records in one database file, durable by group commit.
+//! The embedded log: records in a journal and one database file, durable by group commit.
 //!
 //! An offset counts the records of the whole node, given in the order of commits. One thread writes (`disk/writer.rs`)
 //! into a journal (`disk/journal.rs`), whose records are moved into the database later (`disk/moves.rs`). Readers are served from memory while they keep up (`disk/tails.rs`) and from the store when they do

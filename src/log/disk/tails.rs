@@ -66,13 +66,13 @@ impl Tails {
     }
 
     /// Hands committed records to those who keep up.
-    pub(super) fn publish(&self, records: &[(BoardId, Logged)]) {
+    pub(super) fn publish(&self, records: impl Iterator<Item = (BoardId, Logged)>) {
         let mut boards = self.boards.lock();
         for (board, logged) in records {
-            let Some(tails) = boards.get_mut(board) else { continue };
-            tails.retain_mut(|tail| self.hand_over(board, tail, logged));
+            let Some(tails) = boards.get_mut(&board) else { continue };
+            tails.retain_mut(|tail| self.hand_over(&board, tail, &logged));
             if tails.is_empty() {
-                boards.remove(board);
+                boards.remove(&board);
             }
         }
     }

@@ -160,17 +160,13 @@ fn write_all(database: &Database, queue: &Queue, tails: &Tails) {
 }
 
 fn publish(database: &Database, first: u64, batch: Vec<Waiting>, tails: &Tails) {
-    let mut records = Vec::with_capacity(batch.len());
-    let mut answers = Vec::with_capacity(batch.len());
-    for (offset, waiting) in (first..).zip(batch) {
+    let answered = (first..).zip(batch).map(|(offset, waiting)| {
         let position = Position(database.epoch(), offset);
-        let record = waiting.record;
-        records.push((waiting.board, Logged { position, record }));
-        answers.push((waiting.answer, position));
-    }
-    for (answer, position) in answers {
         // An author who is gone needs no answer.
-        drop(answer.send(Ok(position)));
-    }
-    tails.publish(&records);
+        drop(waiting.answer.send(Ok(position)));
+        let record = waiting.record;
+        (waiting.board, Logged { position, record })
+    });
+    // Answer and tail reach a room one right after the other, so that it is woken once for both.
+    tails.publish(answered);
 }
