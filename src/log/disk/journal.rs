@@ -56,13 +56,13 @@ pub(super) struct Found {
 impl Journal {
     /// Opens the file, and fills it up to `bytes` so that later syncs need no metadata.
     pub(super) fn open(file: Arc<dyn StorageBackend>, bytes: u64, secret: u64) -> io::Result<Self> {
-        static ZEROS: [u8; 1024 * 1024] = [0; 1024 * 1024];
         let mut len = file.len()?;
         if len < bytes {
+            // Page by page: the kernel would keep a larger write as one large page of its cache, and every small write
+            // into that would cost and count as all of it.
             while len < bytes {
-                let part = ZEROS.len().min(size(bytes - len));
-                file.write(len, &ZEROS[..part])?;
-                len += part as u64;
+                file.write(len, &[0; PAGE_BYTES])?;
+                len += PAGE_BYTES as u64;
             }
             file.sync_data()?;
         }
@@ -168,7 +168,8 @@ pub(super) struct Batch(Vec<u8>);
 
 impl Batch {
     fn write<'a>(secret: u64, first: u64, records: impl Iterator<Item = (&'a BoardId, &'a [u8])>) -> Self {
-        let mut bytes = vec![0; HEAD_BYTES];
+        let mut bytes = Vec::with_capacity(PAGE_BYTES);
+        bytes.resize(HEAD_BYTES, 0);
         let mut count: u64 = 0;
         for (board, record) in records {
             let board = board.as_str().as_bytes();

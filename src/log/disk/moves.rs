@@ -25,30 +25,35 @@ impl Database {
         &self,
         records: impl Iterator<Item = (&'a BoardId, &'a [u8])> + Clone,
     ) -> Result<u64, Fault> {
-        let mut turned = false;
-        loop {
-            let mut journal = self.0.journal.lock();
-            self.refuse_unwell()?;
-            let first = self.end() + 1;
-            let batch = journal.batch(first, records.clone());
-            let last = batch.last();
-            if journal.has_room(&batch) {
-                let was_empty = journal.is_empty();
-                let written = journal.append(batch, records.map(|(board, _record)| board));
-                written.map_err(|error| self.fail(redb::Error::Io(error).into()))?;
-                self.move_end(last);
-                if was_empty || journal.is_half_full() {
-                    self.0.held.notify_one();
-                }
-                return Ok(first);
-            }
-            drop(journal);
-            if turned {
-                return self.append_directly(records);
-            }
-            self.settle()?;
-            turned = true;
+        if let Some(first) = self.append_if_it_fits(records.clone())? {
+            return Ok(first);
         }
+        self.settle()?;
+        match self.append_if_it_fits(records.clone())? {
+            Some(first) => Ok(first),
+            None => self.append_directly(records),
+        }
+    }
+
+    fn append_if_it_fits<'a>(
+        &self,
+        records: impl Iterator<Item = (&'a BoardId, &'a [u8])> + Clone,
+    ) -> Result<Option<u64>, Fault> {
+        let mut journal = self.0.journal.lock();
+        self.refuse_unwell()?;
+        let batch = journal.batch(self.end() + 1, records.clone());
+        if !journal.has_room(&batch) {
+            return Ok(None);
+        }
+        let (first, last) = (batch.first(), batch.last());
+        let was_empty = journal.is_empty();
+        let written = journal.append(batch, records.map(|(board, _record)| board));
+        written.map_err(|error| self.fail(redb::Error::Io(error).into()))?;
+        self.move_end(last);
+        if was_empty || journal.is_half_full() {
+            self.0.held.notify_one();
+        }
+        Ok(Some(first))
     }
 
     /// A batch larger than half the journal goes into the tables at once, behind what the journal holds.
