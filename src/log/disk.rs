@@ -1,13 +1,16 @@
-//! The embedded log: records in one database file, durable by group commit.
+//! The embedded log: records in a journal and one database file, durable by group commit.
 //!
-//! An offset counts the records of the whole node, given in the order of commits. One thread writes
-//! (`disk/writer.rs`); readers are served from memory while they keep up (`disk/tails.rs`) and from the store when they do
+//! An offset counts the records of the whole node, given in the order of commits. One thread writes (`disk/writer.rs`)
+//! into a journal (`disk/journal.rs`), whose records are moved into the database later (`disk/moves.rs`). Readers are served from memory while they keep up (`disk/tails.rs`) and from the store when they do
 //! not (`disk/records.rs`). The file is shared with the store (`disk/database.rs`).
 
 mod backend;
 pub(crate) mod database;
 pub(crate) mod fault;
+mod journal;
+mod moves;
 pub(crate) mod records;
+mod recovery;
 mod tails;
 mod writer;
 
@@ -19,7 +22,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-pub use database::{Database, FILE_NAME, FORMAT_VERSION, Health, OpenError, Opener};
+pub use database::{Database, FILE_NAME, FORMAT_VERSION, Health, OpenError, Opener, Storage};
+pub use journal::JOURNAL_NAME;
 
 use self::tails::Tails;
 use self::writer::{Queue, Waiting};

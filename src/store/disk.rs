@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,7 +24,7 @@ pub use verify::{Report, verify};
 use super::{Asset, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
 use crate::log::disk::Database;
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
-use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, META};
+use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS};
 use crate::log::disk::fault::Aborted;
 use crate::log::disk::records::{self, checked, content};
 use crate::protocol::Logged;
@@ -137,12 +137,12 @@ impl Files {
     fn delete_board(&self, board: &BoardId) -> Result<(), StoreError> {
         let _sealing = self.sealing.lock();
         let _assets = self.assets.lock();
+        self.database.settle_board(board)?;
         let id = board.as_str();
         let orphans = self.database.write(|transaction| {
             if transaction.open_table(BOARDS)?.remove(id)?.is_none() {
                 return Err(Refused::Refused(StoreError::NoBoard));
             }
-            raise_floor(transaction, self.database.end())?;
             remove_all(&mut transaction.open_table(LOG)?, (id, 0), (id, u64::MAX))?;
             remove_all(&mut transaction.open_table(BLOCKS)?, (id, 0), (id, u64::MAX))?;
             remove_all(&mut transaction.open_table(KEYFRAMES)?, (id, 0), (id, u64::MAX))?;
@@ -225,14 +225,6 @@ impl Files {
             }))
         })
     }
-}
-
-/// Keeps offsets up to `end` from being given again, though their records leave the log.
-fn raise_floor(transaction: &WriteTransaction, end: u64) -> Result<(), Refused> {
-    let mut meta = transaction.open_table(META)?;
-    let floor = meta.get("floor")?.map_or(0, |value| value.value());
-    meta.insert("floor", floor.max(end))?;
-    Ok(())
 }
 
 fn require_board(boards: &impl ReadableTable<&'static str, &'static [u8]>, id: &str) -> Result<(), Refused> {

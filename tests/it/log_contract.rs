@@ -227,7 +227,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         outcome,
         Err(OpenError::NewerFormat {
             found: 99,
-            known: 1,
+            known: 2,
             ..
         })
     ));

@@ -15,6 +15,7 @@ mod hostile;
 mod interchange;
 mod interop;
 mod invites;
+mod journal;
 mod kill;
 mod layering;
 mod limits;

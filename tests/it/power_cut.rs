@@ -6,14 +6,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use panseo::log::disk::{Database, DiskLog, FILE_NAME, Health, OpenError};
+use panseo::log::disk::{Database, DiskLog, FILE_NAME, Health, JOURNAL_NAME, OpenError, Opener, Storage};
 use panseo::log::{LogError, UpdateLog};
 use panseo::protocol::ids::{BoardId, EditScope, Position, Timestamp, UserId};
 use panseo::store::disk::{DiskStore, verify};
-use panseo::store::{BoardInfo, BoardStore, StoredKeyframe};
+use panseo::store::{BoardInfo, BoardStore, StoreError, StoredKeyframe};
 use redb::StorageBackend;
 
 use crate::samples::{board, record};
@@ -25,30 +25,47 @@ const VARIANTS: u64 = 3;
 /// Images that are put into a file and verified from end to end: one in so many.
 const VERIFIED_EVERY: usize = 29;
 
+/// Small enough to be gone through several times.
+const JOURNAL_BYTES: u64 = 128 * 1024;
+/// The files of a data directory.
+const DATABASE: usize = 0;
+const JOURNAL: usize = 1;
+
+/// What each file holds.
+type Image = [Vec<u8>; 2];
+
 #[derive(Debug, Clone)]
 enum Write {
-    Bytes(u64, Vec<u8>),
-    Length(u64),
-    Sync,
+    Bytes(usize, u64, Vec<u8>),
+    Length(usize, u64),
+    Sync(usize),
 }
 
-/// What the disk is made to do next.
+impl Write {
+    fn file(&self) -> usize {
+        match self {
+            Self::Bytes(file, ..) | Self::Length(file, _) | Self::Sync(file) => *file,
+        }
+    }
+}
+
 const WORKS: u8 = 0;
 const LOSES_A_SYNC: u8 = 1;
 const IS_FULL: u8 = 2;
 
-/// A disk: what reads see, and the writes in their order.
+/// A disk: what reads see, and the writes to both files in their order.
 #[derive(Debug, Default)]
 struct Disk {
-    seen: Mutex<Vec<u8>>,
+    seen: [Mutex<Vec<u8>>; 2],
     writes: Mutex<Vec<Write>>,
-    fault: AtomicU8,
+    /// What each file is made to do next.
+    faults: [AtomicU8; 2],
     /// Writes that found the disk full.
     refused: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
-struct Backend(Arc<Disk>);
+struct Backend(Arc<Disk>, usize);
 
 fn put(image: &mut Vec<u8>, offset: u64, data: &[u8]) {
     let start = usize::try_from(offset).unwrap();
@@ -58,13 +75,27 @@ fn put(image: &mut Vec<u8>, offset: u64, data: &[u8]) {
     image[start..start + data.len()].copy_from_slice(data);
 }
 
+impl Backend {
+    fn seen(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.seen[self.1].lock().unwrap()
+    }
+
+    fn note(&self, write: Write) {
+        self.0.writes.lock().unwrap().push(write);
+    }
+
+    fn has(&self, fault: u8) -> bool {
+        self.0.faults[self.1].load(Ordering::SeqCst) == fault
+    }
+}
+
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.seen.lock().unwrap().len() as u64)
+        Ok(self.seen().len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let seen = self.0.seen.lock().unwrap();
+        let seen = self.seen();
         let start = usize::try_from(offset).unwrap();
         let part = seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(part);
@@ -72,54 +103,81 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.seen.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
-        self.0.writes.lock().unwrap().push(Write::Length(len));
+        self.seen().resize(usize::try_from(len).unwrap(), 0);
+        self.note(Write::Length(self.1, len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut writes = self.0.writes.lock().unwrap();
-        if self.0.fault.load(Ordering::SeqCst) == LOSES_A_SYNC {
-            self.0.fault.store(WORKS, Ordering::SeqCst);
+        if self.has(LOSES_A_SYNC) {
+            self.0.fault(self.1, WORKS);
             // As the kernel does: reads still see the pages, but nothing will ever bring them to the disk.
-            let synced = writes
-                .iter()
-                .rposition(|write| matches!(write, Write::Sync))
-                .map_or(0, |last| last + 1);
-            writes.truncate(synced);
+            let mut writes = self.0.writes.lock().unwrap();
+            let is_sync = |write: &Write| matches!(write, Write::Sync(file) if *file == self.1);
+            let synced = writes.iter().rposition(is_sync).map_or(0, |last| last + 1);
+            let unsynced = writes.split_off(synced);
+            writes.extend(unsynced.into_iter().filter(|write| write.file() != self.1));
             return Err(io::Error::other("lost"));
         }
-        writes.push(Write::Sync);
+        self.note(Write::Sync(self.1));
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if self.0.fault.load(Ordering::SeqCst) == IS_FULL {
+        if self.has(IS_FULL) {
             self.0.refused.fetch_add(1, Ordering::SeqCst);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        put(&mut self.0.seen.lock().unwrap(), offset, data);
-        self.0.writes.lock().unwrap().push(Write::Bytes(offset, data.to_vec()));
+        put(&mut self.seen(), offset, data);
+        self.note(Write::Bytes(self.1, offset, data.to_vec()));
         Ok(())
     }
 }
 
 impl Disk {
-    fn holding(image: Vec<u8>) -> Arc<Self> {
+    fn holding([database, journal]: Image) -> Arc<Self> {
         Arc::new(Self {
-            seen: Mutex::new(image),
+            seen: [Mutex::new(database), Mutex::new(journal)],
             ..Self::default()
         })
     }
 
     fn open(self: &Arc<Self>, dir: &Path) -> Result<Database, OpenError> {
-        let disk = Arc::clone(self);
-        Database::open_with(dir, Box::new(move || Ok(Arc::new(Backend(Arc::clone(&disk))))))
+        let opener = |file| -> Opener {
+            let disk = Arc::clone(self);
+            Box::new(move || Ok(Arc::new(Backend(Arc::clone(&disk), file))))
+        };
+        let storage = Storage {
+            database: opener(DATABASE),
+            journal: opener(JOURNAL),
+            journal_bytes: JOURNAL_BYTES,
+        };
+        Database::open_with(dir, storage)
+    }
+
+    fn fault(&self, file: usize, fault: u8) {
+        self.faults[file].store(fault, Ordering::SeqCst);
     }
 
     fn written(&self) -> usize {
         self.writes.lock().unwrap().len()
     }
+
+    /// What the disk holds after all its writes, without what the kernel forgot.
+    fn image(&self) -> Image {
+        let mut image = Image::default();
+        self.writes
+            .lock()
+            .unwrap()
+            .iter()
+            .for_each(|write| apply(&mut image, write));
+        image
+    }
+}
+
+fn store_image(dir: &Path, image: &Image) {
+    std::fs::write(dir.join(FILE_NAME), &image[DATABASE]).unwrap();
+    std::fs::write(dir.join(JOURNAL_NAME), &image[JOURNAL]).unwrap();
 }
 
 /// A small generator, so that a failure can be repeated by its seed.
@@ -134,22 +192,22 @@ impl Dice {
     }
 }
 
-fn apply(image: &mut Vec<u8>, write: &Write) {
+fn apply(image: &mut Image, write: &Write) {
     match write {
-        Write::Bytes(offset, data) => put(image, *offset, data),
-        Write::Length(len) => image.resize(usize::try_from(*len).unwrap(), 0),
-        Write::Sync => {}
+        Write::Bytes(file, offset, data) => put(&mut image[*file], *offset, data),
+        Write::Length(file, len) => image[*file].resize(usize::try_from(*len).unwrap(), 0),
+        Write::Sync(_) => {}
     }
 }
 
 /// What may be left of a write that was not synced.
-fn apply_perhaps(image: &mut Vec<u8>, write: &Write, dice: &mut Dice) {
+fn apply_perhaps(image: &mut Image, write: &Write, dice: &mut Dice) {
     match (write, dice.roll(3)) {
         (_, 0) => {}
-        (Write::Bytes(offset, data), 1) => {
+        (Write::Bytes(file, offset, data), 1) => {
             for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
                 if dice.roll(2) == 0 {
-                    put(image, offset + (number * SECTOR_BYTES) as u64, sector);
+                    put(&mut image[*file], offset + (number * SECTOR_BYTES) as u64, sector);
                 }
             }
         }
@@ -198,7 +256,12 @@ async fn lesson(disk: &Arc<Disk>, dir: &Path) -> Vec<Promise> {
         let id = &names()[which];
         let first = promise.records[which] + 1;
         let last = promise.records[which] + 1 + (round * 7) % 12;
-        let size = if round == 5 { 30_000 } else { 300 };
+        // The largest does not fit into half the journal.
+        let size = match round {
+            5 => 30_000,
+            8 => 70_000,
+            _ => 300,
+        };
         let appends: Vec<_> = (first..=last)
             .map(|number| log.append(id, record(number, size)))
             .collect();
@@ -243,15 +306,21 @@ async fn what_was_acknowledged_survives_a_power_cut_at_any_write() {
     let disk = Arc::new(Disk::default());
     let promises = lesson(&disk, dir.path()).await;
     let writes = disk.writes.lock().unwrap().clone();
-    let mut synced = Vec::new();
-    let mut synced_until = 0;
+    let is_turn = |write: &&Write| matches!(write, Write::Bytes(JOURNAL, 0, _));
+    let turns = writes.iter().filter(is_turn).count();
+    assert!(turns > 2, "the journal was begun anew {turns} times only");
+    let mut synced = Image::default();
+    let mut unsynced: Vec<&Write> = Vec::new();
     let mut images = 0;
     for prefix in 0..=writes.len() {
-        if prefix > 0 && matches!(writes[prefix - 1], Write::Sync) {
-            writes[synced_until..prefix]
-                .iter()
-                .for_each(|write| apply(&mut synced, write));
-            synced_until = prefix;
+        match prefix.checked_sub(1).map(|last| &writes[last]) {
+            Some(Write::Sync(file)) => {
+                let (safe, open) = unsynced.into_iter().partition(|write| write.file() == *file);
+                unsynced = open;
+                Vec::into_iter(safe).for_each(|write| apply(&mut synced, write));
+            }
+            Some(write) => unsynced.push(write),
+            None => {}
         }
         let reached = promises.partition_point(|promise| promise.written <= prefix);
         // Before the first opening is through there is nothing to keep: the file is made anew by hand.
@@ -259,16 +328,16 @@ async fn what_was_acknowledged_survives_a_power_cut_at_any_write() {
             continue;
         };
         let next = promises.get(reached).unwrap_or(promise);
-        let variants = if synced_until == prefix { 1 } else { VARIANTS };
+        let variants = if unsynced.is_empty() { 1 } else { VARIANTS };
         for variant in 0..variants {
             let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (prefix as u64 * VARIANTS + variant));
             let mut image = synced.clone();
-            for write in &writes[synced_until..prefix] {
+            for write in &unsynced {
                 apply_perhaps(&mut image, write, &mut dice);
             }
             images += 1;
             if images % VERIFIED_EVERY == 0 {
-                std::fs::write(dir.path().join(FILE_NAME), &image).unwrap();
+                store_image(dir.path(), &image);
                 let report = verify(dir.path()).unwrap();
                 assert!(report.is_sound(), "write {prefix}, variant {variant}: {report:?}");
             }
@@ -281,34 +350,26 @@ async fn what_was_acknowledged_survives_a_power_cut_at_any_write() {
 }
 
 #[tokio::test]
-async fn a_lost_sync_is_not_acknowledged_and_does_not_poison_what_follows() {
+async fn a_lost_sync_of_the_journal_is_not_acknowledged_and_does_not_poison_what_follows() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Disk::default());
     let database = disk.open(dir.path()).unwrap();
     let log = DiskLog::new(database.clone());
     let [maths, music] = names();
-    // Records fill pages of their own, so that later ones do not write the lost page anew by chance.
     for number in 1..=10 {
         log.append(&maths, record(number, 3_000)).await.unwrap();
         log.append(&music, record(number, 3_000)).await.unwrap();
     }
     let mut tail = log.tail(&maths, None).await.unwrap();
     let mut health = database.health();
-    disk.fault.store(LOSES_A_SYNC, Ordering::SeqCst);
+    disk.fault(JOURNAL, LOSES_A_SYNC);
     let lost = log.append(&maths, record(11, 3_000)).await;
     assert!(matches!(lost, Err(LogError::Failed(_))));
     health.wait_for(|health| *health == Health::Healthy).await.unwrap();
     for number in 11..=20 {
         log.append(&music, record(number, 3_000)).await.unwrap();
     }
-    // Only what the disk holds, without what the kernel forgot.
-    let mut image = Vec::new();
-    disk.writes
-        .lock()
-        .unwrap()
-        .iter()
-        .for_each(|write| apply(&mut image, write));
-    std::fs::write(dir.path().join(FILE_NAME), &image).unwrap();
+    store_image(dir.path(), &disk.image());
     let report = verify(dir.path()).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert!(report.records >= 30, "{report:?}");
@@ -324,16 +385,44 @@ async fn a_lost_sync_is_not_acknowledged_and_does_not_poison_what_follows() {
 }
 
 #[tokio::test]
-async fn a_full_disk_makes_the_log_read_only_until_there_is_room() {
+async fn a_lost_sync_of_the_database_loses_nothing_that_the_journal_gave_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Disk::default());
+    let database = disk.open(dir.path()).unwrap();
+    let log = DiskLog::new(database.clone());
+    let store = DiskStore::new(database.clone());
+    let [maths, music] = names();
+    // Records fill pages of their own, so that later ones do not write the lost page anew by chance.
+    for number in 1..=10 {
+        log.append(&maths, record(number, 3_000)).await.unwrap();
+    }
+    let mut health = database.health();
+    disk.fault(DATABASE, LOSES_A_SYNC);
+    assert!(store.history(&maths, None, 100).await.is_err());
+    health.wait_for(|health| *health == Health::Healthy).await.unwrap();
+    for number in 1..=40 {
+        log.append(&music, record(number, 3_000)).await.unwrap();
+    }
+    assert_eq!(store.history(&music, None, 100).await.unwrap().len(), 40);
+    store_image(dir.path(), &disk.image());
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.records, 50, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_move_makes_the_log_read_only_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Disk::default());
     let database = disk.open(dir.path()).unwrap();
     let log = DiskLog::new(database.clone());
     let store = DiskStore::new(database.clone());
     let id = board("maths");
-    log.append(&id, record(1, 300)).await.unwrap();
     let mut health = database.health();
-    disk.fault.store(IS_FULL, Ordering::SeqCst);
+    disk.fault(DATABASE, IS_FULL);
+    log.append(&id, record(1, 300)).await.unwrap();
+    let read = store.history(&id, None, 10).await;
+    assert!(matches!(read, Err(StoreError::Full)), "{read:?}");
     let full = log.append(&id, record(2, 300)).await;
     assert!(matches!(full, Err(LogError::Full)), "{full:?}");
     // An attempt to recover fails on the way, and must not be taken for a success by the next one.
@@ -341,7 +430,7 @@ async fn a_full_disk_makes_the_log_read_only_until_there_is_room() {
         tokio::task::yield_now().await;
     }
     assert!(!database.is_healthy());
-    disk.fault.store(WORKS, Ordering::SeqCst);
+    disk.fault(DATABASE, WORKS);
     health.wait_for(|health| *health == Health::Healthy).await.unwrap();
     log.append(&id, record(2, 300)).await.unwrap();
     let history = store.history(&id, None, 10).await.unwrap();

@@ -1,18 +1,17 @@
 //! The one database file of a data directory, shared by log and store.
 //!
-//! It owns format version, epoch, tables, the durable end of the log, and the way back after a failed write: the file is
-//! written again where a sync failed, opened anew, verified, and only then are writes taken. What the tables hold is the
-//! business of `log/disk` and `store/disk`.
+//! It owns format version, epoch, tables and the durable end of the log. Records come through the journal beside the file
+//! (`disk/journal.rs`, `disk/moves.rs`); `disk/recovery.rs` is the way back after a failed write. What the tables hold is
+//! the business of `log/disk` and `store/disk`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use redb::backends::FileBackend;
+use parking_lot::{Condvar, Mutex, RwLock};
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     DatabaseError, ReadTransaction, ReadableDatabase as _, ReadableTable, StorageBackend, TableDefinition,
     WriteTransaction,
@@ -22,9 +21,10 @@ use tokio::sync::watch;
 
 use super::backend::{Overlay, Ranges, Watched};
 use super::fault::{Aborted, Fault};
+use super::journal::{Batch, Found, JOURNAL_BYTES, JOURNAL_NAME, Journal};
 
 /// Version of the tables and of what lies in them.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// Name of the database file in the data directory.
 pub const FILE_NAME: &str = "panseo.redb";
@@ -32,13 +32,8 @@ pub const FILE_NAME: &str = "panseo.redb";
 /// Cache of database pages: the tail of the busy boards; keyframes are read once and kept by their rooms.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Free space that must be there before writes are taken again after a full disk.
-const PROBE_BYTES: usize = 4 * 1024 * 1024;
-
-/// Time between two attempts to recover.
-const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// `format`, `epoch` and `floor`: no offset up to `floor` may be given again.
+/// `format`, `epoch`, `journal` (its secret) and `floor`: records up to there are in the tables, or gone with their
+/// board; no offset up to there is given again.
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// (board, offset) -> record.
 pub(crate) const LOG: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("log");
@@ -103,6 +98,9 @@ pub enum OpenError {
         /// Last offset that was acknowledged.
         acknowledged: u64,
     },
+    /// Records stay in the journal, because the database does not take them.
+    #[error("the journal cannot be moved into the database: {0}")]
+    Unmoved(String),
     /// The file is damaged, or reading or writing it failed.
     #[error("{} cannot be opened: {source}", path.display())]
     Storage {
@@ -114,8 +112,18 @@ pub enum OpenError {
     },
 }
 
-/// Makes the backend, at the start and whenever the database is opened again.
+/// Makes a backend, at the start and whenever the database is opened again.
 pub type Opener = Box<dyn Fn() -> Result<Arc<dyn StorageBackend>, DatabaseError> + Send + Sync>;
+
+/// What a database is kept on.
+pub struct Storage {
+    /// The tables.
+    pub database: Opener,
+    /// The journal in front of them.
+    pub journal: Opener,
+    /// Size of the journal.
+    pub journal_bytes: u64,
+}
 
 /// Whether writes are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,27 +138,45 @@ pub enum Health {
 
 /// The open database; a clone is the same one.
 #[derive(Clone)]
-pub struct Database(Arc<Shared>);
+pub struct Database(pub(super) Arc<Shared>);
 
-struct Shared {
-    dir: PathBuf,
-    opener: Opener,
+pub(super) struct Shared {
+    pub(super) dir: PathBuf,
+    pub(super) storage: Storage,
     epoch: u64,
     /// Last offset known to be durable.
-    end: AtomicU64,
+    pub(super) end: AtomicU64,
+    /// Last offset that is in the tables, or was.
+    pub(super) floor: AtomicU64,
+    /// Batches on their way from the journal into the tables. Held by whoever moves them.
+    pub(super) moving: Mutex<Vec<Batch>>,
+    pub(super) journal: Mutex<Journal>,
+    /// Tells that the journal holds something.
+    pub(super) held: Condvar,
+    /// What the journal held when the directory was opened: records, and what was missing between them.
+    left: (u64, Vec<(u64, u64)>),
     /// Counts the openings, so that the log sees that its tails may have missed something.
-    openings: AtomicU64,
-    open: RwLock<Option<redb::Database>>,
-    watched: Mutex<Watched>,
-    health: watch::Sender<Health>,
+    pub(super) openings: AtomicU64,
+    pub(super) open: RwLock<Option<redb::Database>>,
+    pub(super) watched: Mutex<Watched>,
+    pub(super) health: watch::Sender<Health>,
 }
 
 /// What the database says of itself when it is opened.
-struct Opened {
-    database: redb::Database,
-    watched: Watched,
+pub(super) struct Opened {
+    pub(super) database: redb::Database,
+    pub(super) watched: Watched,
     epoch: u64,
-    end: u64,
+    pub(super) floor: u64,
+    pub(super) journal: Journal,
+    pub(super) found: Found,
+}
+
+impl Opened {
+    /// The last offset that is durable.
+    pub(super) fn end(&self) -> u64 {
+        self.found.batches.last().map_or(self.floor, Batch::last)
+    }
 }
 
 impl Database {
@@ -160,36 +186,77 @@ impl Database {
         if !data_dir.is_dir() {
             return Err(OpenError::NotADirectory(data_dir.to_owned()));
         }
-        let file = data_dir.join(FILE_NAME);
+        let (file, journal) = (data_dir.join(FILE_NAME), data_dir.join(JOURNAL_NAME));
         refuse_newer(data_dir, &file)?;
-        Self::open_with(data_dir, Box::new(move || file_backend(&file)))
+        let opened = Self::open_with(
+            data_dir,
+            Storage {
+                database: Box::new(move || file_backend(&file)),
+                journal: Box::new(move || file_backend(&journal)),
+                journal_bytes: JOURNAL_BYTES,
+            },
+        )?;
+        // The names of both files may be new.
+        let named = File::open(data_dir).and_then(|dir| dir.sync_all());
+        named.map_err(|source| directory_error(data_dir, source))?;
+        Ok(opened)
     }
 
-    /// Opens a database on backends of `opener`: for tests that fail writes or cut the power.
-    pub fn open_with(data_dir: &Path, opener: Opener) -> Result<Self, OpenError> {
-        let start = open_once(data_dir, &opener, Ranges::default())?;
-        Ok(Self(Arc::new(Shared {
+    /// Opens a database on other storage than files: for tests that fail writes or cut the power.
+    pub fn open_with(data_dir: &Path, storage: Storage) -> Result<Self, OpenError> {
+        let start = open_once(data_dir, &storage, Ranges::default())?;
+        let left = start.found.batches.iter().map(|batch| batch.records().count() as u64);
+        let shared = Shared {
             dir: data_dir.to_owned(),
-            opener,
+            storage,
             epoch: start.epoch,
-            end: AtomicU64::new(start.end),
+            end: AtomicU64::new(start.end()),
+            floor: AtomicU64::new(start.floor),
+            left: (left.sum(), start.found.missing),
+            moving: Mutex::new(start.found.batches),
+            journal: Mutex::new(start.journal),
+            held: Condvar::new(),
             openings: AtomicU64::new(1),
             open: RwLock::new(Some(start.database)),
             watched: Mutex::new(start.watched),
             health: watch::Sender::new(Health::Healthy),
-        })))
+        };
+        for (first, last) in &shared.left.1 {
+            tracing::error!(
+                first,
+                last,
+                "Records are missing in the journal; boards open without them."
+            );
+            metrics::counter!("panseo_quarantined_records_total").increment(last - first + 1);
+        }
+        shared.move_left()?;
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Opens a closed data directory so that nothing in it is changed: all writes stay in memory.
     pub(crate) fn open_untouched(data_dir: &Path) -> Result<Self, OpenError> {
-        let file = data_dir.join(FILE_NAME);
+        let (file, journal) = (data_dir.join(FILE_NAME), data_dir.join(JOURNAL_NAME));
         if !file.is_file() {
             return Err(OpenError::NoDatabase(data_dir.to_owned()));
         }
-        let opener = move || -> Result<Arc<dyn StorageBackend>, DatabaseError> {
-            Ok(Arc::new(Overlay::new(file_backend(&file)?)?))
+        let opener = |file: PathBuf| -> Opener {
+            Box::new(move || {
+                // A directory of an older version has no journal.
+                let is_there = file.is_file();
+                let inner = if is_there {
+                    file_backend(&file)?
+                } else {
+                    Arc::new(InMemoryBackend::new())
+                };
+                Ok(Arc::new(Overlay::new(inner)?))
+            })
         };
-        Self::open_with(data_dir, Box::new(opener))
+        let storage = Storage {
+            database: opener(file),
+            journal: opener(journal),
+            journal_bytes: 0,
+        };
+        Self::open_with(data_dir, storage)
     }
 
     /// The life of the log in this directory.
@@ -217,9 +284,19 @@ impl Database {
         self.0.end.load(Ordering::Acquire)
     }
 
-    /// Moves the durable end; called by the log's writer alone.
+    /// Moves the durable end; called with the journal locked.
     pub(super) fn move_end(&self, end: u64) {
         self.0.end.store(end, Ordering::Release);
+    }
+
+    /// Last offset that is in the tables, or was.
+    pub(super) fn floor(&self) -> u64 {
+        self.0.floor.load(Ordering::Acquire)
+    }
+
+    /// What the journal held when the directory was opened: records, and first and last offset of what was missing.
+    pub(crate) fn left_in_journal(&self) -> &(u64, Vec<(u64, u64)>) {
+        &self.0.left
     }
 
     /// How often the database was opened.
@@ -241,7 +318,7 @@ impl Database {
             Err(error) => Err(error.into()),
         };
         drop(open);
-        self.settle(outcome)
+        self.judge(outcome)
     }
 
     /// Writes in one transaction, durable when this returns; may take long, so never on a runtime's thread.
@@ -249,18 +326,23 @@ impl Database {
         &self,
         writing: impl FnOnce(&WriteTransaction) -> Result<T, Aborted<E>>,
     ) -> Result<T, E> {
-        match *self.0.health.borrow() {
-            Health::Healthy => {}
-            Health::Full => return Err(Fault::Full.into()),
-            Health::Failed => return Err(Fault::Recovering.into()),
-        }
+        self.refuse_unwell()?;
         let open = self.0.open.read();
         let Some(database) = open.as_ref() else {
             return Err(Fault::Recovering.into());
         };
         let outcome = write_in(database, writing);
         drop(open);
-        self.settle(outcome)
+        self.judge(outcome)
+    }
+
+    /// Refuses while writes are not taken.
+    pub(super) fn refuse_unwell(&self) -> Result<(), Fault> {
+        match *self.0.health.borrow() {
+            Health::Healthy => Ok(()),
+            Health::Full => Err(Fault::Full),
+            Health::Failed => Err(Fault::Recovering),
+        }
     }
 
     /// Checks the check sums of all pages and the references between them.
@@ -274,48 +356,11 @@ impl Database {
         }
     }
 
-    fn settle<T, E: From<Fault>>(&self, outcome: Result<T, Aborted<E>>) -> Result<T, E> {
+    fn judge<T, E: From<Fault>>(&self, outcome: Result<T, Aborted<E>>) -> Result<T, E> {
         match outcome {
             Ok(value) => Ok(value),
             Err(Aborted::Refused(error)) => Err(error),
-            Err(Aborted::Broken(error)) => {
-                let fault = Fault::from(error);
-                if let Some(health) = fault.health() {
-                    self.fall_ill(health, &fault);
-                }
-                Err(fault.into())
-            }
-        }
-    }
-
-    /// Stops writes until a thread of its own has recovered the database.
-    fn fall_ill(&self, health: Health, fault: &Fault) {
-        let mut fell = false;
-        self.0.health.send_if_modified(|current| {
-            fell = *current == Health::Healthy;
-            if fell {
-                *current = health;
-            }
-            fell
-        });
-        if !fell {
-            return;
-        }
-        tracing::error!(error = %fault, "a write to the database failed; boards are read-only");
-        let shared = Arc::downgrade(&self.0);
-        let recovery = move || {
-            let mut is_reopened = false;
-            while let Some(shared) = shared.upgrade() {
-                match recover(&shared, &mut is_reopened) {
-                    Ok(()) => return,
-                    Err(error) => tracing::warn!(%error, "the database could not be recovered yet"),
-                }
-                drop(shared);
-                std::thread::sleep(RECOVERY_INTERVAL);
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("recovery".into()).spawn(recovery) {
-            tracing::error!(%error, "no thread to recover the database; restart the server");
+            Err(Aborted::Broken(error)) => Err(self.fail(error.into()).into()),
         }
     }
 }
@@ -328,55 +373,6 @@ fn write_in<T, E>(
     let value = writing(&transaction)?;
     transaction.commit()?;
     Ok(value)
-}
-
-/// Brings the database back after a failed write: readable as soon as it is open again, writable once there is room.
-fn recover(shared: &Shared, is_reopened: &mut bool) -> Result<(), OpenError> {
-    if !*is_reopened {
-        reopen(shared)?;
-        *is_reopened = true;
-    }
-    probe(&shared.dir).map_err(|error| storage_error(&shared.dir, error.into()))?;
-    shared.health.send_replace(Health::Healthy);
-    tracing::info!("the database was opened again and verified");
-    Ok(())
-}
-
-fn reopen(shared: &Shared) -> Result<(), OpenError> {
-    let mut open = shared.open.write();
-    let storage_error = |source| storage_error(&shared.dir, source);
-    let mut watched = shared.watched.lock();
-    // Before the file is read again: what is seen must be what the disk holds. Never the same sync twice: the kernel
-    // forgets which pages it lost.
-    watched.write_again().map_err(|error| storage_error(error.into()))?;
-    // The old database is of no more use, and holds the lock on its file.
-    *open = None;
-    let mut reopened = open_once(&shared.dir, &shared.opener, watched.unsynced())?;
-    reopened
-        .database
-        .check_integrity()
-        .map_err(|error| storage_error(error.into()))?;
-    let acknowledged = shared.end.load(Ordering::Acquire);
-    if reopened.end < acknowledged {
-        let found = reopened.end;
-        return Err(OpenError::LostRecords { found, acknowledged });
-    }
-    shared.end.store(reopened.end, Ordering::Release);
-    *watched = reopened.watched;
-    *open = Some(reopened.database);
-    shared.openings.fetch_add(1, Ordering::AcqRel);
-    Ok(())
-}
-
-/// Whether there is room to write: found with a file of its own, because a failed write costs the database an opening.
-fn probe(dir: &Path) -> io::Result<()> {
-    let path = dir.join("probe.tmp");
-    let outcome = File::create(&path).and_then(|mut file| {
-        file.write_all(&vec![1; PROBE_BYTES])?;
-        file.sync_all()
-    });
-    let removed = std::fs::remove_file(&path);
-    outcome.and(removed)
 }
 
 fn file_backend(file: &Path) -> Result<Arc<dyn StorageBackend>, DatabaseError> {
@@ -415,20 +411,29 @@ fn check_format(dir: &Path, found: Option<u64>) -> Result<(), OpenError> {
     }
 }
 
-fn open_once(dir: &Path, opener: &Opener, unsynced: Ranges) -> Result<Opened, OpenError> {
-    let watched = Watched::new(opener().map_err(|error| open_error(dir, error))?, unsynced);
+pub(super) fn open_once(dir: &Path, storage: &Storage, unsynced: Ranges) -> Result<Opened, OpenError> {
+    let watched = Watched::new((storage.database)().map_err(|error| open_error(dir, error))?, unsynced);
     let database = redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(watched.clone())
         .map_err(|error| open_error(dir, error))?;
     let found = read_format(&database).map_err(|source| storage_error(dir, source))?;
     check_format(dir, found)?;
-    let (epoch, end) = prepare(&database, found).map_err(|source| storage_error(dir, source))?;
+    let [epoch, floor, secret] = prepare(&database, found).map_err(|source| storage_error(dir, source))?;
+    // Behind the lock on the database: only one process has the journal open.
+    let file = (storage.journal)().map_err(|error| open_error(dir, error))?;
+    let read = Journal::open(file, storage.journal_bytes, secret).and_then(|mut journal| {
+        let found = journal.read(floor)?;
+        Ok((journal, found))
+    });
+    let (journal, found) = read.map_err(|error| storage_error(dir, error.into()))?;
     Ok(Opened {
         database,
         watched,
         epoch,
-        end,
+        floor,
+        journal,
+        found,
     })
 }
 
@@ -440,17 +445,22 @@ fn read_format(database: &redb::Database) -> Result<Option<u64>, redb::Error> {
     }
 }
 
-/// Makes what a fresh file lacks; gives epoch and end of the log.
-fn prepare(database: &redb::Database, format: Option<u64>) -> Result<(u64, u64), redb::Error> {
-    if format.is_none() {
+/// Makes what a fresh file, or one of an older version, lacks; gives epoch, floor and the journal's secret.
+fn prepare(database: &redb::Database, format: Option<u64>) -> Result<[u64; 3], redb::Error> {
+    if format != Some(FORMAT_VERSION) {
         let transaction = database.begin_write()?;
         {
+            let last = last_offset(&transaction.open_table(LOG)?)?;
             let mut meta = transaction.open_table(META)?;
+            if format.is_none() {
+                meta.insert("epoch", random_number())?;
+            }
+            // Before there was a journal, all records were in the tables, and the floor told of those that had left.
+            let floor = meta.get("floor")?.map_or(0, |value| value.value());
+            meta.insert("floor", floor.max(last))?;
+            meta.insert("journal", random_number())?;
             meta.insert("format", FORMAT_VERSION)?;
-            meta.insert("epoch", random_epoch())?;
-            meta.insert("floor", 0)?;
         }
-        transaction.open_table(LOG)?;
         transaction.open_table(QUARANTINE)?;
         transaction.open_table(BLOCKS)?;
         transaction.open_table(KEYFRAMES)?;
@@ -464,11 +474,9 @@ fn prepare(database: &redb::Database, format: Option<u64>) -> Result<(u64, u64),
         transaction.open_table(VISITS)?;
         transaction.commit()?;
     }
-    let transaction = database.begin_read()?;
-    let meta = transaction.open_table(META)?;
+    let meta = database.begin_read()?.open_table(META)?;
     let number = |name| -> Result<u64, redb::Error> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
-    let last = last_offset(&transaction.open_table(LOG)?)?;
-    Ok((number("epoch")?, number("floor")?.max(last)))
+    Ok([number("epoch")?, number("floor")?, number("journal")?])
 }
 
 /// The highest offset in the log, found by one step for each board.
@@ -488,7 +496,7 @@ fn last_offset(log: &impl ReadableTable<(&'static str, u64), &'static [u8]>) -> 
 }
 
 /// A random number from 1 to 2^53 - 1, so that every client can hold it.
-fn random_epoch() -> u64 {
+fn random_number() -> u64 {
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
     ((high ^ low.rotate_left(32)) >> 11).max(1)
 }
@@ -521,7 +529,7 @@ fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     storage_error(path, error.into())
 }
 
-fn storage_error(path: &Path, source: redb::Error) -> OpenError {
+pub(super) fn storage_error(path: &Path, source: redb::Error) -> OpenError {
     OpenError::Storage {
         path: path.to_owned(),
         source,

@@ -131,6 +131,7 @@ pub(crate) fn read<E: From<Fault>>(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Logged>, E> {
+    database.settle_board(board)?;
     let epoch = database.epoch();
     let found = database.read(|transaction| find(transaction, epoch, board, after, limit))?;
     for (offset, reason) in found.damaged {

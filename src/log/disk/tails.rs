@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::Database;
 use super::fault::Fault;
 use super::records;
+use super::{Database, Health};
 use crate::log::Logged;
 use crate::protocol::ids::BoardId;
 
@@ -66,13 +66,13 @@ impl Tails {
     }
 
     /// Hands committed records to those who keep up.
-    pub(super) fn publish(&self, records: &[(BoardId, Logged)]) {
+    pub(super) fn publish(&self, records: impl Iterator<Item = (BoardId, Logged)>) {
         let mut boards = self.boards.lock();
         for (board, logged) in records {
-            let Some(tails) = boards.get_mut(board) else { continue };
-            tails.retain_mut(|tail| self.hand_over(board, tail, logged));
+            let Some(tails) = boards.get_mut(&board) else { continue };
+            tails.retain_mut(|tail| self.hand_over(&board, tail, &logged));
             if tails.is_empty() {
-                boards.remove(board);
+                boards.remove(&board);
             }
         }
     }
@@ -136,10 +136,17 @@ async fn follow(tails: Tails, board: BoardId, mut seen: u64, reader: mpsc::Sende
     loop {
         // Asked before reading: all up to here is in the store by now.
         let end = tails.database.end();
-        let Some(page) = read_page(&tails.database, &board, seen).await else {
+        let page = match read_page(&tails.database, &board, seen).await {
+            Ok(page) => page,
             // The reader sees its channel end, and asks again from where it is.
-            tails.remove(&board, &reader);
-            return;
+            Err(Fault::Damaged(_)) => return tails.remove(&board, &reader),
+            Err(Fault::Full | Fault::Recovering | Fault::Io(_)) => {
+                let mut health = tails.database.health();
+                tokio::select! {
+                    () = reader.closed() => return tails.remove(&board, &reader),
+                    _ = health.wait_for(|health| *health == Health::Healthy) => continue,
+                }
+            }
         };
         let is_last = page.len() < PAGE_RECORDS_MAX;
         for logged in page {
@@ -158,17 +165,11 @@ async fn follow(tails: Tails, board: BoardId, mut seen: u64, reader: mpsc::Sende
     }
 }
 
-async fn read_page(database: &Database, board: &BoardId, seen: u64) -> Option<Vec<Logged>> {
+async fn read_page(database: &Database, board: &BoardId, seen: u64) -> Result<Vec<Logged>, Fault> {
     let (reading, of_board) = (database.clone(), board.clone());
     let page =
         tokio::task::spawn_blocking(move || records::read::<Fault>(&reading, &of_board, seen, PAGE_RECORDS_MAX)).await;
-    match page {
-        Ok(Ok(page)) => Some(page),
-        Ok(Err(error)) => {
-            tracing::warn!(board.id = %board, %error, "a tail of the log ended, because it could not be read");
-            None
-        }
-        // The runtime stops.
-        Err(_cancelled) => None,
-    }
+    // It panicked, or the runtime stops: not to be tried again.
+    let page = page.unwrap_or_else(|error| Err(Fault::Damaged(error.to_string())));
+    page.inspect_err(|error| tracing::warn!(board.id = %board, %error, "the log could not be read for a tail"))
 }

@@ -1,17 +1,17 @@
-//! The one writer of the log: takes whatever is queued into one transaction and answers when it is durable.
+//! The one writer of the log: takes whatever is queued as one batch and answers when it is durable.
 //!
-//! There is no delay to gather more: while a commit waits for the disk the next batch gathers by itself, so batches are
+//! There is no delay to gather more: while a batch waits for the disk the next batch gathers by itself, so batches are
 //! as large as the load asks for.
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::Database;
-use super::database::LOG;
 use super::fault::Fault;
 use super::tails::Tails;
 use crate::log::order::{Refusal, Unheard};
@@ -19,15 +19,15 @@ use crate::log::{LogError, Logged};
 use crate::protocol::Record;
 use crate::protocol::ids::{BoardId, Position};
 
-/// Records in one commit, so that the first of them does not wait long for the last.
+/// Records in one batch, so that the first of them does not wait long for the last.
 const BATCH_RECORDS_MAX: usize = 1024;
-/// Bytes in one commit, for the same reason.
+/// Bytes in one batch, for the same reason.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What an append comes to.
 pub(super) type Answer = Result<Position, Refusal>;
 
-/// A record that waits for its commit.
+/// A record that waits for its batch.
 pub(super) struct Waiting {
     pub(super) board: BoardId,
     pub(super) record: Arc<Record>,
@@ -125,49 +125,48 @@ impl Queue {
     }
 }
 
-/// Writes until the queue is closed and empty.
+/// Writes until the queue is closed and empty; then the tables hold all there is.
 pub(super) fn run(database: &Database, queue: &Queue, tails: &Tails) {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let moving = || database.keep_moving(&is_done);
+        std::thread::Builder::new()
+            .name("log-mover".into())
+            .spawn_scoped(scope, moving)
+            .expect("a starting process can make a thread");
+        write_all(database, queue, tails);
+        is_done.store(true, Ordering::Release);
+        database.wake_mover();
+    });
+}
+
+fn write_all(database: &Database, queue: &Queue, tails: &Tails) {
     let mut openings = database.openings();
     while let Some(batch) = queue.take() {
+        let records = batch.iter().map(|waiting| (&waiting.board, waiting.stored.as_slice()));
+        // A panic of the library must not leave rooms without an answer for ever.
+        let outcome = catch_unwind(AssertUnwindSafe(|| database.append(records)));
         if openings != database.openings() {
             openings = database.openings();
             // What was not reported may be in the log all the same: the tails look for themselves.
             tails.catch_up_all(database.end());
         }
-        let first = database.end() + 1;
-        // A panic of the library must not leave rooms without an answer for ever.
-        let outcome = catch_unwind(AssertUnwindSafe(|| commit(database, first, &batch)));
         match outcome {
-            Ok(Ok(())) => publish(database, first, batch, tails),
+            Ok(Ok(first)) => publish(database, first, batch, tails),
             Ok(Err(fault)) => queue.refuse_batch(batch, &fault),
             Err(_panic) => queue.refuse_batch(batch, &Fault::Io("the database panicked".into())),
         }
     }
 }
 
-fn commit(database: &Database, first: u64, batch: &[Waiting]) -> Result<(), Fault> {
-    database.write(|transaction| {
-        let mut log = transaction.open_table(LOG)?;
-        for (offset, waiting) in (first..).zip(batch) {
-            log.insert((waiting.board.as_str(), offset), waiting.stored.as_slice())?;
-        }
-        Ok(())
-    })
-}
-
 fn publish(database: &Database, first: u64, batch: Vec<Waiting>, tails: &Tails) {
-    let mut records = Vec::with_capacity(batch.len());
-    let mut answers = Vec::with_capacity(batch.len());
-    for (offset, waiting) in (first..).zip(batch) {
+    let answered = (first..).zip(batch).map(|(offset, waiting)| {
         let position = Position(database.epoch(), offset);
-        let record = waiting.record;
-        records.push((waiting.board, Logged { position, record }));
-        answers.push((waiting.answer, position));
-        database.move_end(offset);
-    }
-    for (answer, position) in answers {
         // An author who is gone needs no answer.
-        drop(answer.send(Ok(position)));
-    }
-    tails.publish(&records);
+        drop(waiting.answer.send(Ok(position)));
+        let record = waiting.record;
+        (waiting.board, Logged { position, record })
+    });
+    // Answer and tail reach a room one right after the other, so that it is woken once for both.
+    tails.publish(answered);
 }

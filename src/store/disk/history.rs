@@ -3,7 +3,7 @@
 //! Records are read, compressed and read back outside the write transaction, so that appends wait only for the change
 //! itself. They cannot change meanwhile: the log never touches a durable record, and only one thread seals.
 
-use super::{Files, Refused, raise_floor, remove_all, require_board};
+use super::{Files, Refused, remove_all, require_board};
 use crate::log::disk::database::{BLOCKS, BOARDS, KEYFRAMES, LOG};
 use crate::log::disk::records::{self, checked};
 use crate::protocol::ids::BoardId;
@@ -15,12 +15,12 @@ impl Files {
         let _sealing = self.sealing.lock();
         let id = board.as_str();
         let at = keyframe.position.offset();
+        self.database.settle_to(at)?;
         let records = self.unsealed(board, at)?;
         let blocks = records::seal(&records).map_err(StoreError::Failed)?;
         let stored = checked(|bytes| bytes.extend_from_slice(&keyframe.bytes));
         self.database.write(|transaction| {
             require_board(&transaction.open_table(BOARDS)?, id)?;
-            raise_floor(transaction, self.database.end())?;
             transaction.open_table(KEYFRAMES)?.insert((id, at), stored.as_slice())?;
             let mut history = transaction.open_table(BLOCKS)?;
             let mut log = transaction.open_table(LOG)?;

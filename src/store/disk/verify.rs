@@ -21,8 +21,10 @@ use crate::store::{BoardInfo, Invite, StoreError};
 pub struct Report {
     /// Boards.
     pub boards: usize,
-    /// Records in the log.
+    /// Records in the log, those of the journal among them.
     pub records: usize,
+    /// Records in the journal that were not moved into the database yet.
+    pub journal_records: u64,
     /// Sealed blocks of history.
     pub blocks: usize,
     /// Records in them.
@@ -43,9 +45,10 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} boards, {} records in the log, {} in {} sealed blocks, {} keyframes, {} assets, {} unused files, {} in quarantine: {}",
+            "{} boards, {} records in the log ({} of them in the journal), {} in {} sealed blocks, {} keyframes, {} assets, {} unused files, {} in quarantine: {}",
             self.boards,
             self.records,
+            self.journal_records,
             self.sealed_records,
             self.blocks,
             self.keyframes,
@@ -79,6 +82,11 @@ type Check = fn(&ReadTransaction, &mut Report) -> Result<(), Refused>;
 
 fn verify_database(database: &Database) -> Report {
     let mut report = Report::default();
+    let (records, missing) = database.left_in_journal();
+    report.journal_records = *records;
+    for (first, last) in missing {
+        report.note("journal", format_args!("records {first} to {last} are missing"));
+    }
     if let Err(error) = database.check_pages() {
         report.note("database", error);
     }
