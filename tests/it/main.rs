@@ -9,6 +9,7 @@
 mod access;
 mod boards;
 mod config;
+mod fuzz;
 mod guard;
 mod hostile;
 mod interchange;
@@ -20,6 +21,7 @@ mod limits;
 mod log_contract;
 mod power_cut;
 mod rest;
+mod rules;
 mod samples;
 mod simulation;
 mod store_contract;
