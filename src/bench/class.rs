@@ -67,7 +67,8 @@ pub fn hour() -> Hour {
     for index in 0..STROKES {
         class.draw(index % PEOPLE, index);
         if (index + 1) % STROKES_A_DRAG == 0 {
-            class.drag((index * 7) % PEOPLE, index);
+            // Whoever has drawn already; people take turns, so that is everybody soon.
+            class.drag((index * 7) % PEOPLE.min(index + 1), index);
         }
     }
     class.hour
@@ -142,9 +143,7 @@ impl Class {
         let gesture = Uuid::now_v7();
         for step in 0..UPDATES_A_DRAG {
             let artist = &self.people[person];
-            let Some(stroke) = artist.strokes.get(index % artist.strokes.len().max(1)) else {
-                return self.draw(person, index);
-            };
+            let stroke = &artist.strokes[index % artist.strokes.len()];
             let update = content::commit(&artist.doc, |txn| {
                 stroke.insert(txn, "x", content::number(index % 1_900 + step * 9));
                 stroke.insert(txn, "y", content::number(index % 1_070 + step * 4));
