@@ -32,6 +32,7 @@ check: ## The quick half: formatting, lints, unit tests
 	$(CARGO) test --lib
 
 bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
+	$(CARGO) bench --bench merge --bench replay --bench fan_out
 	$(CARGO) build --release --example relay --bin panseo
 	target/release/panseo bench all --compare-relay
 

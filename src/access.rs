@@ -23,7 +23,7 @@ pub struct Identity {
 /// What a token says of boards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grants {
-    /// `--auth open`: everybody is a teacher of every board and makes boards by opening them.
+    /// `--auth open`: everybody is a teacher of every board and makes boards by opening them.
     Open,
     /// No `boards` in the token: only what the members' list of a board gives; may make boards.
     Members,

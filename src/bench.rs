@@ -9,8 +9,10 @@
 //! Nothing in the server uses this module.
 
 mod args;
+pub mod class;
 mod cold;
-mod content;
+pub mod content;
+pub mod document;
 mod idle;
 mod load;
 mod process;
@@ -25,7 +27,7 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 
-pub use args::BenchArgs;
+pub use args::{BenchArgs, Kind};
 
 /// Runs one scenario, or all, and prints the table or the JSON.
 ///

@@ -186,7 +186,7 @@ impl Board {
     }
 
     /// Merges a raw update that [`Board::check`] admitted; what the editor may not do is put back in the same
-    /// transaction, so that nobody sees it and the offender's copy turns back.
+    /// transaction, so that nobody sees it and the offender's copy turns back.
     pub fn merge(&mut self, update: &[u8], admission: &Admission, editor: &Editor) -> Result<Applied, MergeError> {
         let decoded = Update::decode_v1(update).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
         let amends = self.amends(admission, editor);
@@ -212,25 +212,35 @@ impl Board {
     /// What must be set right after an update that did what its editor may not.
     fn amends(&self, admission: &Admission, editor: &Editor) -> Vec<Amend> {
         let mut amends = Vec::new();
+        let mut looked_up: Option<(&Arc<str>, Option<&Properties>)> = None;
         for touch in &admission.touched {
-            let target = (touch.kind, Arc::clone(&touch.id));
+            let target = || (touch.kind, Arc::clone(&touch.id));
             let property = match &touch.deed {
                 Deed::Set(property) | Deed::Unset(property) => Some(*property),
                 Deed::Created { author, client } => {
                     let owner = self.owner_of(*client, admission, editor);
                     if author.as_deref().is_some_and(|claimed| claimed != owner.as_str()) {
-                        amends.push(Amend::Author(target, owner.clone()));
+                        amends.push(Amend::Author(target(), owner.clone()));
                     }
                     continue;
                 }
                 Deed::Removed | Deed::Replaced { .. } => None,
             };
-            let creator = self.index.creator(touch.kind, &touch.id);
-            if !editor.may_touch(&self.read, &target, property, creator) {
-                amends.push(property.map_or_else(
-                    || Amend::Whole(target.clone()),
-                    |property| Amend::Property(target.clone(), property),
-                ));
+            if editor.may_touch_all() {
+                continue;
+            }
+            // The properties of one entry stand side by side and share its id, so it is looked up once.
+            let entry = match looked_up {
+                Some((id, entry)) if Arc::ptr_eq(id, &touch.id) => entry,
+                _ => self.read.entry(touch.kind, &touch.id),
+            };
+            looked_up = Some((&touch.id, entry));
+            let creator = || self.index.creator(touch.kind, &touch.id);
+            if !editor.may_touch((touch.kind, &touch.id), entry, property, creator) {
+                amends.push(match property {
+                    None => Amend::Whole(target()),
+                    Some(property) => Amend::Property(target(), property),
+                });
             }
         }
         amends
@@ -296,7 +306,7 @@ impl Board {
     pub fn apply(&mut self, ops: &[Op], editor: &Editor, elements_max: usize) -> Result<Applied, ApplyError> {
         let mut draft = Draft::new(&self.read);
         let index = &self.index;
-        let creator = |target: &Target| index.creator(target.0, &target.1).cloned();
+        let creator = |target: &Target| index.creator(target.0, &target.1);
         let context = Context {
             editor,
             creator: &creator,
@@ -362,7 +372,8 @@ impl Board {
         let mut undone = Undone::default();
         let mut draft = Draft::new(&self.read);
         let may_touch = |target: &Target, property: Option<Property>| {
-            editor.may_touch(&self.read, target, property, self.index.creator(target.0, &target.1))
+            let creator = || self.index.creator(target.0, &target.1);
+            editor.may_touch((target.0, &target.1), self.read.get(target), property, creator)
         };
         for step in tried {
             let (changed, skipped) = undo::inverse(&step, &mut draft, &may_touch);
@@ -445,7 +456,7 @@ impl Board {
     }
 
     /// Takes the next record of the log, own ones too: it moves the stacks and the counters of clients and rooms.
-    /// Gives whether the record is new; a second copy of one counts for nothing.
+    /// Gives whether the record is new; a second copy of one counts for nothing.
     pub fn note(&mut self, record: &Record, position: Position) -> bool {
         let room = self.rooms.entry(record.id.0).or_insert((0, record.time));
         if record.id.1 <= room.0 {

@@ -192,6 +192,7 @@ pub struct EphemeralState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "t", rename_all = "lowercase")]
 pub enum ServerFrame {
+    //
     /// Answer to `hello`.
     Welcome {
         /// This connection.
@@ -207,6 +208,7 @@ pub enum ServerFrame {
         /// Ceilings the client should know.
         limits: ClientLimits,
     },
+    //
     /// What the client lacks, or all of it: after `welcome`, and instead of a backlog.
     Resync {
         /// Yjs update, for clients with a document.
@@ -218,6 +220,7 @@ pub enum ServerFrame {
         /// Place in the log up to which this is known to hold everything.
         position: Position,
     },
+    //
     /// What somebody did.
     Event {
         /// Name of the record.
@@ -246,6 +249,7 @@ pub enum ServerFrame {
         /// The changed states.
         states: Vec<EphemeralState>,
     },
+    //
     /// All frames of this client up to `seq` that got no `error` are durable.
     Ack {
         /// Highest acknowledged.
@@ -256,6 +260,7 @@ pub enum ServerFrame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undone: Option<Undone>,
     },
+    //
     /// All records of this room up to `id` are durable.
     Saved {
         /// The newest of them.
@@ -305,6 +310,7 @@ pub struct ClientLimits {
     pub tick_ms: u64,
 }
 
+//
 /// What an undo or redo came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Undone {
@@ -316,6 +322,7 @@ pub struct Undone {
     pub skipped: usize,
 }
 
+//
 /// Why a frame was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -348,6 +355,7 @@ pub enum ErrorCode {
     Internal,
 }
 
+//
 /// How a record came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -364,6 +372,7 @@ pub enum RecordKind {
     Purge,
 }
 
+//
 /// An update with author and circumstances, as it lies in the log. Its position is the log's to give.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
@@ -395,6 +404,7 @@ pub struct Record {
     /// What changed, read from the document.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    //
     /// `changes` would have been too large: the step cannot be undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changes_left_out: bool,

@@ -1,38 +1,7 @@
-//! Bytes as an update, past the guard, into a document: nothing is parked, index and document stay level.
+//! libFuzzer drives what `tests/it/fuzz.rs` drives as well.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use panseo::board::guard::{BlockIndex, CheckContext, Checked, WalkLimits, walk, walk_within};
-use panseo::protocol::ids::UserId;
-use yrs::block::ClientID;
-use yrs::updates::decoder::Decode;
-use yrs::{Doc, OffsetKind, Options, ReadTxn, Transact, Update};
+#[path = "../bodies/merge_update.rs"]
+mod body;
 
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(walked) = walk(bytes) else { return };
-    let user = UserId::new("anna").expect("a name");
-    let mut index = BlockIndex::new();
-    let context = CheckContext {
-        user: &user,
-        may_relay: &|_| false,
-    };
-    let Ok(Checked::New(_)) = index.check(&walked, &context) else {
-        return;
-    };
-    let mut options = Options::with_client_id(ClientID::new(1 << 33));
-    options.offset_kind = OffsetKind::Utf16;
-    let doc = Doc::with_options(options);
-    let update = Update::decode_v1(bytes).expect("what the walk takes can be decoded");
-    let mut txn = doc.transact_mut();
-    txn.apply_update(update).expect("what the guard takes can be applied");
-    txn.commit();
-    let emitted = txn.encode_update_v1();
-    drop(txn);
-    let emitted = walk_within(&emitted, &WalkLimits::TRUSTED).expect("the document emits sound updates");
-    index.note(&emitted, Some(&user), &[]).expect("index and document are level");
-    let txn = doc.transact();
-    assert!(!txn.has_missing_updates());
-    for (client, clock) in txn.state_vector().iter() {
-        assert_eq!(index.next_clock(client.get()), *clock);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::run(bytes));

@@ -92,6 +92,11 @@ pub enum Scenario {
     ColdLoad,
     /// Resident memory of 10,000 idle connections on 2,000 boards.
     Idle,
+    /// Bytes and memory of boards, and of the log of an hour of class.
+    Document,
+    /// Memory of the board whose keyframe comes on standard input; without one, of an empty board.
+    #[value(hide = true)]
+    Heap,
     /// All of them, one after the other.
     All,
 }
@@ -124,6 +129,8 @@ pub enum Kind {
     Update,
     /// A new stroke of 40 points.
     Stroke,
+    /// Place of 22 elements at once.
+    Drag,
     /// A move of the pointer: awareness on the Yjs door, `ephemeral` on the own one.
     Pointer,
 }

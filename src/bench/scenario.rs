@@ -9,7 +9,7 @@ use super::load::{self, Load, Outcome};
 use super::process::{self, Started, Target};
 use super::report::Report;
 use super::tally::{Histogram, as_f64};
-use super::{cold, idle};
+use super::{cold, document, idle};
 
 /// Latency above which a step of the ramp has failed.
 const RAMP_P99_MS: f64 = 100.0;
@@ -38,6 +38,7 @@ pub(super) async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
             Scenario::Awareness,
             Scenario::ColdLoad,
             Scenario::Idle,
+            Scenario::Document,
         ]
     } else {
         vec![args.scenario]
@@ -74,6 +75,8 @@ async fn one(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> anyho
         Scenario::Ack => ack(args, report).await,
         Scenario::ColdLoad => cold::run(args, report).await,
         Scenario::Idle => idle::run(args, report).await,
+        Scenario::Document => document::run(args, report),
+        Scenario::Heap => document::heap(report),
         Scenario::All => Ok(()),
     }
 }

@@ -63,15 +63,16 @@ pub struct Context<'a> {
     /// Who asks.
     pub editor: &'a Editor,
     /// User whose client made an entry, for entries that name no author.
-    pub creator: &'a dyn Fn(&Target) -> Option<UserId>,
+    pub creator: &'a dyn Fn(&Target) -> Option<&'a UserId>,
     /// Elements a board may hold.
     pub elements_max: usize,
 }
 
 impl Context<'_> {
     fn may_touch(&self, draft: &Draft<'_>, target: &Target, property: Option<Property>) -> Result<(), ApplyError> {
-        let creator = (self.creator)(target);
-        if self.editor.may_touch(draft.read(), target, property, creator.as_ref()) {
+        let entry = draft.read().get(target);
+        let creator = || (self.creator)(target);
+        if self.editor.may_touch((target.0, &target.1), entry, property, creator) {
             Ok(())
         } else {
             Err(ApplyError::Forbidden(target.1.to_string()))

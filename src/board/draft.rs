@@ -53,7 +53,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Removes an entry for good: likes, and what a purge takes.
+    /// Removes an entry for good: likes, and what a purge takes.
     pub fn remove(&mut self, target: &Target) {
         *self.slot(target) = None;
     }

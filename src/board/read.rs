@@ -32,7 +32,12 @@ pub struct ReadModel {
 impl ReadModel {
     /// The entry, if the document has it.
     pub fn get(&self, (kind, id): &Target) -> Option<&Properties> {
-        self.kinds[*kind as usize].get(id)
+        self.entry(*kind, id)
+    }
+
+    /// The same, by its parts.
+    pub fn entry(&self, kind: EntryKind, id: &str) -> Option<&Properties> {
+        self.kinds[kind as usize].get(id)
     }
 
     /// All entries of a collection, in no order.

@@ -1,7 +1,6 @@
 //! Rights per entry: who may touch what, by role, edit scope, authorship and lock.
 
-use super::read::ReadModel;
-use crate::protocol::element::{EntryKind, Properties, Property, Target, Value};
+use crate::protocol::element::{EntryKind, Properties, Property, Value};
 use crate::protocol::ids::{EditScope, Role, Timestamp, UserId};
 
 /// Who edits, with what right, and when.
@@ -22,24 +21,29 @@ pub struct Editor {
 }
 
 impl Editor {
+    /// Whether nothing is barred from the editor.
+    pub fn may_touch_all(&self) -> bool {
+        self.role == Role::Teacher
+    }
+
     /// Whether the editor may touch this property of an entry that exists; `None` means the entry as a whole.
     ///
-    /// `creator` is the user whose client made the entry, for entries that name no author.
-    pub fn may_touch(
+    /// `creator` finds the user whose client made the entry; it is asked for entries that name no author.
+    pub fn may_touch<'a>(
         &self,
-        read: &ReadModel,
-        target: &Target,
+        (kind, id): (EntryKind, &str),
+        entry: Option<&Properties>,
         property: Option<Property>,
-        creator: Option<&UserId>,
+        creator: impl FnOnce() -> Option<&'a UserId>,
     ) -> bool {
-        if self.role == Role::Teacher {
+        if self.may_touch_all() {
             return true;
         }
         if self.role == Role::Viewer {
             return false;
         }
-        let Some(entry) = read.get(target) else { return true };
-        match target.0 {
+        let Some(entry) = entry else { return true };
+        match kind {
             EntryKind::Element => {
                 !is_locked(entry)
                     && property != Some(Property::Locked)
@@ -48,21 +52,22 @@ impl Editor {
             EntryKind::Page => self.scope == EditScope::All,
             EntryKind::Asset => false,
             EntryKind::Comment => property == Some(Property::Resolved) || self.is_author(entry, creator),
-            EntryKind::Like => target
-                .1
+            EntryKind::Like => id
                 .strip_suffix(self.user.as_str())
                 .is_some_and(|rest| rest.ends_with(':')),
         }
     }
 
-    fn is_author(&self, entry: &Properties, creator: Option<&UserId>) -> bool {
+    //
+    fn is_author<'a>(&self, entry: &Properties, creator: impl FnOnce() -> Option<&'a UserId>) -> bool {
         match entry.get(Property::Author).and_then(Value::as_str) {
             Some(author) => author == self.user.as_str(),
-            None => creator == Some(&self.user),
+            None => creator() == Some(&self.user),
         }
     }
 }
 
+//
 fn is_locked(entry: &Properties) -> bool {
     entry.get(Property::Locked) == Some(&Value::Bool(true))
 }

@@ -7,7 +7,7 @@ use crate::protocol::ids::ID_BYTES_MAX;
 use crate::protocol::limits::{ITEM_BYTES_MAX, VALUE_DEPTH_MAX};
 use crate::protocol::points::{self, round_px};
 
-/// The value as the document keeps it, or what is wrong with it.
+/// The value as the document keeps it, or what is wrong with it.
 pub fn fit(kind: EntryKind, property: Property, value: &Value) -> Result<Value, String> {
     let name = property.name();
     if !property.fits(kind) {

@@ -117,6 +117,7 @@ fn varint(rest: &mut &[u8]) -> u64 {
     }
 }
 
+//
 #[test]
 fn a_join_at_our_door_is_told_at_both() {
     let mut presence = presence();
@@ -138,6 +139,7 @@ fn a_join_at_our_door_is_told_at_both() {
     assert_eq!(presence.tick(at(66)), Tick::default());
 }
 
+//
 #[test]
 fn a_pointer_becomes_an_awareness_state() {
     let mut presence = class();
@@ -160,6 +162,7 @@ fn a_pointer_becomes_an_awareness_state() {
     assert_eq!(reader.states[&BASE].get("pointer"), None);
 }
 
+//
 #[test]
 fn the_server_writes_the_identity() {
     let mut presence = class();
@@ -271,6 +274,7 @@ fn a_resting_pointer_is_kept_alive() {
     assert_eq!(heard, [(0, 1), (15, 2), (30, 3)]);
 }
 
+//
 #[test]
 fn an_awareness_that_ends_is_a_leave_at_our_door() {
     let mut presence = class();
@@ -337,6 +341,7 @@ fn a_newcomer_gets_the_points_so_far_once() {
     assert_eq!(parts, expected);
 }
 
+//
 #[test]
 fn a_stroke_ends_when_committed_silent_or_left() {
     for how in 0..3 {
@@ -374,6 +379,7 @@ fn a_long_stroke_is_passed_on_but_not_kept() {
     assert_eq!((passed, kept), (100, 128 * 1024 / 4_032));
 }
 
+//
 #[test]
 fn frames_beyond_the_limits_are_refused() {
     let mut presence = class();
@@ -404,6 +410,7 @@ fn frames_beyond_the_limits_are_refused() {
     assert_eq!(stranger, Err(PresenceError::NotHere));
 }
 
+//
 #[test]
 fn a_kind_that_is_ended_makes_room() {
     let mut presence = class();

@@ -19,7 +19,7 @@ use super::{ClientFrame, Record, ServerFrame};
 use walk::Bounds;
 
 /// What clients may send. serde buffers a tagged frame whole at 32 bytes a value, so 8 MiB of nulls would take 256 MiB;
-/// an op frame of the usual 128 KiB can hold no more values than this.
+/// an op frame of the usual 128 KiB can hold no more values than this.
 const FROM_CLIENTS: Bounds = Bounds {
     depth: VALUE_DEPTH_MAX,
     values: 128 * 1024,
@@ -35,7 +35,7 @@ const QUOTE_CHARS_MAX: usize = 40;
 /// Characters of a reason, so that no message is longer than 200.
 const REASON_CHARS_MAX: usize = 120;
 
-/// How frames are written; the subprotocol of a socket says which.
+/// How frames are written; the subprotocol of a socket says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// `panseo.v1.msgpack`, in binary messages.

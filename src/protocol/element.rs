@@ -225,7 +225,7 @@ pub enum EntryKind {
     Like,
 }
 
-/// What the value of a property must be, from whichever door it comes.
+/// What the value of a property must be, from whichever door it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
     /// Number of px, rounded to 1/16.
@@ -537,6 +537,7 @@ pub struct Item {
     pub properties: Properties,
 }
 
+//
 /// What an update did to one entry, read from the document.
 ///
 /// `before` and `after` hold only the properties that differ: a property that appears is missing in `before`, one that

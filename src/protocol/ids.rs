@@ -74,6 +74,7 @@ macro_rules! text_id {
     };
 }
 
+//
 text_id!(
     /// Name of a board: URL-safe text, the key of its records in the log.
     BoardId, "a board id", is_url_safe, "letters, digits, '-', '_', '.' or '~'"
@@ -117,6 +118,7 @@ impl Timestamp {
     }
 }
 
+//
 /// A place in the life of a log. An offset of another epoch says nothing, so the two never part.
 ///
 /// On the wire: `[epoch, offset]`. Only comparisons are meaningful; there is no arithmetic on offsets.

@@ -63,7 +63,7 @@ pub struct Limits {
     pub awareness_entries_max: usize,
     /// Awareness entries on a board.
     pub awareness_board_max: usize,
-    /// Updates and ops a second for one connection; above, its socket is read more slowly. 0 = no limit.
+    /// Updates and ops a second for one connection; above, its socket is read more slowly. 0 = no limit.
     pub updates_per_second: u32,
     /// Updates and ops that may come at once.
     pub updates_burst: u32,
@@ -93,7 +93,7 @@ pub struct Limits {
     pub unsent_bytes_max: usize,
     /// Inputs waiting for a room.
     pub inbox_max: usize,
-    /// Bytes of records that wait for the log, for each board; above, edits are refused as `busy`.
+    /// Bytes of records that wait for the log, for each board; above, edits are refused as `busy`., [R-83]
     pub pending_bytes_board_max: usize,
     /// Bytes of records that wait for the log, for the node.
     pub pending_bytes_node_max: usize,
@@ -103,9 +103,9 @@ pub struct Limits {
     pub idle_timeout_ms: u64,
     /// Milliseconds from the upgrade to the first message.
     pub handshake_timeout_ms: u64,
-    /// Milliseconds in which a socket takes nothing before it is closed.
+    /// Milliseconds in which a socket takes nothing before it is closed.
     pub write_stall_ms: u64,
-    /// Milliseconds between frames of ephemeral states.
+    /// Milliseconds between frames of ephemeral states.
     pub tick_ms: u64,
     /// Milliseconds an empty room stays open.
     pub room_idle_ms: u64,

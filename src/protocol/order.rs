@@ -20,7 +20,7 @@ const NEIGHBOUR_DIGITS_MAX: usize = 1_024;
 /// Digits that may hold the room for many keys at once: 62^10 is far more than a board has elements.
 const ROOM_DIGITS_MAX: u32 = 10;
 
-/// A key between two neighbours; `None` is the bottom or the top.
+/// A key between two neighbours; `None` is the bottom or the top.
 pub fn between(lower: Option<&str>, upper: Option<&str>, seed: u64) -> String {
     sequence(lower, upper, 1, seed).pop().unwrap_or_default()
 }

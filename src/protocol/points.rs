@@ -72,7 +72,7 @@ pub fn round_px(px: f64) -> f64 {
 
 /// Packs a stroke; 2-3 bytes a point for recorded handwriting, one more each for pressure and time.
 ///
-/// Fails where a value lies outside of its range or a list does not fit the points.
+/// Fails where a value lies outside of its range or a list does not fit the points.
 pub fn pack(stroke: &Stroke) -> Result<Vec<u8>, PointsError> {
     let count = stroke.points.len();
     let pressures = stroke.pressures.as_deref();

@@ -20,6 +20,7 @@ fn listed(grants: &[(&str, Role)]) -> Grants {
     )
 }
 
+//
 #[test]
 fn the_members_list_wins_then_the_board_then_the_star() {
     use Role::{Editor, Teacher, Viewer};
@@ -247,6 +248,7 @@ async fn foreign_pages_are_refused_and_listed_ones_may_read() {
     assert!(preflight.header("access-control-allow-methods").contains("DELETE"));
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_node_answers_to_names_of_this_machine_only() {
     let node = Node::open().await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+//
 #[test]
 fn foreign_clients_agree_with_the_server() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");

@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &["protocol", "http", "store", "server", "config", "telemetry", "bench"],
     ),
-    ("bench", &["protocol"]),
+    ("bench", &["protocol", "board", "log", "store", "room"]),
     ("main", &["cli"]),
 ];
 

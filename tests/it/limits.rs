@@ -72,6 +72,7 @@ async fn fate(server: &Server, frame: Vec<u8>) -> u16 {
     socket.closed().await
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_of_the_wrong_kind_or_form_end_the_connection() {
     let server = Server::open("");
@@ -130,6 +131,7 @@ async fn text_that_is_not_utf8_ends_the_connection() {
     );
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_above_their_limit_end_the_connection() {
     let server = Server::open("op_bytes_max = 2000\nupdate_bytes_max = 4000\nfirst_update_bytes_max = 9000");
@@ -171,6 +173,7 @@ async fn fragments_that_add_up_to_more_end_the_connection() {
     );
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_for_everything_again_and_again_is_not_answered() {
     let server = Server::open("");
@@ -182,6 +185,7 @@ async fn asking_for_everything_again_and_again_is_not_answered() {
     }
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_with_a_gap_are_asked_for_again_and_then_refused() {
     let server = Server::open("");
@@ -197,6 +201,7 @@ async fn updates_with_a_gap_are_asked_for_again_and_then_refused() {
     assert_eq!(content(&server, "gaps").await, [0, 0], "nothing was taken");
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_under_the_client_id_of_another_are_refused() {
     let server = Server::open("");
@@ -212,6 +217,7 @@ async fn blocks_under_the_client_id_of_another_are_refused() {
     assert_eq!(content(&server, "owners").await, before);
 }
 
+<<<<<<< HEAD
 /// A frame of our own door with an update of the client's document.
 fn update_frame(seq: u64, update: &[u8]) -> ClientFrame {
     let update = update.to_vec().into();
@@ -272,6 +278,9 @@ async fn nobody_is_offered_compression() {
     assert!(!answer.to_lowercase().contains("sec-websocket-extensions"), "{answer}");
 }
 
+=======
+//
+>>>>>>> bench
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_the_schema_is_refused() {
     let server = Server::open("");
@@ -289,6 +298,7 @@ async fn what_does_not_fit_the_schema_is_refused() {
     assert_ne!(foreign, [0], "the client did draw");
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_op_frames_are_answered_and_the_twentieth_is_the_last() {
     let server = Server::open("");
@@ -311,6 +321,7 @@ async fn malformed_op_frames_are_answered_and_the_twentieth_is_the_last() {
     assert_eq!(own.closed().await, 4400);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_frame_counts_once_and_is_acknowledged_again() {
     let server = Server::open("");

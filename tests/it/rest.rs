@@ -75,6 +75,7 @@ async fn a_list_is_walked_by_its_cursor() {
     assert_eq!(node.get("/v1/boards?limit=0").await.problem().0, 400);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_of_ops_counts_once() {
     let node = Node::open().await;
@@ -97,6 +98,7 @@ async fn a_repeat_of_ops_counts_once() {
     assert_eq!(undo.json()["undone"]["changed"], 1);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_ops_change_nothing_and_say_why() {
     let node = Node::open().await;

@@ -37,6 +37,7 @@ fn a_colour_comes_back_while_anothers_place_stays() {
     });
 }
 
+//
 #[test]
 fn what_somebody_else_edited_stays() {
     each(|story| {
@@ -179,6 +180,7 @@ fn redo_gives_way_to_what_others_did() {
     });
 }
 
+//
 #[test]
 fn a_drag_is_one_step_and_exact_each_time() {
     each(|story| {
@@ -263,6 +265,7 @@ fn a_new_op_clears_ones_own_redo_only() {
     });
 }
 
+//
 #[test]
 fn the_last_hundred_gestures_can_be_undone() {
     for doors in [[false; 2], [true; 2]] {
@@ -294,6 +297,7 @@ fn a_node_with_keyframe_and_tail_undoes_the_same() {
     });
 }
 
+//
 #[test]
 fn one_user_who_undoes_on_two_nodes_at_once_goes_one_step_back() {
     each(|story| {
@@ -347,6 +351,7 @@ fn what_was_purged_is_gone_for_all() {
     }
 }
 
+//
 #[test]
 fn different_properties_are_kept_and_one_of_two_values_wins() {
     each(|story| {

@@ -255,12 +255,13 @@ impl BlockIndex {
     /// Where a known block belongs and whether it is a shared type.
     pub(super) fn place(&self, (client, clock): BlockId) -> Option<(Place, bool)> {
         let blocks = self.clients.get(&client).filter(|blocks| clock < blocks.next)?;
-        Some(self.place_in(blocks, clock))
+        Some(self.place_in(blocks, clock, &mut 0))
     }
 
-    /// The same, the client's blocks at hand. What lies below a dead entry is dead.
-    pub(super) fn place_in(&self, blocks: &ClientBlocks, clock: u32) -> (Place, bool) {
-        let (place, is_type) = blocks.at(clock);
+    /// The same, the client's blocks at hand, and the run where it was looked last. What lies below a dead entry is
+    /// dead.
+    pub(super) fn place_in(&self, blocks: &ClientBlocks, clock: u32, near: &mut usize) -> (Place, bool) {
+        let (place, is_type) = blocks.at(clock, near);
         if matches!(place.slot, Slot::Property(_)) && self.entry(place.container).is_dead {
             return (Place::DEAD, false);
         }
@@ -326,6 +327,17 @@ impl ClientBlocks {
         self.runs.partition_point(|run| run.from <= clock) - 1
     }
 
+    /// The same, looked for at `near` and right behind it first: what an update leans on mostly lies in a row.
+    fn run_near(&self, clock: u32, near: usize) -> usize {
+        let holds = |number: usize| {
+            let next = self.runs.get(number + 1).map_or(self.next, |next| next.from);
+            self.runs.get(number).is_some_and(|run| run.from <= clock) && clock < next
+        };
+        (near..near + 2)
+            .find(|number| holds(*number))
+            .unwrap_or_else(|| self.run_of(clock))
+    }
+
     fn read(&self, run: Run, clock: u32) -> (Place, bool) {
         let (slot, is_type) = match run.keys {
             PLAIN => (Slot::Plain, false),
@@ -351,8 +363,9 @@ impl ClientBlocks {
         (place, is_type)
     }
 
-    pub(super) fn at(&self, clock: u32) -> (Place, bool) {
-        self.read(self.runs[self.run_of(clock)], clock)
+    fn at(&self, clock: u32, near: &mut usize) -> (Place, bool) {
+        *near = self.run_near(clock, *near);
+        self.read(self.runs[*near], clock)
     }
 
     /// Visits what lies in a known range: once for each block of an entry, once for each run of anything else.

@@ -11,7 +11,7 @@ pub(super) const DEAD: Container = 0;
 /// The root `board:meta`.
 pub(super) const META: Container = 1;
 const ROOTS: Container = 2;
-/// A root outside the schema; one more for each shared type on the way down.
+/// A root outside the schema; one more for each shared type on the way down.
 pub(super) const FOREIGN: Container = 8;
 /// Deepest container outside the schema.
 #[expect(clippy::cast_possible_truncation, reason = "the limit is a two-digit number")]

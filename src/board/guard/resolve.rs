@@ -43,6 +43,7 @@ pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<R
             misfit: None,
         },
         last: None,
+        near: 0,
     };
     resolver.begin()?;
     let mut waiting = Vec::new();
@@ -86,6 +87,8 @@ struct Resolver<'a> {
     resolved: Resolved<'a>,
     /// The client looked up last: most blocks lean on one and the same.
     last: Option<(u64, Option<&'a ClientBlocks>)>,
+    /// Run of blocks looked at last.
+    near: usize,
 }
 
 /// A block that another one leans on.
@@ -247,7 +250,7 @@ impl<'a> Resolver<'a> {
 
     fn place_of(&mut self, id: BlockId) -> Result<Place, Stop> {
         Ok(match self.find(id)? {
-            Found::Known(blocks, clock) => self.index.place_in(blocks, clock).0,
+            Found::Known(blocks, clock) => self.index.place_in(blocks, clock, &mut self.near).0,
             Found::Here(_, number) => self.resolved.places[number as usize],
         })
     }
@@ -256,7 +259,7 @@ impl<'a> Resolver<'a> {
     fn container_in(&mut self, id: BlockId) -> Result<Container, Stop> {
         let (place, is_type, is_gone) = match self.find(id)? {
             Found::Known(blocks, clock) => {
-                let (place, is_type) = self.index.place_in(blocks, clock);
+                let (place, is_type) = self.index.place_in(blocks, clock, &mut self.near);
                 (place, is_type, !is_type && blocks.is_deleted(clock, clock + 1))
             }
             Found::Here(section, number) => {

@@ -9,16 +9,16 @@ use crate::protocol::ids::{ID_BYTES_MAX, UserId};
 pub(super) type Misfit = &'static str;
 
 /// The properties a new entry of this kind brings along, as bits by their numbers.
-pub(super) fn required(kind: EntryKind) -> u64 {
-    let list: &[Property] = match kind {
-        EntryKind::Element => &[Property::Type, Property::X, Property::Y, Property::Pos],
-        EntryKind::Comment => &[Property::Text, Property::At],
-        EntryKind::Page | EntryKind::Asset | EntryKind::Like => &[],
-    };
-    list.iter().fold(0, |bits, property| bits | bit(*property as u8))
+pub(super) const fn required(kind: EntryKind) -> u64 {
+    use Property as P;
+    match kind {
+        EntryKind::Element => bit(P::Type as u8) | bit(P::X as u8) | bit(P::Y as u8) | bit(P::Pos as u8),
+        EntryKind::Comment => bit(P::Text as u8) | bit(P::At as u8),
+        EntryKind::Page | EntryKind::Asset | EntryKind::Like => 0,
+    }
 }
 
-pub(super) fn bit(property: u8) -> u64 {
+pub(super) const fn bit(property: u8) -> u64 {
     1 << property
 }
 

@@ -164,7 +164,7 @@ pub struct Walk<'a> {
     deletes: Vec<(u32, u32)>,
 }
 
-/// Walks over an update of a client.
+/// Walks over an update of a client.
 pub fn walk(bytes: &[u8]) -> Result<Walk<'_>, WalkError> {
     walk_within(bytes, &WalkLimits::CLIENT)
 }
@@ -300,6 +300,8 @@ impl<'a> Walk<'a> {
         }
         let first = number(self.starts.len())?;
         let mut clock = from;
+        // Backed by two bytes each, so it stays linear in the update.
+        self.starts.reserve(count);
         for _ in 0..count {
             self.starts.push(Start {
                 at: number(cursor.at())?,

@@ -44,7 +44,7 @@ pub(crate) fn content(stored: &[u8]) -> Result<&[u8], &'static str> {
 }
 
 /// A record as it is stored.
-pub(super) fn encode(record: &Record) -> Vec<u8> {
+pub(crate) fn encode(record: &Record) -> Vec<u8> {
     checked(|bytes| codec::encode_record_into(bytes, record))
 }
 

@@ -88,6 +88,7 @@ fn steps_keep_their_form_in_both_formats() {
     }
 }
 
+//
 #[test]
 fn ids_and_blobs_are_binary_in_messagepack_and_text_in_json() {
     let update = ClientFrame::Update {

@@ -27,6 +27,7 @@ async fn give(server: &Server, teacher: &str, user: &str, role: &str) {
     assert_eq!(server.request_as(teacher, "PUT", &path, &body).await, 200);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_other_origins_are_turned_away() {
     let server = Server::open("");
@@ -42,6 +43,7 @@ async fn pages_of_other_origins_are_turned_away() {
     assert_eq!(status, 200);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn only_those_with_a_good_token_and_a_role_come_in() {
     let (server, _) = school("").await;
@@ -87,6 +89,7 @@ async fn bad_tokens_are_tried_so_often_and_no_more() {
     }
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_ends_with_its_token() {
     let (server, _) = school("").await;
@@ -96,6 +99,7 @@ async fn a_socket_ends_with_its_token() {
     assert_eq!(socket.closed().await, 4401);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn viewers_look_and_do_not_edit() {
     let (server, teacher) = school("").await;
@@ -118,6 +122,7 @@ async fn viewers_look_and_do_not_edit() {
     assert!((server.metric("panseo_viewer_edits_total").await - 2.0).abs() < 0.5);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lower_role_a_removal_and_a_deletion_reach_open_sockets() {
     let (server, teacher) = school("").await;

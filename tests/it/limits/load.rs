@@ -46,6 +46,7 @@ async fn flood(server: &Server, board: &str, count: usize) {
     writer.find_y(&[0, 1]).await;
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_after_the_upgrade_is_sent_away() {
     let server = Server::open("handshake_timeout_ms = 300");
@@ -56,6 +57,7 @@ async fn who_says_nothing_after_the_upgrade_is_sent_away() {
     assert_eq!(silent.closed().await, 4508);
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_peer_is_dropped_and_its_presence_goes() {
     let server = Server::open("ping_interval_ms = 200\nidle_timeout_ms = 1000");
@@ -67,6 +69,7 @@ async fn a_dead_peer_is_dropped_and_its_presence_goes() {
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn awareness_shows_who_it_is_and_only_of_oneself() {
     let server = Server::open("");
@@ -94,6 +97,7 @@ async fn awareness_shows_who_it_is_and_only_of_oneself() {
     assert!(shown.contains("second") && !shown.contains("forged"), "{shown}");
 }
 
+//
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_brought_level_with_one_difference() {
     const WRITES: usize = 150;
