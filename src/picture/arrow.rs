@@ -26,10 +26,17 @@ pub(super) fn heads(look: &Look<'_>, path: &Path, points: &[Point]) -> Vec<Head>
     let [.., before_last, last] = points else {
         return Vec::new();
     };
-    let at_end = end.zip(tail(path)).map(|(name, from)| (name, from, *last, distance(*before_last, *last)));
-    let at_start = start
-        .zip(path.stretches.first())
-        .map(|(name, first)| (name, behind_start(path.start, first), points[0], distance(points[0], points[1])));
+    let at_end = end
+        .zip(tail(path))
+        .map(|(name, from)| (name, from, *last, distance(*before_last, *last)));
+    let at_start = start.zip(path.stretches.first()).map(|(name, first)| {
+        (
+            name,
+            behind_start(path.start, first),
+            points[0],
+            distance(points[0], points[1]),
+        )
+    });
     at_start
         .into_iter()
         .chain(at_end)
@@ -59,7 +66,11 @@ fn behind_start(start: Point, first: &Stretch) -> Point {
 }
 
 fn on_curve(from: Point, [first, second, to]: [Point; 3], t: f64) -> Point {
-    let (a, b, c) = (between(from, first, t), between(first, second, t), between(second, to, t));
+    let (a, b, c) = (
+        between(from, first, t),
+        between(first, second, t),
+        between(second, to, t),
+    );
     between(between(a, b, t), between(b, c, t), t)
 }
 

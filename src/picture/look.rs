@@ -163,7 +163,11 @@ fn side(start: Option<f64>, length: f64) -> (f64, f64) {
 }
 
 fn within(number: f64, max: f64, default: f64) -> f64 {
-    if number.is_nan() { default } else { number.clamp(-max, max) }
+    if number.is_nan() {
+        default
+    } else {
+        number.clamp(-max, max)
+    }
 }
 
 fn visible<'a>(color: Option<&'a str>, default: &'static str) -> Option<&'a str> {
@@ -195,10 +199,27 @@ mod tests {
 
     #[test]
     fn a_colour_is_nothing_else() {
-        for color in ["#fff", "#1e1e1e80", "red", "rgba(1, 2, 3, 0.5)", "hsl(120 50% 50% / 20%)", "transparent"] {
+        for color in [
+            "#fff",
+            "#1e1e1e80",
+            "red",
+            "rgba(1, 2, 3, 0.5)",
+            "hsl(120 50% 50% / 20%)",
+            "transparent",
+        ] {
             assert!(is_color(color), "{color}");
         }
-        for other in ["", "url(#p)", "#12", "#ggg", "red;x", "rgb(1", "rgb(url(a))", "\"", "a b"] {
+        for other in [
+            "",
+            "url(#p)",
+            "#12",
+            "#ggg",
+            "red;x",
+            "rgb(1",
+            "rgb(url(a))",
+            "\"",
+            "a b",
+        ] {
             assert!(!is_color(other), "{other}");
         }
     }

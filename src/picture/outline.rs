@@ -76,7 +76,9 @@ impl Bounds {
 impl Path {
     /// Straight from point to point.
     pub(super) fn straight(points: &[Point]) -> Self {
-        let (start, rest) = points.split_first().map_or(([0.0; 2], points), |(first, rest)| (*first, rest));
+        let (start, rest) = points
+            .split_first()
+            .map_or(([0.0; 2], points), |(first, rest)| (*first, rest));
         Self {
             start,
             stretches: rest.iter().copied().map(Stretch::Line).collect(),
@@ -94,8 +96,14 @@ impl Path {
             let (from, to) = (at(index), at(index + 1));
             let (before, after) = (at(index.saturating_sub(1)), at(index + 2));
             Stretch::Curve([
-                [from[0] + (to[0] - before[0]) * HANDLE, from[1] + (to[1] - before[1]) * HANDLE],
-                [to[0] - (after[0] - from[0]) * HANDLE, to[1] - (after[1] - from[1]) * HANDLE],
+                [
+                    from[0] + (to[0] - before[0]) * HANDLE,
+                    from[1] + (to[1] - before[1]) * HANDLE,
+                ],
+                [
+                    to[0] - (after[0] - from[0]) * HANDLE,
+                    to[1] - (after[1] - from[1]) * HANDLE,
+                ],
                 to,
             ])
         });
@@ -113,7 +121,8 @@ impl Path {
             let cut = radius.min(distance(before, at) / 2.0).min(distance(at, after) / 2.0);
             path.turn(before, at, after, cut);
         }
-        path.stretches.extend(points.iter().skip(1).next_back().copied().map(Stretch::Line));
+        path.stretches
+            .extend(points.iter().skip(1).next_back().copied().map(Stretch::Line));
         path
     }
 
@@ -129,7 +138,11 @@ impl Path {
         };
         for (index, &at) in corners.iter().enumerate() {
             let before = if index == 0 { last } else { corners[index - 1] };
-            let after = if index + 1 == corners.len() { first } else { corners[index + 1] };
+            let after = if index + 1 == corners.len() {
+                first
+            } else {
+                corners[index + 1]
+            };
             path.turn(before, at, after, cut);
         }
         path
@@ -277,7 +290,10 @@ mod tests {
         let points = [[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]];
         assert_eq!(data(&Path::straight(&points)), "M0 0L10 0L10 10");
         assert_eq!(data(&Path::rounded(&points, 4.0)), "M0 0L6 0C10 0 10 0 10 4L10 10");
-        assert_eq!(data(&Path::smooth(&points)), "M0 0C1.67 0 8.33 -1.67 10 0C11.67 1.67 10 8.33 10 10");
+        assert_eq!(
+            data(&Path::smooth(&points)),
+            "M0 0C1.67 0 8.33 -1.67 10 0C11.67 1.67 10 8.33 10 10"
+        );
         assert_eq!(data(&Path::straight(&[])), "M0 0");
         assert_eq!(data(&Path::rounded(&points[..1], 4.0)), "M0 0");
     }

@@ -113,7 +113,11 @@ impl<'p> Painter<'p> {
     }
 
     fn rectangle(&mut self, look: &Look<'_>, shape: &Shape) {
-        self.rect([0.0; 2], [look.width, look.height], look.corner(look.width.min(look.height)));
+        self.rect(
+            [0.0; 2],
+            [look.width, look.height],
+            look.corner(look.width.min(look.height)),
+        );
         self.colors(look, shape, true);
         self.out.push_str("/>");
     }
@@ -162,7 +166,11 @@ impl<'p> Painter<'p> {
                 self.path(&Path::straight(line), false, |painter| painter.head_colors(look, None));
             }
             let Some(color) = look.stroke_color() else { continue };
-            let fill = if head.is_hollow { self.background.to_owned() } else { color.to_owned() };
+            let fill = if head.is_hollow {
+                self.background.to_owned()
+            } else {
+                color.to_owned()
+            };
             if !head.shape.is_empty() {
                 self.path(&Path::straight(&head.shape), true, |painter| {
                     painter.head_colors(look, Some(&fill));
@@ -196,7 +204,8 @@ impl<'p> Painter<'p> {
             });
         }
         if let Some(color) = look.stroke_color() {
-            self.out.push_str("<g fill=\"none\" stroke-linecap=\"round\" stroke-linejoin=\"round\" stroke=\"");
+            self.out
+                .push_str("<g fill=\"none\" stroke-linecap=\"round\" stroke-linejoin=\"round\" stroke=\"");
             self.out.push_str(color);
             self.out.push_str("\">");
             pen::write(&mut self.out, stroke, look.stroke_width);
@@ -230,7 +239,10 @@ impl<'p> Painter<'p> {
         let [x, y, width, height, of_width, of_height] = crop(look).unwrap_or(whole);
         pair(&mut self.out, [x / of_width * IMAGE_SIDE, y / of_height * IMAGE_SIDE]);
         self.out.push(' ');
-        pair(&mut self.out, [width / of_width * IMAGE_SIDE, height / of_height * IMAGE_SIDE]);
+        pair(
+            &mut self.out,
+            [width / of_width * IMAGE_SIDE, height / of_height * IMAGE_SIDE],
+        );
         self.out.push_str("\"><use href=\"#n");
         self.out.push_str(&name.to_string());
         self.out.push_str("\"/></svg></g>");
@@ -270,7 +282,8 @@ impl<'p> Painter<'p> {
     fn frame(&mut self, look: &Look<'_>) {
         const RADIUS: f64 = 8.0;
         self.rect([0.0; 2], [look.width, look.height], RADIUS);
-        self.out.push_str(" fill=\"none\" stroke=\"#bbbbbb\" stroke-width=\"2\"/>");
+        self.out
+            .push_str(" fill=\"none\" stroke=\"#bbbbbb\" stroke-width=\"2\"/>");
         text::label(&mut self.out, shape::frame_name(look), [0.0, -7.5], look.width, false);
     }
 
@@ -302,7 +315,8 @@ impl<'p> Painter<'p> {
         };
         self.out.push_str(" stroke=\"");
         self.out.push_str(color);
-        self.out.push_str("\" stroke-linecap=\"round\" stroke-linejoin=\"round\"");
+        self.out
+            .push_str("\" stroke-linecap=\"round\" stroke-linejoin=\"round\"");
         self.attribute("stroke-width", width);
         let dash = match look.text(P::StrokeStyle) {
             Some("dashed") => [8.0, 8.0 + width],
@@ -345,7 +359,8 @@ impl<'p> Painter<'p> {
         let (gap, middle) = (width * 4.0, width * 2.0);
         self.out.push_str("<defs><pattern id=\"n");
         self.out.push_str(&name.to_string());
-        self.out.push_str("\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(");
+        self.out
+            .push_str("\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(");
         number(&mut self.out, ANGLE);
         self.out.push_str(")\"");
         self.attribute("width", gap);

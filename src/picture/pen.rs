@@ -70,7 +70,10 @@ fn end_path(out: &mut String, level: f64, stroke_width: f64) {
 /// Points of the calmed line, each with its width in steps.
 fn knots(stroke: &Stroke, stroke_width: f64) -> Vec<(Point, f64)> {
     let size = WIDEST / 2.0 * stroke_width;
-    let told = stroke.pressures.as_ref().filter(|told| told.len() == stroke.points.len());
+    let told = stroke
+        .pressures
+        .as_ref()
+        .filter(|told| told.len() == stroke.points.len());
     let mut knots: Vec<(Point, f64)> = Vec::with_capacity(stroke.points.len());
     let mut pressure = FIRST_PRESSURE;
     for (index, &point) in stroke.points.iter().enumerate() {

@@ -29,11 +29,12 @@ const IMAGE_ALLOC_MAX: u64 = 256 * 1024 * 1024;
 /// Work in one part, in microseconds by [`cost`].
 const PART_COST: f64 = 100_000.0;
 
-const FONTS: [&[u8]; 4] = [
+const FONTS: [&[u8]; 5] = [
     include_bytes!("fonts/schoolbell.ttf"),
     include_bytes!("fonts/roboto.ttf"),
     include_bytes!("fonts/roboto-mono.ttf"),
     include_bytes!("fonts/droid-sans-fallback.ttf"),
+    include_bytes!("fonts/symbols.ttf"),
 ];
 
 /// The pixels that a scene is painted on.
@@ -56,7 +57,10 @@ impl Canvas {
     /// For the scene as large as it fits into these sides, never larger than it is.
     pub fn within(scene: &Scene<'_>, sides: [u32; 2]) -> Self {
         let [width, height] = scene.size();
-        Self::at(scene, (f64::from(sides[0]) / width).min(f64::from(sides[1]) / height).min(1.0))
+        Self::at(
+            scene,
+            (f64::from(sides[0]) / width).min(f64::from(sides[1]) / height).min(1.0),
+        )
     }
 
     #[expect(
@@ -167,7 +171,11 @@ fn images(
     for (sha256, placed) in scene.placed_images() {
         let [width, height] = placed.bounds.size().map(|side| side * canvas.scale);
         // A part of the image may be all that is shown.
-        let side = if placed.is_cropped() { IMAGE_SIDE_MAX } else { width.max(height) };
+        let side = if placed.is_cropped() {
+            IMAGE_SIDE_MAX
+        } else {
+            width.max(height)
+        };
         let largest = sides.entry(sha256).or_default();
         *largest = largest.max(side).clamp(1.0, IMAGE_SIDE_MAX);
     }
@@ -238,7 +246,11 @@ fn options(images: &Images) -> Options<'_> {
 
 /// The canvas as PNG; it is opaque, so it has no alpha.
 fn encode(pixels: &Pixmap) -> Result<Vec<u8>, PictureError> {
-    let rgb: Vec<u8> = pixels.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    let rgb: Vec<u8> = pixels
+        .data()
+        .chunks_exact(4)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect();
     let mut png = Vec::new();
     PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
         .write_image(&rgb, pixels.width(), pixels.height(), ExtendedColorType::Rgb8)

@@ -44,7 +44,9 @@ impl<'a> Scene<'a> {
         let mut order: Vec<&str> = by_page.keys().copied().collect();
         let pos = |page: &str| {
             let entry = pages.iter().find(|entry| &*entry.id == page);
-            entry.and_then(|entry| entry.properties.get(P::Pos)?.as_str()).unwrap_or_default()
+            entry
+                .and_then(|entry| entry.properties.get(P::Pos)?.as_str())
+                .unwrap_or_default()
         };
         order.sort_by_key(|page| (pos(page), *page));
         if order.is_empty() {
@@ -90,8 +92,12 @@ impl<'a> Scene<'a> {
                 item,
                 offset,
                 bounds: own.moved(offset),
-                frame: frame.filter(|_| !is_frame(kind)).and_then(|frame| frames.get(frame).copied()),
-                label: matches!(kind, "arrow" | "line").then(|| labels.get(&*item.id).copied()).flatten(),
+                frame: frame
+                    .filter(|_| !is_frame(kind))
+                    .and_then(|frame| frames.get(frame).copied()),
+                label: matches!(kind, "arrow" | "line")
+                    .then(|| labels.get(&*item.id).copied())
+                    .flatten(),
             }
         }));
         let size = bounds.size().map(|side| side + 2.0 * MARGIN);

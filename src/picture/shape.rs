@@ -108,7 +108,11 @@ pub(super) fn diamond_path(look: &Look<'_>) -> Path {
     let side = (look.width / 2.0).min(look.height / 2.0);
     let slope = distance([0.0; 2], [look.width / 2.0, look.height / 2.0]);
     // The radius is told along the shorter axis, the cut along the slope.
-    let cut = if side > 0.0 { look.corner(side) * slope / side } else { 0.0 };
+    let cut = if side > 0.0 {
+        look.corner(side) * slope / side
+    } else {
+        0.0
+    };
     Path::closed(&diamond(look.width, look.height), cut)
 }
 
@@ -120,5 +124,7 @@ pub(super) fn is_closed(points: &[Point]) -> bool {
 /// Name that a frame shows.
 pub(super) fn frame_name<'a>(look: &Look<'a>) -> &'a str {
     let unnamed = if look.kind == "magicframe" { "AI Frame" } else { "Frame" };
-    look.extra_text("name").or_else(|| look.text(P::Title)).unwrap_or(unnamed)
+    look.extra_text("name")
+        .or_else(|| look.text(P::Title))
+        .unwrap_or(unnamed)
 }

@@ -40,7 +40,12 @@ pub(super) fn write(out: &mut String, look: &Look<'_>) {
     };
     let lines: Vec<&str> = text.split('\n').collect();
     let line_height = line_height(look, lines.len(), size);
-    let style = Style { size, color, names, anchor };
+    let style = Style {
+        size,
+        color,
+        names,
+        anchor,
+    };
     style.begin(out);
     let (mut y, mut left) = (f64::midpoint(line_height, size * (above - below)), LETTERS_MAX);
     for line in lines {
@@ -63,8 +68,16 @@ fn line_height(look: &Look<'_>, lines: usize, size: f64) -> f64 {
     let told = look.extra("lineHeight").and_then(|value| value.as_f64());
     let lines = f64::from(u32::try_from(lines).unwrap_or(u32::MAX));
     let measured = look.height / lines / size.max(1.0);
-    let factor = told.unwrap_or(if (1.0..2.0).contains(&measured) { measured } else { USUAL });
-    let factor = if factor.is_finite() { factor.clamp(0.5, 5.0) } else { USUAL };
+    let factor = told.unwrap_or(if (1.0..2.0).contains(&measured) {
+        measured
+    } else {
+        USUAL
+    });
+    let factor = if factor.is_finite() {
+        factor.clamp(0.5, 5.0)
+    } else {
+        USUAL
+    };
     size * factor
 }
 
@@ -106,7 +119,11 @@ impl Style<'_> {
     fn begin(&self, out: &mut String) {
         out.push_str("<text xml:space=\"preserve\" font-size=\"");
         number(out, self.size);
-        for (name, value) in [("font-family", self.names), ("fill", self.color), ("text-anchor", self.anchor)] {
+        for (name, value) in [
+            ("font-family", self.names),
+            ("fill", self.color),
+            ("text-anchor", self.anchor),
+        ] {
             out.push_str("\" ");
             out.push_str(name);
             out.push_str("=\"");

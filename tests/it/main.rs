@@ -18,6 +18,7 @@ mod kill;
 mod layering;
 mod limits;
 mod log_contract;
+mod pictures;
 mod power_cut;
 mod rest;
 mod samples;
