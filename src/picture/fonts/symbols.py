@@ -124,7 +124,7 @@ def main():
     builder.setupGlyf(glyphs)
     builder.setupHorizontalMetrics({name: (700 if name == ".notdef" else WIDTH, glyphs[name].xMin) for name in glyphs})
     builder.setupHorizontalHeader(ascent=800, descent=-200)
-    builder.setupNameTable({"familyName": "Panseo Symbols", "styleName": "Regular"})
+    builder.setupNameTable({"familyName": "Panseo Symbols", "styleName": "Regular", "psName": "PanseoSymbols-Regular"})
     builder.setupOS2(sTypoAscender=800, sTypoDescender=-200, usWinAscent=800, usWinDescent=200)
     builder.setupPost()
     builder.font["head"].created = builder.font["head"].modified = 0
