@@ -1,7 +1,7 @@
 //! What stands at the ends of arrows and lines.
 
 use super::look::Look;
-use super::outline::{Path, Point, Stretch, between, distance, turned};
+use super::outline::{Path, Point, Stretch, between, distance, on_curve, turned};
 
 /// A head: lines and closed shapes around the tip.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,15 +63,6 @@ fn behind_start(start: Point, first: &Stretch) -> Point {
         Stretch::Line(to) => to,
         Stretch::Curve(curve) => on_curve(start, curve, 0.3),
     }
-}
-
-fn on_curve(from: Point, [first, second, to]: [Point; 3], t: f64) -> Point {
-    let (a, b, c) = (
-        between(from, first, t),
-        between(first, second, t),
-        between(second, to, t),
-    );
-    between(between(a, b, t), between(b, c, t), t)
 }
 
 /// The head of this name at `tip`, seen from `from`, not larger than `room` px allow.

@@ -234,6 +234,16 @@ pub(super) fn between(a: Point, b: Point, part: f64) -> Point {
     [a[0] + (b[0] - a[0]) * part, a[1] + (b[1] - a[1]) * part]
 }
 
+/// The point of a curve at `t` from 0 to 1.
+pub(super) fn on_curve(from: Point, [first, second, to]: [Point; 3], t: f64) -> Point {
+    let (a, b, c) = (
+        between(from, first, t),
+        between(first, second, t),
+        between(second, to, t),
+    );
+    between(between(a, b, t), between(b, c, t), t)
+}
+
 /// The point turned around `middle` by `angle` radians.
 pub(super) fn turned(point: Point, middle: Point, angle: f64) -> Point {
     let (sin, cos) = angle.sin_cos();

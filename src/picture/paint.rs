@@ -22,8 +22,10 @@ pub(super) struct Placed<'a> {
     pub(super) bounds: Bounds,
     /// Frame that cuts it off.
     pub(super) frame: Option<&'a Item>,
-    /// Text that lies on the arrow, which leaves room for it.
-    pub(super) label: Option<&'a Item>,
+    /// Where it lies on the board, if not where it says: a label moves with its arrow.
+    pub(super) place: Option<Point>,
+    /// Box of the label on the arrow, which leaves room for it.
+    pub(super) label: Option<Bounds>,
 }
 
 impl Placed<'_> {
@@ -54,7 +56,10 @@ impl<'p> Painter<'p> {
 
     /// Writes one element as one group.
     pub(super) fn element(&mut self, placed: &Placed<'_>) {
-        let look = Look::new(placed.item);
+        let mut look = Look::new(placed.item);
+        if let Some([x, y]) = placed.place {
+            (look.x, look.y) = (x, y);
+        }
         let shape = Shape::of(&look);
         let mut open = 0;
         if let Some(frame) = placed.frame {
@@ -399,14 +404,12 @@ impl<'p> Painter<'p> {
     }
 
     /// Opens a group that spares the box of the label.
-    fn leave_out(&mut self, look: &Look<'_>, shape: &Shape, label: &Item, offset: Point) {
+    fn leave_out(&mut self, look: &Look<'_>, shape: &Shape, label: Bounds, offset: Point) {
         /// Room around the line for its heads.
         const ROOM: f64 = 1_000.0;
-        let label = Look::new(label);
         let Bounds { min, max } = shape.bounds(look);
-        let (left, top) = (label.x, label.y);
         let outer = [[min[0] - ROOM, min[1] - ROOM], [max[0] + ROOM, max[1] + ROOM]];
-        let inner = [[left, top], [left + label.width, top + label.height]];
+        let inner = [label.min, label.max];
         // Bodies of clips are named by a number alone: no other element shares this one.
         let name = self.define(format!("label {}", self.known.len()));
         self.begin_clip(name);

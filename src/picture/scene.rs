@@ -64,42 +64,53 @@ impl<'a> Scene<'a> {
 
     /// Puts a page at `top` and gives the top of the next one.
     fn add_page(&mut self, items: &[&'a Item], top: f64, background: &'a str) -> f64 {
-        let mut bounds = Bounds::NONE;
         let mut frames = HashMap::new();
-        let mut labels = HashMap::new();
-        let mut reach = Vec::with_capacity(items.len());
+        let mut lines = HashMap::new();
         for item in items {
             let look = Look::new(item);
+            if is_frame(look.kind) {
+                frames.insert(look.id, *item);
+            } else if matches!(look.kind, "line" | "arrow") {
+                lines.insert(look.id, Shape::of(&look).label(&look));
+            }
+        }
+        let mut bounds = Bounds::NONE;
+        let mut labels = HashMap::new();
+        let first = self.elements.len();
+        for item in items {
+            let mut look = Look::new(item);
+            let line = look.text(P::ContainerId).filter(|_| look.kind == "text");
+            // A label lies in the middle of its line, whatever its own place says.
+            let middle = line.and_then(|line| *lines.get(line)?);
+            let place = middle.map(|[x, y]| [x - look.width / 2.0, y - look.height / 2.0]);
+            if let Some([x, y]) = place {
+                (look.x, look.y) = (x, y);
+            }
             let own = Shape::of(&look).bounds(&look);
             bounds = bounds.join(own);
-            reach.push(own);
-            if is_frame(look.kind) {
-                frames.insert(&*item.id, *item);
+            if let Some(line) = line.filter(|_| place.is_some()) {
+                labels.insert(line, own);
             }
-            if let ("text", Some(container)) = (look.kind, look.text(P::ContainerId)) {
-                labels.insert(container, *item);
-            }
+            let frame = look.text(P::FrameId).filter(|_| !is_frame(look.kind));
+            self.elements.push(Placed {
+                item,
+                offset: [0.0; 2],
+                bounds: own,
+                frame: frame.and_then(|frame| frames.get(frame).copied()),
+                place,
+                label: None,
+            });
         }
         let offset = if bounds.is_none() {
             [MARGIN, top + MARGIN]
         } else {
             [MARGIN - bounds.min[0], top + MARGIN - bounds.min[1]]
         };
-        self.elements.extend(items.iter().zip(reach).map(|(item, own)| {
-            let kind = item.properties.get(P::Type).and_then(Value::as_str).unwrap_or_default();
-            let frame = item.properties.get(P::FrameId).and_then(Value::as_str);
-            Placed {
-                item,
-                offset,
-                bounds: own.moved(offset),
-                frame: frame
-                    .filter(|_| !is_frame(kind))
-                    .and_then(|frame| frames.get(frame).copied()),
-                label: matches!(kind, "arrow" | "line")
-                    .then(|| labels.get(&*item.id).copied())
-                    .flatten(),
-            }
-        }));
+        for placed in &mut self.elements[first..] {
+            placed.offset = offset;
+            placed.bounds = placed.bounds.moved(offset);
+            placed.label = labels.get(&*placed.item.id).copied();
+        }
         let size = bounds.size().map(|side| side + 2.0 * MARGIN);
         self.pages.push(Sheet { top, size, background });
         self.size = [self.size[0].max(size[0]), top + size[1]];

@@ -1,7 +1,7 @@
 //! The form of each kind of element: how far it reaches on the board, and its outline.
 
 use super::look::Look;
-use super::outline::{Bounds, Path, Point, distance, turned};
+use super::outline::{Bounds, Path, Point, Stretch, between, distance, on_curve, turned};
 use crate::protocol::element::{Property as P, Value};
 use crate::protocol::points::Stroke;
 
@@ -79,6 +79,26 @@ impl Shape {
             Self::Pen(stroke) if stroke.points.is_empty() => around(&[[0.0; 2]]),
             Self::Pen(stroke) => around(&stroke.points),
         }
+    }
+
+    /// Where on the board the middle of a label of this line is.
+    pub(super) fn label(&self, look: &Look<'_>) -> Option<Point> {
+        let Self::Line { path, points } = self else {
+            return None;
+        };
+        let half = points.len() / 2;
+        let at = if points.len() % 2 == 1 {
+            points[half]
+        } else {
+            match path.stretches.get(half - 1) {
+                Some(Stretch::Curve(curve)) if path.stretches.len() + 1 == points.len() => {
+                    on_curve(points[half - 1], *curve, 0.5)
+                }
+                _ => between(points[half - 1], points[half], 0.5),
+            }
+        };
+        let [x, y] = turned(at, self.middle(look), look.angle);
+        Some([x + look.x, y + look.y])
     }
 
     /// Length of the outline in px, about.

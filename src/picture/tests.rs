@@ -129,7 +129,13 @@ fn lines_and_arrows_go_through_their_points() {
 
 #[test]
 fn an_arrow_leaves_room_for_its_label() {
-    let label = element("t", "text", &[(P::ContainerId, "a".into()), (P::Text, "yes".into())]);
+    // The label says that it is elsewhere, but it goes with its arrow.
+    let set = [
+        (P::ContainerId, "a".into()),
+        (P::Text, "yes".into()),
+        (P::X, Value::Int(900)),
+    ];
+    let label = element("t", "text", &set);
     let drawn = drawn(&[element("a", "arrow", &[]), label]);
     let clip = "<defs><clipPath id=\"n0\"><path clip-rule=\"evenodd\" d=\"M-990 -990L1050 -990L1050 1040L-990 1040Z\
                 M10 10L50 10L50 40L10 40Z\"/></clipPath></defs><g clip-path=\"url(#n0)\"><g data-id=\"a\"";
