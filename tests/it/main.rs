@@ -25,5 +25,6 @@ mod samples;
 mod simulation;
 mod store_contract;
 mod support;
+mod thumbnails;
 mod undo_nodes;
 mod wire_golden;
