@@ -213,13 +213,12 @@ pub(super) async fn thumbnail(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     admit_as(&state, &caller, &board, Role::Viewer).await?;
-    let (position, png) = match kept(&state, &board).await {
-        Some(kept) => kept,
-        None => {
-            let (position, png) = draw(&state, &board, Kind::Thumbnail, PictureParams::default()).await?;
-            state.pictures.thumbnails.lock().keep(board, position, png.clone());
-            (position, png)
-        }
+    let (position, png) = if let Some(kept) = kept(&state, &board).await {
+        kept
+    } else {
+        let (position, png) = draw(&state, &board, Kind::Thumbnail, PictureParams::default()).await?;
+        state.pictures.thumbnails.lock().keep(board, position, png.clone());
+        (position, png)
     };
     let etag = format!("\"{}-{}\"", position.epoch(), position.offset());
     let fixed = [

@@ -86,7 +86,9 @@ impl<'a> Look<'a> {
             let value = match self.extra(key)? {
                 Value::Array(items) => items.get(index),
                 Value::Map(map) => map.get(*name),
-                _ => None,
+                Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_) | Value::Bytes(_) => {
+                    None
+                }
             };
             found[index] = within(value?.as_f64()?, LENGTH_MAX, 0.0);
         }

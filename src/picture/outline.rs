@@ -34,7 +34,7 @@ impl Bounds {
     };
 
     pub(super) fn around(points: impl IntoIterator<Item = Point>) -> Self {
-        points.into_iter().fold(Self::NONE, |all, point| all.with(point))
+        points.into_iter().fold(Self::NONE, Self::with)
     }
 
     pub(super) fn with(self, point: Point) -> Self {
@@ -202,27 +202,24 @@ impl Path {
 
 /// Points of a curve where it turns back along an axis.
 fn turns(from: Point, [first, second, to]: [Point; 3]) -> impl Iterator<Item = Point> {
-    let at = move |t: f64| {
-        let s = 1.0 - t;
-        [0, 1].map(|axis| {
-            s * s * s * from[axis]
-                + 3.0 * s * s * t * first[axis]
-                + 3.0 * s * t * t * second[axis]
-                + t * t * t * to[axis]
-        })
-    };
     let roots = [0, 1].into_iter().flat_map(move |axis| {
-        // The derivative is a·t² + b·t + c, up to a factor of 3.
-        let (p, q, r, s) = (from[axis], first[axis], second[axis], to[axis]);
-        let (a, b, c) = (s - 3.0 * r + 3.0 * q - p, 2.0 * (p - 2.0 * q + r), q - p);
-        let root = (b * b - 4.0 * a * c).sqrt();
-        if a.abs() < 1e-9 {
-            [-c / b, f64::NAN]
+        // Where the derivative, `square`·t² + `slope`·t + `start` but for a factor, is 0.
+        let [start, bend, end] = [
+            first[axis] - from[axis],
+            second[axis] - first[axis],
+            to[axis] - second[axis],
+        ];
+        let (square, slope) = (end - 2.0 * bend + start, 2.0 * (bend - start));
+        let root = (slope * slope - 4.0 * square * start).sqrt();
+        if square.abs() < 1e-9 {
+            [-start / slope, f64::NAN]
         } else {
-            [(-b + root) / (2.0 * a), (-b - root) / (2.0 * a)]
+            [(root - slope) / (2.0 * square), (-root - slope) / (2.0 * square)]
         }
     });
-    roots.filter(|t| (0.0..=1.0).contains(t)).map(at)
+    roots
+        .filter(|t| (0.0..=1.0).contains(t))
+        .map(move |t| on_curve(from, [first, second, to], t))
 }
 
 pub(super) fn distance(a: Point, b: Point) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::look::Look;
 use super::outline::number;
-use crate::protocol::element::Property as P;
+use crate::protocol::element::{Property as P, Value};
 
 /// Largest letter in px.
 const FONT_SIZE_MAX: f64 = 2_000.0;
@@ -65,7 +65,7 @@ pub(super) fn write(out: &mut String, look: &Look<'_>) {
 /// Height of a line in px; old files do not tell it, but their height does.
 fn line_height(look: &Look<'_>, lines: usize, size: f64) -> f64 {
     const USUAL: f64 = 1.25;
-    let told = look.extra("lineHeight").and_then(|value| value.as_f64());
+    let told = look.extra("lineHeight").and_then(Value::as_f64);
     let lines = f64::from(u32::try_from(lines).unwrap_or(u32::MAX));
     let measured = look.height / lines / size.max(1.0);
     let factor = told.unwrap_or(if (1.0..2.0).contains(&measured) {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use bytes::Bytes;
 use image::{ImageFormat, RgbImage};
@@ -10,6 +9,7 @@ use panseo::interchange::{Scope, shown};
 use panseo::picture::{Canvas, Image, PictureError, Scene, png, svg};
 use panseo::protocol::element::{EntryKind, Item, Properties, Property as P, Value};
 use panseo::protocol::points::{Stroke, pack};
+use tokio::time::Instant;
 
 use crate::interchange::{all_files, items, read};
 
@@ -212,7 +212,7 @@ fn a_full_board_is_painted_in_parts() {
     let element = |index: u32| {
         let kind = ["rectangle", "ellipse", "text", "freedraw", "arrow"][index as usize % 5];
         let points: Vec<_> = (0..40)
-            .map(|i| f64::from(i))
+            .map(f64::from)
             .map(|i| [i * 2.0, (i / 4.0).sin() * 20.0])
             .collect();
         let points = pack(&Stroke {
