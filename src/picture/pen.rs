@@ -20,8 +20,8 @@ const STEPS: f64 = 24.0;
 const NEAR: f64 = 0.25;
 /// How fast the pressure follows the pace where the device does not tell it.
 const PACE: f64 = 0.275;
-/// Pressure at the first point where the device does not tell it.
-const FIRST_PRESSURE: f64 = 0.4;
+/// Points from whose pace the first pressure is told where the device does not tell it.
+const FIRST_POINTS: usize = 10;
 
 /// Writes the stroke as paths with a width each; colour and round ends are those of the group around them.
 pub(super) fn write(out: &mut String, stroke: &Stroke, stroke_width: f64) {
@@ -75,7 +75,12 @@ fn knots(stroke: &Stroke, stroke_width: f64) -> Vec<(Point, f64)> {
         .as_ref()
         .filter(|told| told.len() == stroke.points.len());
     let mut knots: Vec<(Point, f64)> = Vec::with_capacity(stroke.points.len());
-    let mut pressure = FIRST_PRESSURE;
+    let follow = |pressure: f64, way: f64| {
+        let pace = (way / size.max(NEAR)).min(1.0);
+        pressure + (1.0 - pace - pressure) * pace * PACE
+    };
+    let first = stroke.points.windows(2).take(FIRST_POINTS);
+    let mut pressure = first.fold(0.5, |pressure, pair| follow(pressure, distance(pair[0], pair[1])));
     for (index, &point) in stroke.points.iter().enumerate() {
         let is_last = index + 1 == stroke.points.len();
         let last = knots.last().map(|(last, _)| *last);
@@ -90,8 +95,7 @@ fn knots(stroke: &Stroke, stroke_width: f64) -> Vec<(Point, f64)> {
         if let Some(told) = told {
             pressure = told[index];
         } else if way.is_finite() {
-            let pace = (way / size.max(NEAR)).min(1.0);
-            pressure += (1.0 - pace - pressure) * pace * PACE;
+            pressure = follow(pressure, way);
         }
         let width = ((0.5 - THINNING * (0.5 - pressure)) * FRAC_PI_2).sin();
         knots.push((at, (width * STEPS).round().max(1.0)));

@@ -163,7 +163,7 @@ fn a_stroke_of_the_pen_is_a_group_of_lines() {
     let group =
         "<g fill=\"none\" stroke-linecap=\"round\" stroke-linejoin=\"round\" stroke=\"#1e1e1e\"><path d=\"M0 0Q";
     assert!(
-        stroke.starts_with(group) && stroke.ends_with("L40 30\" stroke-width=\"8.5\"/></g>"),
+        stroke.starts_with(group) && stroke.ends_with("L40 30\" stroke-width=\"7.08\"/></g>"),
         "{stroke}"
     );
 }
