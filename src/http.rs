@@ -13,6 +13,7 @@ mod import;
 mod invites;
 mod ops;
 pub mod origin;
+mod pictures;
 pub mod rates;
 pub mod request;
 pub mod revoked;
@@ -42,6 +43,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::http::auth::AuthMode;
 use crate::http::error::Problem;
 use crate::http::origin::Origins;
+use crate::http::pictures::Pictures;
 use crate::http::rates::Rates;
 use crate::http::revoked::Revocations;
 use crate::http::seats::Seats;
@@ -80,6 +82,7 @@ pub struct AppState {
     /// Metrics of this process.
     pub metrics: Metrics,
     uploads: Arc<Semaphore>,
+    pictures: Pictures,
     is_draining: Arc<AtomicBool>,
 }
 
@@ -114,6 +117,7 @@ impl AppState {
             clock,
             metrics,
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            pictures: Pictures::default(),
             is_draining: Arc::default(),
         }
     }
@@ -159,6 +163,9 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(import::import_into))
         .routes(routes!(import::import_new))
         .routes(routes!(import::export))
+        .routes(routes!(pictures::export_svg))
+        .routes(routes!(pictures::export_png))
+        .routes(routes!(pictures::thumbnail))
         .routes(routes!(assets::put, assets::get))
         .routes(routes!(revoked::revoke))
         .routes(routes!(health::live))

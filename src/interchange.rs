@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-pub use export::{Scope, export_excalidraw, export_json};
+pub use export::{Scope, export_excalidraw, export_json, shown};
 
 use crate::protocol::element::{Entry, Properties, Property, Value};
 use crate::protocol::ids::{EntryId, Timestamp};

@@ -12,7 +12,8 @@
 //!
 //! - [`protocol`]: frames, ops, records, ids, limits, close codes. Plain data; everybody builds on it.
 //! - [`board`]: the document with whiteboard meaning. The only user of the CRDT library.
-//! - [`access`], [`presence`], [`interchange`]: roles; pointers and awareness; files of other programs. Pure.
+//! - [`access`], [`presence`], [`interchange`], [`picture`]: roles; pointers and awareness; files of other programs;
+//!   boards as SVG and PNG. Pure.
 //! - [`log`](mod@log), [`store`]: the two ports, and their adapters in memory and on disk.
 //! - [`room`]: a board live in memory; its task, its shared frames, and the hub that finds it.
 //! - [`http`], [`server`]: the doors; start and stop.
@@ -42,6 +43,8 @@ pub mod access;
 pub mod presence;
 
 pub mod interchange;
+
+pub mod picture;
 
 pub mod log;
 

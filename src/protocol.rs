@@ -6,6 +6,7 @@
 pub mod close;
 pub mod codec;
 pub mod element;
+pub mod extent;
 pub mod ids;
 pub mod limits;
 pub mod op;

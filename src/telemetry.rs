@@ -31,6 +31,10 @@ pub const REVOCATIONS: &str = "panseo_revocations";
 pub const IMPORT_BYTES_TOTAL: &str = "panseo_import_bytes_total";
 /// Bytes of accepted assets.
 pub const ASSET_BYTES_TOTAL: &str = "panseo_asset_bytes_total";
+/// Time to draw a picture of a board, by `kind` (`svg`, `png` or `thumbnail`).
+pub const PICTURE_SECONDS: &str = "panseo_picture_duration_seconds";
+/// Pictures that were not drawn, by `reason` (`busy`, `too_long`, `too_large` or `failed`).
+pub const PICTURES_REFUSED_TOTAL: &str = "panseo_pictures_refused_total";
 
 /// Edits taken.
 pub const EDITS_TOTAL: &str = "panseo_edits_total";
@@ -148,6 +152,12 @@ fn describe() {
     describe_counter!(LOGINS_FAILED_TOTAL, "Log-ins with a bad token.");
     describe_gauge!(REVOCATIONS, "Revoked tokens and people that are remembered.");
     describe_counter!(IMPORT_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted imports.");
+    describe_histogram!(
+        PICTURE_SECONDS,
+        Unit::Seconds,
+        "Time to draw a picture of a board, by `kind`."
+    );
+    describe_counter!(PICTURES_REFUSED_TOTAL, "Pictures that were not drawn, by `reason`.");
     describe_counter!(EDITS_TOTAL, "Edits taken.");
     describe_counter!(REFUSALS_TOTAL, "Edits refused, by `code`.");
     describe_counter!(REPEATS_TOTAL, "Edits seen before: acknowledged, not applied again.");

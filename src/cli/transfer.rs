@@ -54,6 +54,9 @@ pub(super) struct ExportArgs {
     /// Only this page; the first one has the empty name
     #[arg(long)]
     page: Option<String>,
+    /// Width of a picture in px
+    #[arg(long, value_name = "PX")]
+    width: Option<u32>,
     /// File to write instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -67,6 +70,10 @@ enum Format {
     Excalidraw,
     /// All entries as they are
     Json,
+    /// A picture to scale
+    Svg,
+    /// A picture in pixels
+    Png,
 }
 
 /// Why a file did not get to the other side.
@@ -201,14 +208,22 @@ async fn import_one(client: &Client, args: &ImportArgs, file: &PathBuf) -> Resul
 
 /// Writes a board to a file or to standard output.
 pub(super) async fn export(args: ExportArgs) -> Result<(), TransferError> {
-    let mut url = args.server.url(&["v1", "boards", &args.board, "export"]);
-    let format = match args.format {
-        Format::Excalidraw => "excalidraw",
-        Format::Json => "json",
+    let (name, format) = match args.format {
+        Format::Excalidraw => ("export", Some("excalidraw")),
+        Format::Json => ("export", Some("json")),
+        Format::Svg => ("export.svg", None),
+        Format::Png => ("export.png", None),
     };
-    url.query_pairs_mut().append_pair("format", format);
-    if let Some(page) = &args.page {
-        url.query_pairs_mut().append_pair("page", page);
+    let mut url = args.server.url(&["v1", "boards", &args.board, name]);
+    let width = args.width.map(|width| width.to_string());
+    for (key, value) in [
+        ("format", format),
+        ("page", args.page.as_deref()),
+        ("width", width.as_deref()),
+    ] {
+        if let Some(value) = value {
+            url.query_pairs_mut().append_pair(key, value);
+        }
     }
     let answer = args.server.send(Client::new().get(url), &args.board).await?;
     let bytes = answer.bytes().await.map_err(|error| args.server.no_answer(error))?;

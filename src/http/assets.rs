@@ -47,6 +47,9 @@ pub enum ImageError {
 /// Media type of a drawing. Scripts in it run neither as an image nor under the policy it is served with.
 const SVG: &str = "image/svg+xml";
 
+/// Policy of pictures that browsers show: nothing in them runs or loads.
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox";
+
 /// Media type of an image, and its size in px where it has one.
 pub type Found = (&'static str, Option<(u32, u32)>);
 
@@ -229,10 +232,7 @@ pub(super) async fn get(
             header::CACHE_CONTROL,
             HeaderValue::from_static("private, max-age=31536000, immutable"),
         ),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"),
-        ),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (
             header::ETAG,
             HeaderValue::try_from(&etag).map_err(|error| Problem::internal(&error))?,

@@ -338,15 +338,7 @@ pub(super) async fn export(
         .try_acquire()
         .map_err(|_all_taken| Problem::unavailable(2))?;
     let items = state.hub.state(&board).await?.items;
-    let has_page = |page: &String| {
-        page.is_empty()
-            || items
-                .iter()
-                .any(|item| item.kind == EntryKind::Page && &*item.id == page.as_str())
-    };
-    if params.page.as_ref().is_some_and(|page| !has_page(page)) {
-        return Err(Problem::not_found("The board has no page of this name."));
-    }
+    check_page(&items, params.page.as_deref())?;
     let mut assets = HashMap::new();
     if matches!(params.format, ExportFormat::Excalidraw) {
         for item in items.iter().filter(|item| item.kind == EntryKind::Asset) {
@@ -385,6 +377,19 @@ pub(super) async fn export(
         ),
     ];
     Ok((headers, json))
+}
+
+/// Refuses a page that the board does not have.
+pub(super) fn check_page(items: &[Item], page: Option<&str>) -> Result<(), Problem> {
+    let is_known = |page: &str| {
+        let mut pages = items.iter().filter(|item| item.kind == EntryKind::Page);
+        page.is_empty() || pages.any(|item| &*item.id == page)
+    };
+    if page.is_none_or(is_known) {
+        Ok(())
+    } else {
+        Err(Problem::not_found("The board has no page of this name."))
+    }
 }
 
 /// Leaves out what was deleted on this board, with what lies on deleted pages. An element that had been deleted before it

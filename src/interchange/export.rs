@@ -31,7 +31,7 @@ pub fn export_excalidraw(items: &[Item], scope: &Scope<'_>, asset: &dyn Fn(&str)
             .find(|item| item.kind == EntryKind::Page && &*item.id == id)
     };
     let first_page = page("");
-    let shown = elements(items, scope);
+    let shown = shown(items, scope);
     let has_pages = items
         .iter()
         .any(|item| item.kind == EntryKind::Page && !item.id.is_empty());
@@ -84,7 +84,8 @@ pub fn export_json(items: &[Item]) -> Json {
 }
 
 /// The elements of the scope from bottom to top; equal keys of the z-order are in the order of their ids.
-fn elements<'a>(items: &'a [Item], scope: &Scope<'_>) -> Vec<&'a Item> {
+#[must_use]
+pub fn shown<'a>(items: &'a [Item], scope: &Scope<'_>) -> Vec<&'a Item> {
     let deleted_pages: Vec<_> = items
         .iter()
         .filter(|item| item.kind == EntryKind::Page && item.properties.get(P::Deleted).is_some())

@@ -6,6 +6,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::protocol::element::{Properties, Property as P, Value};
+use crate::protocol::extent::size;
 use crate::protocol::points;
 
 /// What an absent key stands for.
@@ -219,34 +220,6 @@ fn derived(key: &str, id: &str, properties: &Properties) -> Json {
 /// Whether the packed points carry the pressure of a pen.
 pub(super) fn has_pressures(properties: &Properties) -> bool {
     matches!(properties.get(P::Points), Some(Value::Bytes(bytes)) if bytes.first().is_some_and(|flags| flags & points::PRESSURES != 0))
-}
-
-fn size(properties: &Properties) -> [f64; 2] {
-    const SIDE: f64 = 100.0;
-    const WIDTH_OF_LETTER: f64 = 0.6;
-    const HEIGHT_OF_LINE: f64 = 1.25;
-    if let Some(Value::Bytes(bytes)) = properties.get(P::Points) {
-        let points = points::unpack(bytes).unwrap_or_default().points;
-        return [0, 1].map(|axis| {
-            let [low, high] = points
-                .iter()
-                .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], point| {
-                    [low.min(point[axis]), high.max(point[axis])]
-                });
-            (high - low).max(0.0)
-        });
-    }
-    if let Some(text) = properties.get(P::Text).and_then(Value::as_str) {
-        let font = properties.get(P::FontSize).and_then(Value::as_f64).unwrap_or(20.0);
-        let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        let lines = text.lines().count().max(1);
-        let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        return [
-            count(longest) * font * WIDTH_OF_LETTER,
-            count(lines) * font * HEIGHT_OF_LINE,
-        ];
-    }
-    [SIDE, SIDE]
 }
 
 /// FNV-1a, cut to the 31 bits that Excalidraw uses.

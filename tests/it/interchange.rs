@@ -39,7 +39,7 @@ fn fresh() -> impl FnMut() -> EntryId {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Import, ImportError> {
+pub(super) fn read(bytes: &[u8]) -> Result<Import, ImportError> {
     import(bytes, &OPTIONS, &mut fresh())
 }
 
@@ -48,7 +48,7 @@ fn read_json(json: &Json) -> Result<Import, ImportError> {
 }
 
 /// The board as a document that holds nothing but the import would give it.
-fn items(import: &Import) -> Vec<Item> {
+pub(super) fn items(import: &Import) -> Vec<Item> {
     let item = |kind, id: &str, properties: &_| Item {
         kind,
         id: id.into(),

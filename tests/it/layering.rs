@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["protocol"]),
     ("presence", &["protocol"]),
     ("interchange", &["protocol"]),
+    ("picture", &["protocol"]),
     ("log", &["protocol"]),
     ("store", &["protocol"]),
     (
@@ -26,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "board",
             "access",
             "interchange",
+            "picture",
             "store",
             "room",
             "telemetry",
@@ -69,10 +71,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
     ("dashmap", &["room/hub"]),
+    ("resvg", &["picture/raster"]),
 ];
 
 /// Files and folders that are pure: no runtime, so no channel, no timer, no I/O.
-const WITHOUT_TOKIO: &[&str] = &["protocol", "board", "access", "presence", "interchange"];
+const WITHOUT_TOKIO: &[&str] = &["protocol", "board", "access", "presence", "interchange", "picture"];
 /// Files that are pure, though others in their folder are not.
 const FILES_WITHOUT_TOKIO: &[&str] = &[
     "room",
