@@ -13,6 +13,7 @@ mod import;
 mod invites;
 mod ops;
 pub mod origin;
+pub mod progress;
 pub mod rates;
 pub mod request;
 pub mod seats;
