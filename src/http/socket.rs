@@ -2,8 +2,7 @@
 //!
 //! `GET /v1/boards/{id}/ws` speaks `panseo.v1.msgpack` and `panseo.v1.json`, `GET /yjs/{id}` speaks y-protocols as
 //! `y-websocket`'s provider expects it. Who is at the door is decided in `http/auth.rs`; a frame's size, kind and rate
-//! are judged here, all else in the room. Only this file and [`line`] know
-//! the WebSocket type.
+//! are judged in `socket/line.rs`, all else in the room. Only these two files know the WebSocket type.
 
 mod line;
 mod pace;
