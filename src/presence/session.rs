@@ -41,8 +41,9 @@ impl Session {
 
     /// Says who this is: `join` for our own door, the newest `awareness` of a Yjs client.
     pub(super) fn introduce(&self, entries: &BTreeMap<u64, Entry>, out: &mut Vec<EphemeralState>) {
-        if let Some(own) = &self.own {
-            out.push(self.person.shows("join", None, own.introduction(&self.person)));
+        if self.own.is_some() {
+            let introduction = OwnDoor::introduction(&self.person);
+            out.push(self.person.shows("join", None, introduction));
         } else if let Some(entry) = self.newest.and_then(|client| entries.get(&client)) {
             out.push(self.person.shows("awareness", None, entry.state.clone()));
         }
@@ -83,7 +84,7 @@ impl OwnDoor {
     }
 
     /// Data of the `join`. Made when it is asked for: as a value it would be most of what a person weighs.
-    fn introduction(&self, person: &Person) -> Value {
+    fn introduction(person: &Person) -> Value {
         let mut introduction = json!({ "color": color(&person.user) });
         if let Some(name) = &person.name {
             introduction["name"] = json!(name);

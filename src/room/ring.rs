@@ -456,8 +456,8 @@ mod tests {
         ring.pull(QUICK, &mut Vec::new(), 1_000);
         ring.wake();
         let mut context = Context::from_waker(Waker::noop());
-        let rung = bells.each_ref().map(|bell| bell.poll_rung(&mut context).is_ready());
-        assert_eq!(rung, [false, true, false]);
+        let woken = bells.each_ref().map(|bell| bell.poll_rung(&mut context).is_ready());
+        assert_eq!(woken, [false, true, false]);
         // Once for any number of rings.
         assert!(bells[1].poll_rung(&mut context).is_pending());
     }
