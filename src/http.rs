@@ -14,6 +14,7 @@ mod invites;
 mod ops;
 pub mod origin;
 mod pictures;
+pub mod progress;
 pub mod rates;
 pub mod request;
 pub mod revoked;

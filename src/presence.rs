@@ -43,7 +43,8 @@ pub struct Presence {
     next_client: u64,
     /// Counts joins and ends, so that it is known which came first.
     turn: u64,
-    sessions: BTreeMap<SessionId, Session>,
+    /// Boxed: a node of the map has eleven places, and a board mostly fewer people.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     entries: BTreeMap<u64, Entry>,
     gone: Gone,
     news: News,
@@ -184,7 +185,7 @@ impl Presence {
         let id = person.session;
         self.leave(now, id);
         self.turn += 1;
-        let mut session = Session::new(person, self.turn);
+        let mut session = Box::new(Session::new(person, self.turn));
         if door == Door::Own {
             let own = OwnDoor::new(&session.person);
             if self.entries.len() < self.limits.entries_board_max {

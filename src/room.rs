@@ -6,7 +6,9 @@
 
 mod busy;
 mod edit;
+mod gather;
 pub mod hub;
+mod pulse;
 pub mod ring;
 mod roles;
 mod saving;
@@ -149,7 +151,8 @@ pub struct Room {
     limits: Limits,
     position: Position,
     number: u64,
-    sessions: BTreeMap<SessionId, Session>,
+    /// Boxed: a node of the map has eleven places, and a board mostly fewer sessions.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     /// Session that speaks for an outbox.
     clients: HashMap<ClientId, SessionId>,
     /// Sessions by [`Form`].
@@ -306,7 +309,7 @@ impl Room {
 
     fn join(&mut self, now: Timestamp, joining: &Joining, effects: &mut Vec<Effect>) {
         let id = joining.session;
-        self.sessions.insert(id, Session::new(joining));
+        self.sessions.insert(id, Box::new(Session::new(joining)));
         if let Some(client) = joining.door.client() {
             self.clients.insert(client, id);
         }

@@ -2,7 +2,7 @@
 //! the room as it came. It merges nothing, stores nothing and checks nothing.
 //!
 //! It is what axum and tokio's `broadcast` give without further work, but for the two settings that Panseo has too:
-//! 8 KiB read buffers and `TCP_NODELAY`. Started by `panseo bench --compare-relay`; never part of the server.
+//! 4 KiB read buffers and `TCP_NODELAY`. Started by `panseo bench --compare-relay`; never part of the server.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 /// Bytes of a connection's read buffer, as in Panseo.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 #[derive(Parser)]
 #[command(about = "Bare WebSocket relay, for comparison")]

@@ -3,7 +3,7 @@
 //! An update is `count`, then for each entry `client`, `clock` and the JSON state as text; numbers are base-128 varints.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
@@ -73,11 +73,11 @@ fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// The keys `user`, `id` and `name`, once for all sessions.
+static KEYS: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| ["user", "id", "name"].map(Arc::from));
+
 /// What the server writes into the `user` of every state of one session.
 pub(super) struct Stamp {
-    user_key: Arc<str>,
-    id_key: Arc<str>,
-    name_key: Arc<str>,
     id: Value,
     name: Option<Value>,
 }
@@ -85,9 +85,6 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn new(person: &Person) -> Self {
         Self {
-            user_key: "user".into(),
-            id_key: "id".into(),
-            name_key: "name".into(),
             id: Value::String(person.user.shared()),
             name: person.name.as_deref().map(Value::from),
         }
@@ -99,15 +96,16 @@ impl Stamp {
         if state.values().any(|value| value.depth() >= VALUE_DEPTH_MAX) {
             return None;
         }
-        let user = state.entry(Arc::clone(&self.user_key)).or_insert(Value::Null);
+        let [user_key, id_key, name_key] = &*KEYS;
+        let user = state.entry(Arc::clone(user_key)).or_insert(Value::Null);
         if !matches!(user, Value::Map(_)) {
             *user = Value::Map(Arc::default());
         }
         if let Value::Map(user) = user {
             let user = Arc::make_mut(user);
-            user.insert(Arc::clone(&self.id_key), self.id.clone());
+            user.insert(Arc::clone(id_key), self.id.clone());
             if let Some(name) = &self.name {
-                user.insert(Arc::clone(&self.name_key), name.clone());
+                user.insert(Arc::clone(name_key), name.clone());
             }
         }
         let stamped = serde_json::to_string(&state).ok()?;

@@ -41,8 +41,9 @@ impl Session {
 
     /// Says who this is: `join` for our own door, the newest `awareness` of a Yjs client.
     pub(super) fn introduce(&self, entries: &BTreeMap<u64, Entry>, out: &mut Vec<EphemeralState>) {
-        if let Some(own) = &self.own {
-            out.push(self.person.shows("join", None, own.introduction.clone()));
+        if self.own.is_some() {
+            let introduction = OwnDoor::introduction(&self.person);
+            out.push(self.person.shows("join", None, introduction));
         } else if let Some(entry) = self.newest.and_then(|client| entries.get(&client)) {
             out.push(self.person.shows("awareness", None, entry.state.clone()));
         }
@@ -65,27 +66,30 @@ impl Session {
 
 /// What a person of our own door is to the others.
 pub(super) struct OwnDoor {
-    /// Data of the `join`.
-    introduction: Value,
     /// Awareness state up to where the pointer follows.
-    state_head: String,
+    state_head: Box<str>,
     is_new: bool,
 }
 
 impl OwnDoor {
     pub(super) fn new(person: &Person) -> Self {
-        let color = color(&person.user);
-        let mut introduction = json!({ "color": color });
-        let mut user = json!({ "id": person.user.as_str(), "color": color });
+        let mut user = json!({ "id": person.user.as_str(), "color": color(&person.user) });
         if let Some(name) = &person.name {
-            introduction["name"] = json!(name);
             user["name"] = json!(name);
         }
         Self {
-            introduction: introduction.into(),
-            state_head: format!("{{\"user\":{user}"),
+            state_head: format!("{{\"user\":{user}").into(),
             is_new: true,
         }
+    }
+
+    /// Data of the `join`. Made when it is asked for: as a value it would be most of what a person weighs.
+    fn introduction(person: &Person) -> Value {
+        let mut introduction = json!({ "color": color(&person.user) });
+        if let Some(name) = &person.name {
+            introduction["name"] = json!(name);
+        }
+        introduction.into()
     }
 
     /// The awareness state; without a pointer if that is absent or `Null`.
@@ -94,8 +98,8 @@ impl OwnDoor {
             .filter(|data| **data != Value::Null)
             .and_then(|data| serde_json::to_string(data).ok());
         match json {
-            Some(json) => [self.state_head.as_str(), ",\"pointer\":", &json, "}"].concat().into(),
-            None => [self.state_head.as_str(), "}"].concat().into(),
+            Some(json) => [&*self.state_head, ",\"pointer\":", &json, "}"].concat().into(),
+            None => [&*self.state_head, "}"].concat().into(),
         }
     }
 }

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dashmap::mapref::entry::Entry as Slot;
 use dashmap::{DashMap, DashSet};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::busy::Busy;
-use super::ring::{Lacks, Pulled, Ring};
+use super::gather::{Gathered, Put};
+use super::ring::{Bell, Lacks, Pulled, Ring};
 use super::session::{Door, Joining};
 use super::task::{self, Ended, Message};
 use super::{Import, Input, ReadOnly};
@@ -65,6 +67,7 @@ pub(super) struct Shared {
 struct RoomHandle {
     inbox: mpsc::Sender<Message>,
     ring: Arc<Ring>,
+    gathered: Arc<Gathered>,
     busy: Busy,
 }
 
@@ -131,7 +134,8 @@ pub struct Connection {
     session: SessionId,
     inbox: mpsc::Sender<Message>,
     ring: Arc<Ring>,
-    notify: Arc<Notify>,
+    gathered: Arc<Gathered>,
+    bell: Arc<Bell>,
 }
 
 impl Hub {
@@ -173,9 +177,10 @@ impl Hub {
         let form = door.form().ok_or(HubError::Unavailable)?;
         let connection = Connection {
             session,
-            notify: room.ring.join(session, form),
+            bell: room.ring.join(session, form),
             inbox: room.inbox,
             ring: room.ring,
+            gathered: room.gathered,
         };
         let joining = Self::joining(session, who, role, door, vector);
         connection.send(Input::Join(joining)).await?;
@@ -246,13 +251,13 @@ impl Hub {
 
     /// A member's role changed or ended; their open sessions learn it at once.
     pub async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) {
-        self.tell(board, Message::Input(Input::Grant(user.clone(), role))).await;
+        self.tell(board, Message::input(Input::Grant(user.clone(), role))).await;
     }
 
     /// Title or edit scope changed.
     pub async fn set_info(&self, info: &BoardInfo) {
         let input = Input::Info(info.title.as_str().into(), info.edit);
-        self.tell(&info.id, Message::Input(input)).await;
+        self.tell(&info.id, Message::input(input)).await;
     }
 
     /// The board was deleted: its sessions end.
@@ -360,21 +365,40 @@ impl Hub {
         let limits = &shared.limits;
         let ring = Arc::new(Ring::new(limits.ring_frames_max, limits.unsent_bytes_max));
         let (sender, inbox) = mpsc::channel(limits.inbox_max);
+        let gathered = Arc::new(Gathered::new(limits.inbox_max));
         let handle = RoomHandle {
             inbox: sender,
             ring: Arc::clone(&ring),
+            gathered: Arc::clone(&gathered),
             busy: Busy::default(),
         };
         metrics::gauge!(telemetry::ROOMS).increment(1.0);
         let busy = handle.busy.clone();
-        self.0.tasks.spawn(host(shared, board.clone(), ring, inbox, busy));
+        self.0
+            .tasks
+            .spawn(host(shared, board.clone(), ring, gathered, inbox, busy));
         handle
     }
 }
 
 /// Runs a room to its end and turns away who comes too late.
-async fn host(shared: Arc<Shared>, board: BoardId, ring: Arc<Ring>, mut inbox: mpsc::Receiver<Message>, busy: Busy) {
-    let ended = task::run(board.clone(), Arc::clone(&shared), Arc::clone(&ring), &mut inbox, busy).await;
+async fn host(
+    shared: Arc<Shared>,
+    board: BoardId,
+    ring: Arc<Ring>,
+    gathered: Arc<Gathered>,
+    mut inbox: mpsc::Receiver<Message>,
+    busy: Busy,
+) {
+    let ended = task::run(
+        board.clone(),
+        Arc::clone(&shared),
+        Arc::clone(&ring),
+        gathered,
+        &mut inbox,
+        busy,
+    )
+    .await;
     let code = match ended {
         Ended::Closed => CloseCode::Rebuilt,
         Ended::NotOpened => CloseCode::Loading,
@@ -447,14 +471,31 @@ impl Connection {
     /// Hands an input to the room; waits while its inbox is full.
     pub async fn send(&self, input: Input) -> Result<(), HubError> {
         self.inbox
-            .send(Message::Input(input))
+            .send(Message::input(input))
             .await
             .map_err(|_closed| HubError::Unavailable)
     }
 
-    /// Resolves when something may wait for this session.
-    pub async fn news(&self) {
-        self.notify.notified().await;
+    /// Hands over a state that counts at the next tick.
+    pub async fn show(&self, input: Input) -> Result<(), HubError> {
+        // Before the room knows the session, nothing may overtake the join.
+        if !self.bell.has_begun() {
+            return self.send(input).await;
+        }
+        match self.gathered.put(input) {
+            Put::First => self
+                .inbox
+                .send(Message::Gathered)
+                .await
+                .map_err(|_closed| HubError::Unavailable),
+            Put::Behind => Ok(()),
+            Put::Full(input) => self.send(input).await,
+        }
+    }
+
+    /// Ready when something may wait for this session.
+    pub fn poll_news(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.bell.poll_rung(context)
     }
 
     /// Takes what waits, about `max_bytes` of it.
@@ -471,7 +512,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.ring.leave(self.session);
-        let leave = Message::Input(Input::Leave(self.session));
+        let leave = Message::input(Input::Leave(self.session));
         if let Err(mpsc::error::TrySendError::Full(leave)) = self.inbox.try_send(leave) {
             let inbox = self.inbox.clone();
             tokio::spawn(async move {

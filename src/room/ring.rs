@@ -6,10 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::protocol::close::CloseCode;
 use crate::protocol::ids::SessionId;
@@ -49,6 +51,10 @@ pub struct Frame {
 }
 
 impl Frame {
+    fn is_for(&self, session: SessionId, form: Form) -> bool {
+        self.except != Some(session) && self.bytes[form as usize].is_some()
+    }
+
     fn size(&self) -> usize {
         self.bytes.iter().flatten().map(Bytes::len).max().unwrap_or(0)
     }
@@ -64,10 +70,46 @@ pub enum Pulled {
     Empty,
     /// Frames were put into the buffer; more may wait.
     Frames,
+    /// Frames were put into the buffer, and nothing else waits.
+    All,
     /// The reader fell behind: the room must bring it level.
     Behind(Lacks),
     /// The session is over.
     Close(CloseCode),
+}
+
+/// Tells the task of one socket that something may wait for it. One task listens, and that task alone.
+#[derive(Default)]
+pub struct Bell {
+    is_rung: AtomicBool,
+    has_begun: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Ready once for any number of rings.
+    pub fn poll_rung(&self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_rung.load(Ordering::Acquire) {
+            self.waker.register(context.waker());
+        }
+        // It may have been rung before the waker was there.
+        if self.is_rung.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether the room has taken the session in.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Acquire)
+    }
 }
 
 struct Reader {
@@ -79,7 +121,7 @@ struct Reader {
     /// It waits for the room to bring it level.
     is_waiting: bool,
     close: Option<CloseCode>,
-    notify: Arc<Notify>,
+    bell: Arc<Bell>,
 }
 
 #[derive(Default)]
@@ -111,9 +153,9 @@ impl Ring {
     }
 
     /// A session comes; it is sent what is for it alone, and what is for all once it [`Ring::begin`]s.
-    pub fn join(&self, session: SessionId, form: Form) -> Arc<Notify> {
+    pub fn join(&self, session: SessionId, form: Form) -> Arc<Bell> {
         let mut state = self.state.lock();
-        let notify = Arc::new(Notify::new());
+        let bell = Arc::new(Bell::default());
         let reader = Reader {
             form,
             position: state.head(),
@@ -121,10 +163,10 @@ impl Ring {
             lacks: None,
             is_waiting: true,
             close: None,
-            notify: Arc::clone(&notify),
+            bell: Arc::clone(&bell),
         };
         state.readers.insert(session, reader);
-        notify
+        bell
     }
 
     /// The session reads all that is pushed from here on.
@@ -135,6 +177,7 @@ impl Ring {
             reader.position = head;
             reader.lacks = None;
             reader.is_waiting = false;
+            reader.bell.has_begun.store(true, Ordering::Release);
         }
     }
 
@@ -158,7 +201,7 @@ impl Ring {
     pub fn send(&self, session: SessionId, bytes: Bytes) {
         if let Some(reader) = self.state.lock().readers.get_mut(&session) {
             reader.direct.push_back(bytes);
-            reader.notify.notify_one();
+            reader.bell.ring();
         }
     }
 
@@ -171,7 +214,7 @@ impl Ring {
             reader.position = head;
             reader.lacks = None;
             reader.is_waiting = false;
-            reader.notify.notify_one();
+            reader.bell.ring();
         }
     }
 
@@ -179,16 +222,36 @@ impl Ring {
     pub fn close(&self, session: SessionId, code: CloseCode) {
         if let Some(reader) = self.state.lock().readers.get_mut(&session) {
             reader.close.get_or_insert(code);
-            reader.notify.notify_one();
+            reader.bell.ring();
         }
     }
 
-    /// Wakes those for whom frames were pushed since the last call.
+    /// Whether frames were pushed since readers were woken last.
+    pub fn has_news(&self) -> bool {
+        self.state.lock().has_news
+    }
+
+    /// Wakes those for whom frames were pushed since the last call, and who have not read them meanwhile.
     pub fn wake(&self) {
-        let mut state = self.state.lock();
-        if std::mem::take(&mut state.has_news) {
-            for reader in state.readers.values() {
-                reader.notify.notify_one();
+        let mut guard = self.state.lock();
+        let State {
+            frames,
+            first,
+            readers,
+            has_news,
+            ..
+        } = &mut *guard;
+        if !std::mem::take(has_news) {
+            return;
+        }
+        let head = *first + frames.len() as u64;
+        for (session, reader) in readers {
+            let start = usize::try_from(reader.position - *first).expect("the ring is shorter than memory");
+            let mut waiting = frames.range(start..);
+            if reader.lacks.is_some() || waiting.any(|frame| frame.is_for(*session, reader.form)) {
+                reader.bell.ring();
+            } else {
+                reader.position = head;
             }
         }
     }
@@ -218,11 +281,7 @@ impl Ring {
             };
         }
         if reader.is_waiting {
-            return if buffer.is_empty() {
-                Pulled::Empty
-            } else {
-                Pulled::Frames
-            };
+            return if buffer.is_empty() { Pulled::Empty } else { Pulled::All };
         }
         let start = usize::try_from(reader.position - *first).expect("the ring is shorter than memory");
         let waiting = frames.range(start..);
@@ -258,6 +317,8 @@ impl Ring {
         }
         if buffer.is_empty() {
             Pulled::Empty
+        } else if size < max_bytes {
+            Pulled::All
         } else {
             Pulled::Frames
         }
@@ -312,6 +373,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     const READER: SessionId = SessionId(1);
@@ -373,6 +436,30 @@ mod tests {
         ring.push(frame(20, 10));
         ring.pull(READER, &mut got, 1_000);
         assert_eq!(got.len(), 2);
+    }
+
+    #[test]
+    fn only_those_are_woken_for_whom_something_waits() {
+        const OTHER: SessionId = SessionId(2);
+        const QUICK: SessionId = SessionId(3);
+        let ring = Ring::new(8, 1_000);
+        let bells = [READER, OTHER, QUICK].map(|session| {
+            let bell = ring.join(session, Form::Yjs);
+            ring.begin(session);
+            bell
+        });
+        ring.push(Frame {
+            except: Some(READER),
+            ..frame(1, 10)
+        });
+        // A frame of its own brought it here early, and it took along what waited.
+        ring.pull(QUICK, &mut Vec::new(), 1_000);
+        ring.wake();
+        let mut context = Context::from_waker(Waker::noop());
+        let woken = bells.each_ref().map(|bell| bell.poll_rung(&mut context).is_ready());
+        assert_eq!(woken, [false, true, false]);
+        // Once for any number of rings.
+        assert!(bells[1].poll_rung(&mut context).is_pending());
     }
 
     #[test]

@@ -6,16 +6,18 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::busy::Busy;
+use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
+use super::pulse::Pulse;
 use super::ring::Ring;
 use super::session::Door;
 use super::yjs::{self, YjsMessage};
@@ -30,36 +32,45 @@ use crate::protocol::ids::{BoardId, Position, SessionId, Timestamp};
 use crate::store::{StoreError, StoredKeyframe};
 use crate::telemetry;
 
-/// Inputs handled before the readers are woken: they then take all that waits in one write.
+/// Inputs handled before the readers are woken and the clock is looked at, at most.
 const BATCH_MAX: usize = 128;
 /// An upload may wait this long for the op that makes it known.
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
-/// Time between ticks while nothing moves.
-const SLOW_TICK_MS: u64 = 1_000;
 
 /// What reaches a room's task.
 #[derive(Debug)]
 pub enum Message {
-    /// For the room itself.
-    Input(Input),
+    /// For the room itself. Boxed: the inbox of every board reserves place for 32.
+    Input(Box<Input>),
     /// A request and where its answer goes.
     Request(Box<super::session::Joining>, Box<Input>, oneshot::Sender<Answer>),
+    /// Ephemeral inputs wait for the tick.
+    Gathered,
     /// All entries and their position.
     Read(oneshot::Sender<BoardState>),
     /// End: flush, and close all sessions with this code.
     Stop(CloseCode),
 }
 
-type Appending = BoxFuture<'static, (u64, Result<Position, LogError>)>;
+impl Message {
+    /// An input for the room itself.
+    pub(super) fn input(input: Input) -> Self {
+        Self::Input(Box::new(input))
+    }
+}
+
+/// Records on their way to the log, in order. The log answers in order, too, so only the first is looked at.
+type Appending = VecDeque<(u64, BoxFuture<'static, Result<Position, LogError>>)>;
 
 /// A room with all that belongs to it.
 struct Task {
     board: BoardId,
     shared: Arc<Shared>,
     ring: Arc<Ring>,
+    gathered: Arc<Gathered>,
     room: Room,
     tail: mpsc::Receiver<Logged>,
-    appending: FuturesOrdered<Appending>,
+    appending: Appending,
     answers: HashMap<SessionId, oneshot::Sender<Answer>>,
     sessions: BTreeSet<SessionId>,
     pending_bytes: usize,
@@ -81,11 +92,13 @@ pub(super) async fn run(
     board: BoardId,
     shared: Arc<Shared>,
     ring: Arc<Ring>,
+    gathered: Arc<Gathered>,
     inbox: &mut mpsc::Receiver<Message>,
     busy: Busy,
 ) -> Ended {
     let mut waiting = VecDeque::new();
-    let opened = open(&board, &shared, &ring, inbox, &mut waiting).await;
+    // Boxed like all that is rare: what a task may once need, it holds all its life.
+    let opened = Box::pin(open(&board, &shared, &ring, inbox, &mut waiting)).await;
     let (opened, tail) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -101,9 +114,10 @@ pub(super) async fn run(
         board,
         shared,
         ring,
+        gathered,
         room,
         tail,
-        appending: FuturesOrdered::new(),
+        appending: VecDeque::new(),
         answers: HashMap::new(),
         sessions: BTreeSet::new(),
         pending_bytes: 0,
@@ -122,58 +136,75 @@ pub(super) async fn run(
 }
 
 impl Task {
-    async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, mut waiting: VecDeque<Message>) -> Ended {
-        let tick = Duration::from_millis(self.shared.limits.tick_ms);
-        let mut next_tick = Instant::now() + tick;
-        let mut idle_since = Instant::now();
+    async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, waiting: VecDeque<Message>) -> Ended {
+        let mut pulse = Pulse::new(Duration::from_millis(self.shared.limits.tick_ms));
         if !self.mind_edits().await {
             return Ended::Poisoned;
         }
         // It grows with what comes: most rooms are quiet, and each would hold it all its life.
-        let mut batch = Vec::new();
+        let mut batch = Vec::from(waiting);
+        let mut unsettled = batch.len();
         loop {
-            batch.extend(waiting.drain(..));
-            if batch.is_empty() {
-                tokio::select! {
-                    biased;
-                    Some((number, result)) = self.appending.next(), if !self.appending.is_empty() => {
-                        let input = appended(number, result);
-                        if !self.step(input).await { return Ended::Poisoned }
-                    }
-                    Some(logged) = self.tail.recv() => {
-                        if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
-                    }
-                    count = inbox.recv_many(&mut batch, BATCH_MAX) => {
-                        if count == 0 { return Ended::Closed }
-                    }
-                    () = tokio::time::sleep_until(next_tick) => {
-                        if !self.step(Input::Tick).await { return Ended::Poisoned }
-                        let pause = if self.room.is_restless() { tick } else { Duration::from_millis(SLOW_TICK_MS) };
-                        next_tick = Instant::now() + pause;
-                        if !self.room.is_idle() { idle_since = Instant::now() }
-                        let idle = Duration::from_millis(self.shared.limits.room_idle_ms);
-                        if idle_since.elapsed() >= idle && inbox.is_empty() {
-                            return self.close().await;
-                        }
-                    }
-                }
-            } else {
-                next_tick = next_tick.min(Instant::now() + tick);
-            }
             for message in batch.drain(..) {
                 match self.take(message).await {
-                    Some(Ended::Closed) => return self.drain().await,
+                    Some(Ended::Closed) => return Box::pin(self.drain()).await,
                     Some(ended) => return ended,
                     None => {}
                 }
-                next_tick = next_tick.min(Instant::now() + tick);
             }
-            self.account();
-            if !self.mind_edits().await {
-                return Ended::Poisoned;
+            let is_full = unsettled >= BATCH_MAX;
+            pulse.set_alarm();
+            tokio::select! {
+                biased;
+                (number, result) = next_appended(&mut self.appending), if !is_full => {
+                    unsettled += 1;
+                    if !self.step(appended(number, result)).await { return Ended::Poisoned }
+                }
+                Some(logged) = self.tail.recv(), if !is_full => {
+                    unsettled += 1;
+                    if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
+                }
+                count = inbox.recv_many(&mut batch, BATCH_MAX), if !is_full => {
+                    if count == 0 { return Ended::Closed }
+                    unsettled += count;
+                }
+                // All that was there is done: only now others hear of it.
+                () = std::future::ready(()), if unsettled > 0 => {
+                    unsettled = 0;
+                    pulse.tick_soon();
+                    if let Some(ended) = self.settle(&mut pulse, inbox).await { return ended }
+                }
+                () = &mut pulse.alarm => {
+                    if let Some(ended) = self.settle(&mut pulse, inbox).await { return ended }
+                }
             }
+        }
+    }
+
+    /// Does what is due by the clock, and wakes the readers.
+    async fn settle(&mut self, pulse: &mut Pulse, inbox: &mpsc::Receiver<Message>) -> Option<Ended> {
+        let now = Instant::now();
+        if now >= pulse.next_tick {
+            if !self.take_gathered().await || !self.step(Input::Tick).await {
+                return Some(Ended::Poisoned);
+            }
+            pulse.next_tick = now + pulse.pause(self.room.is_restless());
+            if !self.room.is_idle() {
+                pulse.idle_since = now;
+            }
+            let idle = Duration::from_millis(self.shared.limits.room_idle_ms);
+            if now - pulse.idle_since >= idle && inbox.is_empty() {
+                return Some(Box::pin(self.close()).await);
+            }
+        }
+        self.account();
+        if !self.mind_edits().await {
+            return Some(Ended::Poisoned);
+        }
+        if self.ring.has_news() && pulse.may_wake(now) {
             self.ring.wake();
         }
+        None
     }
 
     /// Lets the room know whether the board takes edits.
@@ -182,49 +213,59 @@ impl Task {
         read_only == self.room.read_only() || self.step(Input::ReadOnly(read_only)).await
     }
 
-    async fn take(&mut self, message: Message) -> Option<Ended> {
-        let inputs = match message {
-            Message::Input(input) => {
-                if let Input::Join(joining) = &input {
-                    self.ring.begin(joining.session);
-                    self.sessions.insert(joining.session);
-                } else if let Input::Leave(session) = &input {
-                    self.sessions.remove(session);
-                    self.ring.leave(*session);
-                }
-                vec![input]
-            }
-            Message::Request(joining, input, answer) => {
-                self.answers.insert(joining.session, answer);
-                vec![Input::Join(*joining), *input]
-            }
-            Message::Read(answer) => {
-                // Nobody waits any more if the request was dropped.
-                _ = answer.send(BoardState {
-                    position: self.room.position(),
-                    items: self.room.board().items(),
-                });
-                return None;
-            }
-            Message::Stop(code) => {
-                for session in &self.sessions {
-                    self.ring.close(*session, code);
-                }
-                return Some(Ended::Closed);
-            }
-        };
-        for input in inputs {
+    /// Hands over the ephemeral inputs that wait for the tick.
+    async fn take_gathered(&mut self) -> bool {
+        for input in self.gathered.take() {
             if !self.step(input).await {
-                return Some(Ended::Poisoned);
+                return false;
             }
         }
-        None
+        true
+    }
+
+    async fn take(&mut self, message: Message) -> Option<Ended> {
+        // What a session showed before is not overtaken by its edits, nor by its end.
+        let is_trusted = (matches!(message, Message::Gathered) || self.take_gathered().await)
+            && match message {
+                Message::Input(input) => {
+                    if let Input::Join(joining) = &*input {
+                        self.ring.begin(joining.session);
+                        self.sessions.insert(joining.session);
+                    } else if let Input::Leave(session) = &*input {
+                        self.sessions.remove(session);
+                        self.ring.leave(*session);
+                    }
+                    self.step(*input).await
+                }
+                Message::Request(joining, input, answer) => {
+                    self.answers.insert(joining.session, answer);
+                    self.step(Input::Join(*joining)).await && self.step(*input).await
+                }
+                Message::Read(answer) => {
+                    // Nobody waits any more if the request was dropped.
+                    _ = answer.send(BoardState {
+                        position: self.room.position(),
+                        items: self.room.board().items(),
+                    });
+                    true
+                }
+                // It has woken the task, so the tick is not far.
+                Message::Gathered => true,
+                Message::Stop(code) => {
+                    for session in &self.sessions {
+                        self.ring.close(*session, code);
+                    }
+                    return Some(Ended::Closed);
+                }
+            };
+        (!is_trusted).then_some(Ended::Poisoned)
     }
 
     /// Hands one input to the room and carries out what follows; `false` if the room cannot be trusted any more.
     async fn step(&mut self, input: Input) -> bool {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        let mut next = Some(input);
+        let mut behind = VecDeque::new();
+        while let Some(input) = next {
             let now = (self.shared.clock)();
             let started = Instant::now();
             let is_heavy = self.room.is_heavy(&input);
@@ -251,8 +292,9 @@ impl Task {
                 if let Effect::Rebuild = effect {
                     return false;
                 }
-                inputs.extend(self.carry_out(effect).await);
+                behind.extend(self.carry_out(effect).await);
             }
+            next = behind.pop_front();
         }
         true
     }
@@ -275,18 +317,17 @@ impl Task {
             Effect::Append(record) => {
                 let number = record.id.1;
                 let append = self.shared.log.append(&self.board, record);
-                self.appending
-                    .push_back(Box::pin(async move { (number, append.await) }));
+                self.appending.push_back((number, append));
             }
             Effect::StoreKeyframe(keyframe) => {
-                if let Err(error) = self.keep(keyframe).await {
+                if let Err(error) = Box::pin(self.keep(keyframe)).await {
                     tracing::warn!(board.id = %self.board, %error, "A keyframe was not stored.");
                     metrics::counter!(telemetry::KEYFRAMES_FAILED_TOTAL).increment(1);
                 }
             }
             Effect::FindState(session, seq, at) => {
                 let (shared, board) = (Arc::clone(&self.shared), self.board.clone());
-                let items = state_at(shared, board, self.room.position(), at).await;
+                let items = Box::pin(state_at(shared, board, self.room.position(), at)).await;
                 return Some(Input::Restored(session, seq, items));
             }
             Effect::Count(counter) => count(counter),
@@ -335,7 +376,7 @@ impl Task {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.room.pending_bytes() > 0 && Instant::now() < deadline {
             let input = tokio::select! {
-                Some((number, result)) = self.appending.next(), if !self.appending.is_empty() => appended(number, result),
+                (number, result) = next_appended(&mut self.appending) => appended(number, result),
                 Some(logged) = self.tail.recv() => Input::Logged(logged),
                 () = tokio::time::sleep_until(deadline) => Input::Tick,
             };
@@ -354,6 +395,19 @@ impl Task {
         self.pending_bytes = now;
         self.room.set_node_busy(self.shared.is_busy());
     }
+}
+
+/// The log's answer for the first record on its way; never, while there is none.
+async fn next_appended(appending: &mut Appending) -> (u64, Result<Position, LogError>) {
+    std::future::poll_fn(|context| {
+        let Some((number, append)) = appending.front_mut() else {
+            return Poll::Pending;
+        };
+        let answer = (*number, ready!(append.as_mut().poll(context)));
+        appending.pop_front();
+        Poll::Ready(answer)
+    })
+    .await
 }
 
 /// The entries as they were at another place of the log.
@@ -416,14 +470,19 @@ fn count(counter: Counter) {
 /// Tells whoever waits behind a room that ended to come back.
 pub(super) fn turn_away(message: Message, ring: &Ring, code: CloseCode) {
     match message {
-        Message::Input(Input::Join(joining)) => ring.close(joining.session, code),
-        Message::Input(Input::Leave(session)) => ring.leave(session),
+        Message::Input(input) => {
+            if let Input::Join(joining) = &*input {
+                ring.close(joining.session, code);
+            } else if let Input::Leave(session) = &*input {
+                ring.leave(*session);
+            }
+        }
         Message::Request(_, _, answer) => {
             // Nobody waits any more if the request was dropped.
             _ = answer.send(Err((ErrorCode::Busy, "the board is opened anew: send it again".into())));
         }
         // Dropping the sender tells the reader.
-        Message::Read(_) | Message::Stop(_) | Message::Input(_) => {}
+        Message::Read(_) | Message::Stop(_) | Message::Gathered => {}
     }
 }
 
@@ -516,14 +575,19 @@ async fn stored_document(keyframe: Bytes) -> Result<Bytes, LoadError> {
 }
 
 /// Answers the sync step 1 of a Yjs client that has nothing; whether the message is done with.
-fn serve_stored(message: &Message, stored: Option<&Bytes>, waiting: &VecDeque<Message>, ring: &Ring) -> bool {
+fn serve_stored<'a>(message: &'a Message, stored: Option<&Bytes>, waiting: &'a VecDeque<Message>, ring: &Ring) -> bool {
     const NOTHING: &[u8] = &[0];
-    let (Message::Input(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (message, stored) else {
+    let input = |message: &'a Message| match message {
+        Message::Input(input) => Some(&**input),
+        Message::Request(..) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
+    };
+    let (Some(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (input(message), stored) else {
         return false;
     };
-    let is_here = waiting.iter().any(|message| {
-        matches!(message, Message::Input(Input::Join(joining)) if joining.session == *id && joining.door == Door::Yjs)
-    });
+    let is_here = waiting
+        .iter()
+        .filter_map(input)
+        .any(|input| matches!(input, Input::Join(joining) if joining.session == *id && joining.door == Door::Yjs));
     if is_here && vector.as_ref() == NOTHING {
         ring.send(*id, stored.clone());
         return true;

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::http::progress::Progress;
 use crate::http::rates::network;
 use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED_TOTAL};
 
@@ -86,6 +87,7 @@ pub(super) async fn serve(
             Ok(slot) => {
                 let connection = Connection {
                     stream,
+                    progress: Progress::default(),
                     lingering: None,
                     _slot: slot,
                 };
@@ -105,9 +107,11 @@ async fn answer(connection: Connection, address: SocketAddr, router: Router, sto
         tracing::debug!(%error, "A connection was gone before its first byte.");
         return;
     }
+    let progress = connection.progress.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
+        request.extensions_mut().insert(progress.clone());
         router.clone().oneshot(request)
     });
     let serving = http1::Builder::new()
@@ -190,9 +194,20 @@ impl Drop for Slot {
 /// A socket that holds its slot for as long as it lives.
 struct Connection {
     stream: TcpStream,
+    progress: Progress,
     /// Ends the wait for the far end, once this end is closed.
     lingering: Option<Pin<Box<Sleep>>>,
     _slot: Slot,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.progress.is_given_up() {
+            // Else the system holds megabytes for a reader that may never come back, long after we forgot it. A socket
+            // that cannot be set so is gone already.
+            drop(self.stream.set_zero_linger());
+        }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -203,7 +218,9 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        self.progress.add(*taken.as_ref().unwrap_or(&0));
+        Poll::Ready(taken)
     }
 
     fn poll_write_vectored(
@@ -211,7 +228,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let taken = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
+        self.progress.add(*taken.as_ref().unwrap_or(&0));
+        Poll::Ready(taken)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -217,7 +217,6 @@ async fn blocks_under_the_client_id_of_another_are_refused() {
     assert_eq!(content(&server, "owners").await, before);
 }
 
-<<<<<<< HEAD
 /// A frame of our own door with an update of the client's document.
 fn update_frame(seq: u64, update: &[u8]) -> ClientFrame {
     let update = update.to_vec().into();
@@ -278,9 +277,7 @@ async fn nobody_is_offered_compression() {
     assert!(!answer.to_lowercase().contains("sec-websocket-extensions"), "{answer}");
 }
 
-=======
 //
->>>>>>> bench
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_the_schema_is_refused() {
     let server = Server::open("");

@@ -362,7 +362,7 @@ impl World {
                 let mut frames = Vec::new();
                 assert_eq!(
                     self.cluster.nodes[node].ring.pull(session, &mut frames, 100_000),
-                    Pulled::Frames
+                    Pulled::All
                 );
                 assert_eq!(frames.len(), most, "somebody is still on node {node}");
                 self.cluster.leave(node, session);

@@ -47,7 +47,7 @@ pub(super) struct Pace {
     bytes: Bucket,
     ephemeral: Bucket,
     pause: Option<Instant>,
-    held: Option<(Instant, Input)>,
+    held: Option<(Instant, Box<Input>)>,
 }
 
 impl Pace {
@@ -78,12 +78,12 @@ impl Pace {
             let Some(until) = self.ephemeral.take(1.0) else {
                 return Some(input);
             };
-            self.held = Some((until, input));
+            self.held = Some((until, Box::new(input)));
             return None;
         }
         if let Some((_, held)) = &mut self.held {
             metrics::counter!(telemetry::RATE_DROPS_TOTAL).increment(1);
-            *held = input;
+            **held = input;
         }
         None
     }
@@ -102,7 +102,7 @@ impl Pace {
     /// The held state, if its time has come.
     pub(super) fn take_held(&mut self, now: Instant) -> Option<Input> {
         if self.held.as_ref().is_some_and(|(until, _)| *until <= now) {
-            self.held.take().map(|(_, input)| input)
+            self.held.take().map(|(_, input)| *input)
         } else {
             None
         }

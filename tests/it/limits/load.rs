@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use panseo::protocol::ServerFrame;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, interval, timeout};
+use tokio_tungstenite::MaybeTlsStream;
 use uuid::Uuid;
 use yrs::{Map as _, Transact as _, WriteTxn as _};
 
 use crate::support::hostile::document;
-use crate::support::live::{Server, Socket, var, y};
+use crate::support::live::{SOON, Server, Socket, var, y};
 
 async fn left(watcher: &mut Socket, user: &str) {
     watcher
@@ -25,8 +27,8 @@ async fn left(watcher: &mut Socket, user: &str) {
 }
 
 /// Updates of 200 KB each; the one value they all write is the only one that stays.
-fn large_updates(count: usize) -> Vec<Vec<u8>> {
-    let doc = document(21);
+fn large_updates(client: u64, count: usize) -> Vec<Vec<u8>> {
+    let doc = document(client);
     let write = |number: usize| {
         let mut txn = doc.transact_mut();
         txn.get_or_insert_map("another")
@@ -37,9 +39,9 @@ fn large_updates(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(write).collect()
 }
 
-async fn flood(server: &Server, board: &str, count: usize) {
+async fn flood(server: &Server, board: &str, client: u64, count: usize) {
     let mut writer = server.yjs(&format!("{board}?user=writer")).await;
-    for update in large_updates(count) {
+    for update in large_updates(client, count) {
         writer.binary(y(&[0, 2], &update)).await;
     }
     writer.binary(y(&[0, 0], &[0])).await;
@@ -113,7 +115,7 @@ async fn a_slow_reader_is_brought_level_with_one_difference() {
     slow.text(&hello.to_string()).await;
     slow.find(|frame| matches!(frame, ServerFrame::Resync { .. }).then_some(()))
         .await;
-    flood(&server, "slow", WRITES).await;
+    flood(&server, "slow", 21, WRITES).await;
     let mut events = 0;
     let update = slow
         .find(|frame| {
@@ -134,6 +136,64 @@ async fn a_slow_reader_is_brought_level_with_one_difference() {
     // A writer that outruns the sockets' buffers may bring it level some times more before it stands still.
     let levels = server.metric("panseo_levels_total").await;
     assert!((1.0..10.0).contains(&levels), "{levels}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_nothing_is_given_up() {
+    let server = Server::start(
+        &["--auth", "open", "--no-rate-limits"],
+        "write_stall_ms = 300\nunsent_bytes_max = 4000000\npending_bytes_board_max = 100000000",
+    );
+    let mut stuck = server.yjs("stuck?user=stuck").await;
+    let begin = Instant::now();
+    let mut client = 21;
+    // How much the system takes for a socket that nobody reads is its own affair.
+    while server.metric("panseo_closes_total{code=\"1013\"}").await < 1.0 {
+        assert!(
+            begin.elapsed() < SOON,
+            "the server still waits for a reader that takes nothing"
+        );
+        flood(&server, "stuck", client, 30).await;
+        client += 1;
+    }
+    // The reason comes through only where the far end reads again in time.
+    let code = stuck.closed().await;
+    assert!(code == 1013 || code == 0, "{code}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_slowly_is_not_given_up() {
+    const VALUES: usize = 60;
+    const VALUE_BYTES: usize = 200_000;
+    let server = Server::start(
+        &["--auth", "open", "--no-rate-limits"],
+        "write_stall_ms = 1000\npending_bytes_board_max = 100000000",
+    );
+    let doc = document(31);
+    let mut writer = server.yjs("slowly?user=writer").await;
+    for number in 0..VALUES {
+        let mut txn = doc.transact_mut();
+        let value = "x".repeat(VALUE_BYTES);
+        txn.get_or_insert_map("another")
+            .insert(&mut txn, format!("k{number}"), value);
+        txn.commit();
+        writer.binary(y(&[0, 2], &txn.encode_update_v1())).await;
+    }
+    let mut slow = server.yjs("slowly?user=slow").await;
+    slow.binary(y(&[0, 0], &[0])).await;
+    let MaybeTlsStream::Plain(stream) = slow.0.get_mut() else {
+        panic!("a test speaks in clear");
+    };
+    // 4 MB a second: all of it in one message takes the server several times as long as a socket may stand still.
+    let mut pace = interval(Duration::from_millis(50));
+    let (mut taken, mut buffer) = (0, vec![0; VALUE_BYTES]);
+    while taken < VALUES * VALUE_BYTES {
+        pace.tick().await;
+        let count = timeout(SOON, stream.read(&mut buffer)).await.expect("more comes");
+        let count = count.expect("the connection stands");
+        assert!(count > 0, "the connection ended after {taken} bytes");
+        taken += count;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

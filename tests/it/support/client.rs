@@ -152,7 +152,7 @@ impl Client {
         let mut frames = Vec::new();
         match cluster.nodes[node].ring.pull(session, &mut frames, max_bytes) {
             Pulled::Empty => return false,
-            Pulled::Frames => {}
+            Pulled::Frames | Pulled::All => {}
             Pulled::Behind(lacks) => cluster.input(node, Input::Behind(session, lacks)),
             Pulled::Close(_) => self.cut(cluster),
         }

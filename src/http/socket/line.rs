@@ -1,0 +1,362 @@
+//! One connection, from the upgrade to its close: reads, judges and hands over what comes, writes what waits.
+//!
+//! Idle connections are many, so a line holds little: rare work is boxed, and one timer serves all deadlines.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::pace::Pace;
+use super::{Closing, close_code, payload};
+use crate::http::AppState;
+use crate::http::assets::complete;
+use crate::http::progress::Progress;
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::{self, Format};
+use crate::protocol::ids::BoardId;
+use crate::protocol::limits::Limits;
+use crate::protocol::{ClientFrame, ErrorCode};
+use crate::room::Input;
+use crate::room::hub::Connection;
+use crate::room::ring::Pulled;
+use crate::room::session::Door;
+use crate::room::yjs::YjsMessage;
+use crate::telemetry;
+
+/// Bytes gathered for one write.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Time a peer has to take our close frame, and again to answer it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Ephemeral messages above this do not wait for the tick: what waits is counted in messages, not in bytes.
+const SHOWN_BYTES_MAX: usize = 16 * 1024;
+/// Awareness of nobody: Yjs providers hang up after 30 s without a message, and do not see pings.
+const YJS_KEEP_ALIVE: &[u8] = &[1, 1, 0];
+
+/// One connection: its socket, and what is known of its pace.
+pub(super) struct Line {
+    pub(super) socket: WebSocket,
+    pub(super) door: Door,
+    pub(super) state: AppState,
+    pub(super) board: BoardId,
+    pub(super) limits: Arc<Limits>,
+    progress: Progress,
+    pace: Pace,
+    has_sent_update: bool,
+    /// Until when the first message must have come; none once it has.
+    pub(super) handshake_ends: Option<Instant>,
+    /// When the token ends.
+    pub(super) end: Option<Instant>,
+    /// Resolves when the token is revoked.
+    pub(super) revoked: Option<BoxFuture<'static, ()>>,
+    last_heard: Instant,
+    next_ping: Instant,
+    /// Goes off at the next deadline or before it: setting it anew costs more than an early turn.
+    alarm: Pin<Box<Sleep>>,
+    /// Frames on their way from the ring to the socket.
+    buffer: Vec<Bytes>,
+}
+
+/// What a line does next.
+enum Turn {
+    /// Take what came; none: the far end is gone.
+    Heard(Option<Result<Message, axum::Error>>),
+    /// Write what waits.
+    News,
+    /// Leave: the token counts no more.
+    Revoked,
+    /// See what is due by the clock.
+    Due,
+}
+
+impl Line {
+    pub(super) fn new(socket: WebSocket, progress: Progress, door: Door, state: AppState, board: BoardId) -> Self {
+        let limits = Arc::clone(&state.limits);
+        let now = Instant::now();
+        let wait = Duration::from_millis(limits.handshake_timeout_ms);
+        let next_ping = now + Duration::from_millis(limits.ping_interval_ms);
+        Self {
+            socket,
+            door,
+            state,
+            board,
+            progress,
+            pace: Pace::new(&limits),
+            limits,
+            has_sent_update: false,
+            handshake_ends: Some(now + wait),
+            end: None,
+            revoked: None,
+            last_heard: now,
+            next_ping,
+            alarm: Box::pin(sleep_until(next_ping)),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Reads and writes until one side has enough, or the token ends; gives what to say at the end, if anything.
+    ///
+    /// It borrows: a future that takes its arguments by value holds them twice.
+    pub(super) async fn serve(&mut self, connection: &Connection) -> Closing {
+        let mut has_written = false;
+        loop {
+            let pause = self.pace.pause();
+            self.set_alarm(pause);
+            let turn = poll_fn(|context| self.poll_turn(context, connection, pause.is_some(), has_written)).await;
+            has_written = matches!(turn, Turn::News);
+            let done = match turn {
+                Turn::Heard(message) => {
+                    self.last_heard = Instant::now();
+                    self.handshake_ends = None;
+                    match message {
+                        Some(Ok(message)) => self.take(message, connection).await,
+                        Some(Err(error)) => Err(close_code(&error)),
+                        None => Err(None),
+                    }
+                }
+                Turn::News => self.write(connection).await,
+                Turn::Revoked => Err(Some(CloseCode::Unauthenticated)),
+                Turn::Due => self.by_the_clock(connection, pause).await,
+            };
+            if let Err(code) = done {
+                return code;
+            }
+        }
+    }
+
+    /// What there is to do. Writing comes first, since most wakings are for that, but never twice before the socket was
+    /// looked at.
+    fn poll_turn(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: &Connection,
+        is_paused: bool,
+        has_written: bool,
+    ) -> Poll<Turn> {
+        if !has_written && connection.poll_news(context).is_ready() {
+            return Poll::Ready(Turn::News);
+        }
+        if !is_paused && let Poll::Ready(message) = self.socket.poll_next_unpin(context) {
+            return Poll::Ready(Turn::Heard(message));
+        }
+        if has_written && connection.poll_news(context).is_ready() {
+            return Poll::Ready(Turn::News);
+        }
+        if let Some(revoked) = &mut self.revoked
+            && revoked.poll_unpin(context).is_ready()
+        {
+            return Poll::Ready(Turn::Revoked);
+        }
+        self.alarm.as_mut().poll(context).map(|()| Turn::Due)
+    }
+
+    fn set_alarm(&mut self, pause: Option<Instant>) {
+        let idle = Duration::from_millis(self.limits.idle_timeout_ms);
+        // While the socket is not read, its silence says nothing.
+        let silence = pause.unwrap_or(self.last_heard + idle);
+        let others = [self.end, self.handshake_ends, self.pace.next_held()];
+        let due = others
+            .into_iter()
+            .flatten()
+            .fold(silence.min(self.next_ping), Instant::min);
+        if due < self.alarm.deadline() || self.alarm.is_elapsed() {
+            self.alarm.as_mut().reset(due);
+        }
+    }
+
+    /// Does what is due.
+    async fn by_the_clock(&mut self, connection: &Connection, pause: Option<Instant>) -> Result<(), Closing> {
+        let now = Instant::now();
+        if self.end.is_some_and(|end| now >= end) {
+            return Err(Some(CloseCode::Unauthenticated));
+        }
+        if self.handshake_ends.is_some_and(|end| now >= end) {
+            return Err(Some(CloseCode::HandshakeTimeout));
+        }
+        if let Some(held) = self.pace.take_held(now) {
+            let shown = connection.show(held).await;
+            shown.map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
+        }
+        if pause.is_none() && now >= self.last_heard + Duration::from_millis(self.limits.idle_timeout_ms) {
+            return Err(None);
+        }
+        if now >= self.next_ping {
+            self.next_ping = now + Duration::from_millis(self.limits.ping_interval_ms);
+            self.keep_alive().await?;
+        }
+        Ok(())
+    }
+
+    /// Judges one message and hands it to the room.
+    async fn take(&mut self, message: Message, connection: &Connection) -> Result<(), Closing> {
+        let session = connection.session();
+        let is_small = size(&message) <= SHOWN_BYTES_MAX;
+        let (input, is_ephemeral) = match (self.door, message) {
+            (_, Message::Ping(_) | Message::Pong(_)) => return Ok(()),
+            (_, Message::Close(_)) => return Err(None),
+            (Door::Yjs, Message::Binary(frame)) => {
+                let message = YjsMessage::parse(&frame).ok_or(Some(CloseCode::Malformed))?;
+                self.judge_size(&frame, matches!(message, YjsMessage::Step2(_) | YjsMessage::Update(_)))?;
+                let is_ephemeral = matches!(message, YjsMessage::Awareness(_));
+                (Input::Yjs(session, message), is_ephemeral)
+            }
+            (Door::Own { format, .. }, message) => {
+                let frame = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
+                match codec::decode_client(format, &frame) {
+                    Ok(mut decoded) => {
+                        self.judge_size(&frame, matches!(decoded, ClientFrame::Update { .. }))?;
+                        let is_op = matches!(decoded, ClientFrame::Op { .. });
+                        if is_op && frame.len() > self.limits.op_bytes_max {
+                            return Err(Some(CloseCode::TooBig));
+                        }
+                        let is_ephemeral = matches!(decoded, ClientFrame::Ephemeral(_));
+                        if let ClientFrame::Op { seq, ops, .. } = &mut decoded
+                            && let Err(problem) = Box::pin(complete(&self.state, &self.board, ops)).await
+                        {
+                            let refused = Input::Refused(session, *seq, ErrorCode::NotFound, problem.detail);
+                            (refused, false)
+                        } else {
+                            (Input::Frame(session, decoded), is_ephemeral)
+                        }
+                    }
+                    Err(error) => {
+                        self.pace.note_bytes(frame.len());
+                        let seq = codec::seq_of(format, &frame);
+                        (Input::BadFrame(session, error.to_string(), seq), false)
+                    }
+                }
+            }
+            (Door::Yjs | Door::Request { .. }, _) => return Err(Some(CloseCode::WrongFrameKind)),
+        };
+        // Points of a stroke add up, so none of them gives way to a newer frame.
+        let may_give_way =
+            is_ephemeral && !matches!(&input, Input::Frame(_, ClientFrame::Ephemeral(state)) if state.kind == "stroke");
+        let sent = match self.pace.admit(input, may_give_way) {
+            Some(input) if is_ephemeral && is_small => connection.show(input).await,
+            Some(input) => connection.send(input).await,
+            None => Ok(()),
+        };
+        sent.map_err(|_room_ended| Some(CloseCode::Rebuilt))
+    }
+
+    /// The first update of a connection may hold what was drawn offline; later ones are smaller.
+    fn judge_size(&mut self, frame: &Bytes, is_update: bool) -> Result<(), Closing> {
+        self.pace.note_bytes(frame.len());
+        let is_first = is_update && !self.has_sent_update;
+        self.has_sent_update |= is_update;
+        if !is_first && frame.len() > self.limits.update_bytes_max {
+            return Err(Some(CloseCode::TooBig));
+        }
+        Ok(())
+    }
+
+    /// Writes all that waits, several frames a write.
+    async fn write(&mut self, connection: &Connection) -> Result<(), Closing> {
+        loop {
+            match connection.pull(&mut self.buffer, WRITE_BYTES) {
+                Pulled::Empty => return Ok(()),
+                Pulled::All => return self.send().await,
+                Pulled::Frames => self.send().await?,
+                Pulled::Behind(lacks) => {
+                    let level = connection.level(lacks).await;
+                    level.map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
+                }
+                Pulled::Close(code) => return Err(Some(code)),
+            }
+        }
+    }
+
+    /// Sends what is in the buffer; a socket that takes nothing for a while is given up.
+    async fn send(&mut self) -> Result<(), Closing> {
+        let is_text = matches!(
+            self.door,
+            Door::Own {
+                format: Format::Json,
+                ..
+            }
+        );
+        let Self {
+            socket,
+            buffer,
+            alarm,
+            progress,
+            ..
+        } = self;
+        let mut write = pin!(async {
+            for bytes in buffer.drain(..) {
+                let message = if is_text {
+                    Message::Text(bytes.try_into().expect("the codec writes UTF-8"))
+                } else {
+                    Message::Binary(bytes)
+                };
+                socket.feed(message).await?;
+            }
+            socket.flush().await
+        });
+        let stall = Duration::from_millis(self.limits.write_stall_ms);
+        let mut is_stalling = false;
+        let mut taken = progress.bytes();
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut write => return written.map_err(|_gone| None),
+                // Most sockets take all at once; only for the others the timer is set.
+                () = std::future::ready(()), if !is_stalling => {
+                    is_stalling = true;
+                    alarm.as_mut().reset(Instant::now() + stall);
+                }
+                () = alarm.as_mut(), if is_stalling => {
+                    if progress.bytes() == taken {
+                        return Err(Some(CloseCode::TryLater));
+                    }
+                    taken = progress.bytes();
+                    alarm.as_mut().reset(Instant::now() + stall);
+                }
+            }
+        }
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), Closing> {
+        let ping = Message::Ping(Bytes::new());
+        self.socket.feed(ping).await.map_err(|_gone| None)?;
+        if self.door == Door::Yjs {
+            self.buffer.push(Bytes::from_static(YJS_KEEP_ALIVE));
+        }
+        self.send().await
+    }
+
+    /// Says why, and waits a moment for the answer, so that the reason is not lost with unread data.
+    pub(super) async fn close(&mut self, code: CloseCode) {
+        metrics::counter!(telemetry::CLOSES_TOTAL, "code" => code.code().to_string()).increment(1);
+        let frame = CloseFrame {
+            code: code.code(),
+            reason: super::reason(code).into(),
+        };
+        let said = timeout(CLOSE_TIMEOUT, self.socket.send(Message::Close(Some(frame)))).await;
+        match said {
+            Ok(Ok(())) => {
+                let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+                // Who does not answer in time is cut off.
+                _ = timeout(CLOSE_TIMEOUT, answer).await;
+            }
+            Ok(Err(_gone)) => {}
+            // The reason stands behind all that the far end does not take: it finds the connection reset.
+            Err(_elapsed) => self.progress.give_up(),
+        }
+    }
+}
+
+fn size(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
