@@ -14,6 +14,7 @@ pub mod read;
 pub mod rights;
 pub mod shape;
 pub mod undo;
+mod write;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
-use yrs::{DeepObservable, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update};
+use yrs::{DeepObservable, Doc, Map, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update};
 
 use crate::protocol::element::{Change, Entry, EntryKind, Item, Properties, Property, Target, Value};
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
@@ -35,6 +36,7 @@ use guard::{Admission, BlockIndex, CheckContext, Checked, Deed, WalkError, WalkL
 use read::{KINDS, ReadModel, any_of};
 use rights::Editor;
 use undo::{Direction, Stacks};
+use write::{write_entry, write_property, write_value};
 
 /// An update that is longer than this holds blocks or deletes; a shorter one says nothing.
 const EMPTY_UPDATE_BYTES: usize = 2;
@@ -567,56 +569,6 @@ fn emit(mut txn: TransactionMut<'_>) -> Vec<u8> {
     // Before commit the overwritten values would still be in the update.
     txn.commit();
     txn.encode_update_v1()
-}
-
-/// Brings one entry of the document to what it shall be, touching only what differs.
-fn write_entry(txn: &mut TransactionMut<'_>, roots: &[MapRef; 5], (kind, id): &Target, shall: Option<&Properties>) {
-    let root = &roots[*kind as usize];
-    let Some(shall) = shall else {
-        root.remove(txn, id);
-        return;
-    };
-    if *kind == EntryKind::Like {
-        if let Some(time) = shall.get(Property::Created) {
-            root.insert(txn, Arc::clone(id), any_of(time));
-        }
-        return;
-    }
-    let Some(yrs::Out::YMap(map)) = root.get(txn, id) else {
-        let pairs = shall.iter().map(|(property, value)| (property.name(), any_of(value)));
-        root.insert(txn, Arc::clone(id), pairs.collect::<MapPrelim>());
-        return;
-    };
-    for property in Property::ALL {
-        write_value(txn, &map, *property, shall.get(*property));
-    }
-}
-
-/// Sets or removes one property of an entry that is still there.
-fn write_property(
-    txn: &mut TransactionMut<'_>,
-    roots: &[MapRef; 5],
-    (kind, id): &Target,
-    property: Property,
-    shall: Option<&Value>,
-) {
-    if let Some(yrs::Out::YMap(map)) = roots[*kind as usize].get(txn, id) {
-        write_value(txn, &map, property, shall);
-    }
-}
-
-fn write_value(txn: &mut TransactionMut<'_>, map: &MapRef, property: Property, shall: Option<&Value>) {
-    let is = map.get(txn, property.name());
-    match shall.map(any_of) {
-        Some(value) if matches!(&is, Some(yrs::Out::Any(known)) if *known == value) => {}
-        Some(value) => {
-            map.insert(txn, property.name(), value);
-        }
-        None if is.is_some() => {
-            map.remove(txn, property.name());
-        }
-        None => {}
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Ways onto a board: invites by code, and the boards somebody was on.
+//! Ways onto a board: invites by code, and the boards somebody was on.
 
 use axum::Json;
 use axum::body::Body;
