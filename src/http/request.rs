@@ -18,6 +18,8 @@ use crate::protocol::ids::BoardId;
 
 /// Time in which a body must have arrived: 64 MiB at the pace of a slow line.
 const BODY_TIMEOUT: Duration = Duration::from_mins(2);
+/// Time in which a body that is a little too large may still arrive, so that its sender hears why it is refused.
+const UNWANTED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nesting of a JSON body: that of a value, and the frame around it.
 const BODY_DEPTH_MAX: usize = crate::protocol::limits::VALUE_DEPTH_MAX + 6;
 
@@ -71,10 +73,14 @@ pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Re
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     // Refused by its declared length, before it is sent.
-    if length
-        .and_then(|length| length.parse::<usize>().ok())
-        .is_some_and(|length| length > max_bytes)
+    if let Some(length) = length.and_then(|length| length.parse::<usize>().ok())
+        && length > max_bytes
     {
+        // Who sends before they listen would find the connection reset, and not the answer.
+        let unwanted = axum::body::to_bytes(body, max_bytes.saturating_mul(2));
+        if length <= max_bytes.saturating_mul(2) {
+            _ = tokio::time::timeout(UNWANTED_TIMEOUT, unwanted).await;
+        }
         return Err(Problem::too_large(max_bytes));
     }
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, max_bytes)).await {

@@ -1,4 +1,4 @@
-//! Boards as pictures: every element is in them, in its place, and nothing else is.
+//! Boards as pictures: every element is in them, in its place, and nothing else is.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -25,6 +25,7 @@ fn limit_files(server: &Server, bytes: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+//
 async fn without_room_on_the_disk_boards_are_read_only_until_there_is_some() {
     // The signal that would end the process is ignored, and stays so behind `exec`.
     let launcher = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];

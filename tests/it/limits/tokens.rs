@@ -1,4 +1,4 @@
-//! Tokens that were revoked, and what the audit log says of those who write under the client ids of others.
+//! Tokens that were revoked, and what the audit log says of those who write under the client ids of others.
 
 use std::time::Duration;
 
