@@ -6,7 +6,7 @@
 //!
 //! An SVG holds nothing that runs, no address but `data:` of images, no link. What a client wrote is escaped text, a
 //! checked colour or a number within bounds. Fonts are part of the program (`fonts/README.md`), so that a picture is the
-//! same everywhere; letters that none of them has are boxes.
+//! same everywhere; letters that none of them has stay away.
 //!
 //! Pure: no files, no clock. The caller hands in the images, and says whether there is time left.
 

@@ -13,9 +13,10 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder as _, ImageEncoder as 
 use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::{ImageHrefResolver, ImageKind, Options, Tree, fontdb};
 
+use super::look::Look;
 use super::paint::Placed;
 use super::scene::Scene;
-use super::{Image, PictureError, RASTER_TYPES};
+use super::{Image, PictureError, RASTER_TYPES, text};
 use crate::protocol::element::{Property as P, Value};
 
 /// Pixels of a picture: 64 MB of memory while it is painted.
@@ -24,8 +25,12 @@ const PIXELS_MAX: f64 = 16_000_000.0;
 const SIDE_MAX: f64 = 16_384.0;
 /// Side of an image that lies in a picture, in px.
 const IMAGE_SIDE_MAX: f64 = 4_096.0;
+/// Memory for all images of a picture, in bytes of PNG; further ones are left out.
+const IMAGES_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Memory for the decoding of one image, in bytes: the 50 million pixels that an upload may have.
 const IMAGE_ALLOC_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of pixels up to which time for good compression is well spent.
+const SMALL_BYTES: usize = 1024 * 1024;
 /// Work in one part, in microseconds by [`cost`].
 const PART_COST: f64 = 100_000.0;
 
@@ -143,19 +148,23 @@ impl<'p> Part<'p> {
 /// Microseconds that an element may take to paint, by what it is made of and how many pixels it covers.
 fn cost(placed: &Placed<'_>, canvas: Canvas) -> f64 {
     const BASE: f64 = 50.0;
-    const BYTE_OF_TEXT: f64 = 3.0;
+    const LETTER: f64 = 10.0;
     const BYTE_OF_POINTS: f64 = 0.5;
     const PIXEL: f64 = 0.02;
+    /// Widths of its line that an element may reach beyond its points.
+    const REACH: f64 = 9.0;
     let count = |length: usize| f64::from(u32::try_from(length).unwrap_or(u32::MAX));
-    let properties = &placed.item.properties;
-    let text = properties.get(P::Text).and_then(Value::as_str).map_or(0, str::len);
-    let points = match properties.get(P::Points) {
+    let look = Look::new(placed.item);
+    let letters = count(look.text(P::Text).map_or(0, str::len).min(text::LETTERS_MAX));
+    let size = look.number(P::FontSize, 20.0, text::FONT_SIZE_MAX) * canvas.scale;
+    let points = match placed.item.properties.get(P::Points) {
         Some(Value::Bytes(bytes)) => bytes.len(),
         _ => 0,
     };
-    let [width, height] = placed.bounds.size().map(|side| side * canvas.scale);
+    let reach = look.stroke_width * REACH;
+    let [width, height] = placed.bounds.size().map(|side| (side + reach) * canvas.scale);
     let pixels = width.min(f64::from(canvas.width)) * height.min(f64::from(canvas.height));
-    BASE + count(text) * BYTE_OF_TEXT + count(points) * BYTE_OF_POINTS + pixels * PIXEL
+    BASE + letters * (LETTER + size * size * PIXEL) + count(points) * BYTE_OF_POINTS + pixels * PIXEL
 }
 
 type Images = HashMap<String, Arc<Vec<u8>>>;
@@ -179,13 +188,16 @@ fn images(
         let largest = sides.entry(sha256).or_default();
         *largest = largest.max(side).clamp(1.0, IMAGE_SIDE_MAX);
     }
-    let mut images = Images::new();
+    let (mut images, mut size_bytes) = (Images::new(), 0);
     for (sha256, side) in sides {
         if !has_time() {
             return Err(PictureError::TooLong);
         }
         let found = image(sha256).filter(|(mime_type, _)| RASTER_TYPES.contains(&mime_type.as_str()));
-        if let Some(png) = found.and_then(|(_, bytes)| decoded(&bytes, side)) {
+        if size_bytes < IMAGES_BYTES_MAX
+            && let Some(png) = found.and_then(|(_, bytes)| decoded(&bytes, side))
+        {
+            size_bytes += png.len();
             images.insert(sha256.to_owned(), Arc::new(png));
         }
     }
@@ -251,8 +263,14 @@ fn encode(pixels: &Pixmap) -> Result<Vec<u8>, PictureError> {
         .chunks_exact(4)
         .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
         .collect();
+    // A small picture is sent often, a large one once.
+    let compression = if rgb.len() < SMALL_BYTES {
+        CompressionType::Default
+    } else {
+        CompressionType::Fast
+    };
     let mut png = Vec::new();
-    PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
+    PngEncoder::new_with_quality(&mut png, compression, FilterType::Adaptive)
         .write_image(&rgb, pixels.width(), pixels.height(), ExtendedColorType::Rgb8)
         .map_err(|_text_of_the_library| PictureError::Failed("it cannot be encoded"))?;
     Ok(png)

@@ -287,3 +287,30 @@ fn letters_of_many_scripts_are_painted() {
         assert!(image != boxed, "{text} is a box");
     }
 }
+
+#[test]
+fn the_clock_is_asked_as_often_as_the_work_is_heavy() {
+    let asked = |side: i64, text: &str| {
+        let set = [
+            (P::Width, Value::Int(side)),
+            (P::Height, Value::Int(side)),
+            (P::BackgroundColor, "red".into()),
+            (P::Text, text.into()),
+        ];
+        let kind = if text.is_empty() { "rectangle" } else { "text" };
+        let items: Vec<_> = (0..100)
+            .map(|index| element(&format!("{index:03}"), kind, &set))
+            .collect();
+        let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[]);
+        let times = std::cell::Cell::new(0);
+        let has_time = || {
+            times.set(times.get() + 1);
+            true
+        };
+        png(&scene, Canvas::of(&scene, None), &|_| None, &has_time).unwrap();
+        times.get()
+    };
+    let (small, large, wordy) = (asked(10, ""), asked(1_000, ""), asked(10, &"word ".repeat(200)));
+    assert_eq!(small, 1);
+    assert!(large > 10 && wordy > 5, "{large} {wordy}");
+}

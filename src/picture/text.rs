@@ -5,9 +5,11 @@ use super::outline::number;
 use crate::protocol::element::{Property as P, Value};
 
 /// Largest letter in px.
-const FONT_SIZE_MAX: f64 = 2_000.0;
+pub(super) const FONT_SIZE_MAX: f64 = 2_000.0;
 /// Letters of one element that are drawn; nobody reads more in a picture.
-const LETTERS_MAX: usize = 20_000;
+pub(super) const LETTERS_MAX: usize = 20_000;
+/// Px that the letters of one element cover at most, by the squares around them: the larger, the fewer.
+const COVER_MAX: f64 = 100_000_000.0;
 
 /// A font of Excalidraw by its number: names to look for, and how far it reaches above and below the line, in em.
 fn font(family: f64) -> (&'static str, f64, f64) {
@@ -47,7 +49,13 @@ pub(super) fn write(out: &mut String, look: &Look<'_>) {
         anchor,
     };
     style.begin(out);
-    let (mut y, mut left) = (f64::midpoint(line_height, size * (above - below)), LETTERS_MAX);
+    let mut y = f64::midpoint(line_height, size * (above - below));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of letters from 1 to `LETTERS_MAX`"
+    )]
+    let mut left = LETTERS_MAX.min((COVER_MAX / (size * size).max(1.0)) as usize);
     for line in lines {
         let line: String = line.chars().take(left).collect();
         left -= line.chars().count();
