@@ -1,0 +1,142 @@
+// Writing edits again in another document. A document that holds blocks which the server will never take (refused, or
+// under another user's client id) cannot be mended: everything drawn later would build on them. So the server's state
+// goes into a new document, and what the waiting edits set is set there anew.
+
+import * as Y from 'yjs'
+import { pack } from '../protocol/msgpack.ts'
+import type { EntryKind, Properties, Value } from '../protocol/wire.gen.ts'
+
+const ROOTS: { [root: string]: EntryKind } = {
+  'board:elements': 'element',
+  'board:pages': 'page',
+  'board:assets': 'asset',
+  'board:comments': 'comment',
+  'board:likes': 'like'
+}
+
+/** What an edit set and nobody has replaced since. `key` null: the entry itself; `isGone`: it was removed. */
+interface Write {
+  root: string
+  entry: string
+  key: string | null
+  isGone: boolean
+}
+
+export interface SetAside {
+  kind: EntryKind
+  id: string
+  properties: Properties
+}
+
+/** What is still in force of an update, in a document that has it. */
+export const writesOf = (doc: Y.Doc, update: Uint8Array): Write[] => {
+  const writes: Write[] = []
+  const { structs, ds } = Y.decodeUpdate(update)
+  const look = (client: number, clock: number, length: number, isGone: boolean) => {
+    for (let at = clock; at < clock + length; ) {
+      const item = itemAt(doc, client, at)
+      const write = item && writeOf(item, isGone)
+      if (write) writes.push(write)
+      at = item ? item.id.clock + item.length : at + 1
+    }
+  }
+  for (const struct of structs) look(struct.id.client, struct.id.clock, struct.length, false)
+  for (const [client, runs] of ds.clients) for (const { clock, len } of runs) look(client, clock, len, true)
+  return writes
+}
+
+const itemAt = (doc: Y.Doc, client: number, clock: number): Y.Item | null => {
+  if (clock >= Y.getState(doc.store, client)) return null
+  const found = Y.getItem(doc.store, Y.createID(client, clock)) as Y.Item | Y.GC
+  return found instanceof Y.Item ? found : null
+}
+
+const writeOf = (item: Y.Item, isGone: boolean): Write | null => {
+  const parent = item.parent
+  if (!(parent instanceof Y.Map) || item.parentSub === null || item.deleted !== isGone) return null
+  // A value that somebody has replaced is no longer in force, nor is its removal.
+  if (parent._map.get(item.parentSub) !== item) return null
+  const owner = parent._item
+  if (owner === null) return within({ root: Y.findRootTypeKey(parent), entry: item.parentSub, key: null, isGone })
+  const root = owner.parent
+  if (!(root instanceof Y.Map) || root._item !== null || owner.parentSub === null) return null
+  return within({ root: Y.findRootTypeKey(root), entry: owner.parentSub, key: item.parentSub, isGone })
+}
+
+const within = (write: Write): Write | null => (write.root in ROOTS ? write : null)
+
+const nameOf = ({ root, entry, key }: Write): string => JSON.stringify([root, entry, key])
+
+/** The waiting edits of one document, to be written in another. */
+export class Rewrite {
+  readonly #from: Y.Doc
+  /** What the refused edits set must not come along with an entry. */
+  readonly #refused: Set<string>
+
+  constructor(from: Y.Doc, refused: Uint8Array[]) {
+    this.#from = from
+    this.#refused = new Set(refused.flatMap((update) => writesOf(from, update)).map(nameOf))
+  }
+
+  /** Writes what is in force of an edit. To be called inside a transaction of `into`. */
+  write(into: Y.Doc, update: Uint8Array): void {
+    const made = new Set<unknown>()
+    for (const write of writesOf(this.#from, update)) {
+      if (this.#refused.has(nameOf(write))) continue
+      const { root: name, entry, key, isGone } = write
+      const root = into.getMap<unknown>(name)
+      const target = root.get(entry)
+      if (key === null) {
+        if (isGone) root.delete(entry)
+        else if (target === undefined) made.add(root.set(entry, this.#copy(name, entry)))
+      } else if (target instanceof Y.Map) {
+        if (!made.has(target)) this.#set(target, write, key)
+      } else if (this.#mayReturn(name, entry)) made.add(root.set(entry, this.#copy(name, entry)))
+    }
+  }
+
+  #set(target: Y.Map<unknown>, { root, entry, isGone }: Write, key: string): void {
+    if (isGone) return target.delete(key)
+    const value = this.#entry(root, entry)?.get(key)
+    if (!isEqual(target.get(key), value)) target.set(key, value)
+  }
+
+  /**
+   * Somebody's entry that the server has lost: better whole under our name than not at all. Unless it was deleted, or
+   * is one that was refused.
+   */
+  #mayReturn(root: string, entry: string): boolean {
+    const isRefused = this.#refused.has(nameOf({ root, entry, key: null, isGone: false }))
+    return !isRefused && this.#entry(root, entry)?.has('deleted') === false
+  }
+
+  /** The entry as the old document has it. */
+  #entry(root: string, entry: string): Y.Map<unknown> | null {
+    const value = this.#from.getMap<unknown>(root).get(entry)
+    return value instanceof Y.Map ? value : null
+  }
+
+  #copy(root: string, entry: string): unknown {
+    const value = this.#from.getMap<unknown>(root).get(entry)
+    if (!(value instanceof Y.Map)) return value
+    const isKept = ([key]: [string, unknown]) => !this.#refused.has(nameOf({ root, entry, key, isGone: false }))
+    return new Y.Map([...value.entries()].filter(isKept))
+  }
+}
+
+/** What an edit set, for people who want to see or keep what was refused. */
+export const setAside = (doc: Y.Doc, update: Uint8Array): SetAside[] => {
+  const entries = new Map<string, SetAside>()
+  for (const { root, entry, key, isGone } of writesOf(doc, update)) {
+    const kind = ROOTS[root] as EntryKind
+    const known = entries.get(`${kind}:${entry}`) ?? { kind, id: entry, properties: {} }
+    entries.set(`${kind}:${entry}`, known)
+    const value = doc.getMap<unknown>(root).get(entry)
+    if (key !== null && !isGone && value instanceof Y.Map)
+      known.properties[key as keyof Properties] = value.get(key) as Value
+  }
+  return [...entries.values()]
+}
+
+const isEqual = (one: unknown, other: unknown): boolean =>
+  one === other || String(pack(one as Value)) === String(pack(other as Value))
