@@ -16,3 +16,7 @@ export type {
   Undone,
   Value
 } from './protocol/wire.gen.ts'
+export { uuid } from './protocol/codec.ts'
+export { openRest, RestError } from './rest.ts'
+export { openBoard } from './sync/open.ts'
+export { OpError } from './sync/session.ts'

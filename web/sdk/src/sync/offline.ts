@@ -51,7 +51,11 @@ export class Device {
     this.#locks = locks
     this.#clock = clock
     this.#changed = changed
-    database.onversionchange = database.onclose = () => this.#fail(null)
+    database.onclose = () => this.#fail(null)
+    database.onversionchange = () => {
+      database.close()
+      this.#fail(null)
+    }
   }
 
   /** Rejects where the browser forbids it. */
@@ -66,14 +70,14 @@ export class Device {
 
   /** The document as one update, if there is one, and the outboxes that tabs have left. */
   async load(): Promise<{ document: Uint8Array | null; left: Outbox[] }> {
-    const reading = this.#database.transaction('outbox')
-    const rows: Row[] = await result(reading.objectStore('outbox').getAll())
-    const clients = [...new Set(rows.map(({ client }) => client))]
+    const outbox = () => this.#database.transaction('outbox').objectStore('outbox')
+    const keys = (await result(outbox().getAllKeys())) as [string, number][]
     const free = new Set<string>()
-    for (const client of clients) if (await this.hold(client)) free.add(client)
+    for (const client of new Set(keys.map(([client]) => client))) if (await this.hold(client)) free.add(client)
+    // Only now: until it gave up its lock, the other tab may have changed its own.
+    const rows: Row[] = await result(outbox().getAll())
     const left = [...free].map((client) => new Outbox(client, rows.filter((row) => row.client === client).map(edit)))
-    const document = await this.#fold()
-    return { document, left }
+    return { document: await this.#fold(), left: left.filter(({ size }) => size > 0) }
   }
 
   /** Takes an outbox for this tab; `false` if another one has it. */

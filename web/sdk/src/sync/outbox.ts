@@ -13,22 +13,31 @@ export interface Edit {
 /** Frames that may wait for an answer at once: the acknowledgements set the pace of those behind. */
 export const IN_FLIGHT_MAX = 256
 
+interface Waiting {
+  edit: Edit
+  /** On this connection: to be sent, sent, or refused for now. */
+  phase: 'waiting' | 'sent' | 'refused'
+  /** The server may know it under its number, from this connection or an earlier one. */
+  mayBeKnown: boolean
+}
+
 export class Outbox {
   /** UUIDv7 of the outbox. */
   readonly client: string
   #last: number
-  /** In the order of their numbers; `true`: sent on this connection. */
-  readonly #edits = new Map<Edit, boolean>()
+  /** By number, in ascending order. */
+  readonly #waiting = new Map<number, Waiting>()
   #inFlight = 0
 
-  constructor(client: string, edits: Edit[] = []) {
+  /** With edits that a tab left: they may have been sent. */
+  constructor(client: string, left: Edit[] = []) {
     this.client = client
-    for (const edit of edits) this.#edits.set(edit, false)
-    this.#last = edits.at(-1)?.seq ?? 0
+    for (const edit of left) this.#waiting.set(edit.seq, { edit, phase: 'waiting', mayBeKnown: true })
+    this.#last = left.at(-1)?.seq ?? 0
   }
 
   get size(): number {
-    return this.#edits.size
+    return this.#waiting.size
   }
 
   get inFlight(): number {
@@ -36,49 +45,70 @@ export class Outbox {
   }
 
   get edits(): Edit[] {
-    return [...this.#edits.keys()]
+    return [...this.#waiting.values()].map(({ edit }) => edit)
   }
 
   /** Edits that were sent and not answered. */
   get sent(): Edit[] {
-    return this.edits.filter((edit) => this.#edits.get(edit))
-  }
-
-  /** Gives an edit the next number and puts it at the end. */
-  add(edit: Omit<Edit, 'seq'>): Edit {
-    this.#last += 1
-    const numbered = { ...edit, seq: this.#last }
-    this.#edits.set(numbered, false)
-    return numbered
-  }
-
-  /** The next edit to send; `null` if there is none, or if enough of them wait for an answer. */
-  next(): Edit | null {
-    if (this.#inFlight >= IN_FLIGHT_MAX) return null
-    for (const [edit, isSent] of this.#edits) if (!isSent) return edit
-    return null
-  }
-
-  markSent(edit: Edit): void {
-    this.#edits.set(edit, true)
-    this.#inFlight += 1
+    return [...this.#waiting.values()].filter(({ phase }) => phase === 'sent').map(({ edit }) => edit)
   }
 
   find(seq: number): Edit | undefined {
-    return this.edits.find((edit) => edit.seq === seq)
+    return this.#waiting.get(seq)?.edit
   }
 
-  /** It was acknowledged or refused, or has another number or place now. */
-  remove(edit: Edit): void {
-    if (this.#edits.get(edit)) this.#inFlight -= 1
-    this.#edits.delete(edit)
+  /** Puts an edit at the end, under the next number. */
+  add(edit: Edit): Edit {
+    this.#last += 1
+    edit.seq = this.#last
+    this.#waiting.set(edit.seq, { edit, phase: 'waiting', mayBeKnown: false })
+    return edit
+  }
+
+  /** The next edit to send; `null` if there is none, or if so many wait for an answer. */
+  next(inFlightMax = IN_FLIGHT_MAX): Edit | null {
+    if (this.#inFlight >= inFlightMax) return null
+    for (const { edit, phase } of this.#waiting.values()) if (phase === 'waiting') return edit
+    return null
+  }
+
+  markSent({ seq }: Edit): void {
+    const waiting = this.#waiting.get(seq)
+    if (waiting === undefined) return
+    waiting.phase = 'sent'
+    waiting.mayBeKnown = true
+    this.#inFlight += 1
+  }
+
+  /** It stays, and waits for what is decided about it. */
+  markRefused({ seq }: Edit): void {
+    const waiting = this.#waiting.get(seq)
+    if (waiting === undefined) return
+    if (waiting.phase === 'sent') this.#inFlight -= 1
+    waiting.phase = 'refused'
+  }
+
+  /** It was acknowledged or refused for good, or has another place now. */
+  remove({ seq }: Edit): void {
+    if (this.#waiting.get(seq)?.phase === 'sent') this.#inFlight -= 1
+    this.#waiting.delete(seq)
   }
 
   /** A new connection: all is to be sent again. `seen` is the highest number the board knows of this outbox. */
   rewind(seen: number): void {
     this.#last = Math.max(this.#last, seen)
     this.#inFlight = 0
-    for (const edit of this.#edits.keys()) this.#edits.set(edit, false)
+    for (const waiting of this.#waiting.values()) waiting.phase = 'waiting'
+  }
+
+  /**
+   * Takes out what may, and must, get new numbers after a refusal: what was refused, and what stands behind it and was
+   * never sent. The rest may be known by its number; ops under another one would be done twice.
+   */
+  takeRefused(): Edit[] {
+    const taken = [...this.#waiting.values()].filter(({ phase, mayBeKnown }) => phase === 'refused' || !mayBeKnown)
+    for (const { edit } of taken) this.remove(edit)
+    return taken.map(({ edit }) => edit)
   }
 }
 
