@@ -43,7 +43,7 @@ export interface SocketLike {
   readonly bufferedAmount: number
   readonly readyState: number
   onopen: ((event: never) => void) | null
-  onmessage: ((event: { data: never }) => void) | null
+  onmessage: ((event: never) => void) | null
   onclose: ((event: never) => void) | null
   onerror: ((event: never) => void) | null
   send(data: Uint8Array<ArrayBuffer>): void

@@ -24,7 +24,7 @@ export const open = async (
   { clock, browser }: Environment
 ): Promise<DocumentBoard | EntriesBoard> => {
   const { device: wanted = true, document: hasDocument = true } = options
-  const Socket = options.WebSocket ?? (globalThis.WebSocket as unknown as SocketClass | undefined)
+  const Socket = options.WebSocket ?? (globalThis.WebSocket as SocketClass | undefined)
   if (!Socket)
     throw new TypeError('there is no WebSocket here: pass the class as `WebSocket`, as that of the package ws')
   const token = new Token(options.token)

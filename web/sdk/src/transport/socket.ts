@@ -104,7 +104,7 @@ export class Link {
     this.#socket = socket
     socket.binaryType = 'arraybuffer'
     socket.onopen = () => socket.send(encode({ t: 'hello', ...hello }))
-    socket.onmessage = ({ data }) => this.#take(new Uint8Array(data as ArrayBuffer))
+    socket.onmessage = (event) => this.#take(new Uint8Array((event as { data: ArrayBuffer }).data))
     socket.onclose = (event) => {
       const { code, reason } = event as { code: number; reason: string }
       this.#ended(code, reason)
