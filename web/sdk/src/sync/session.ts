@@ -212,7 +212,8 @@ export abstract class Live implements Session, Owner {
       ...(token === undefined ? {} : { token }),
       ...(this.setting.user === null ? {} : { user: this.setting.user }),
       document: this.content.isDocument,
-      ...(this.#position === null || vector === null ? {} : { position: this.#position, vector })
+      ...(vector === null ? {} : { vector }),
+      ...(vector === null || this.#position === null ? {} : { position: this.#position })
     }
   }
 
