@@ -86,7 +86,12 @@ export class FakeSocket implements SocketLike {
     this.onmessage?.({ data: encode(frame).buffer } as never)
   }
 
-  welcome({ seq = 0, user = 'mina', role = 'teacher' as Role, update = new Uint8Array([0, 0]) } = {}): void {
+  welcome({
+    seq = 0,
+    user = 'mina',
+    role = 'teacher' as Role,
+    update = new Uint8Array([0, 0]) as Uint8Array
+  } = {}): void {
     this.accept()
     this.say({ t: 'welcome', session: 1, user, role, seq, position: [7, 1], limits: LIMITS })
     this.say({ t: 'resync', update, position: [7, 1] })
@@ -105,7 +110,7 @@ export class FakeSocket implements SocketLike {
   /** Edits the client has sent since the last look. */
   edits(): Extract<ClientFrame, { seq: number }>[] {
     const edits = this.heard.filter((frame) => frame.t === 'op' || frame.t === 'update')
-    this.heard = []
+    this.heard = this.heard.filter((frame) => frame.t !== 'op' && frame.t !== 'update')
     return edits
   }
 

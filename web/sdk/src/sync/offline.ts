@@ -130,6 +130,11 @@ export class Device {
     })
   }
 
+  /** Resolves when all that was begun has ended. */
+  async flushed(): Promise<void> {
+    await this.#last
+  }
+
   async close(): Promise<void> {
     this.#write(() => {})
     await this.#last
@@ -149,10 +154,16 @@ export class Device {
     if (this.state !== 'kept' && !(frees && this.state === 'full')) return
     try {
       const transaction = this.#database.transaction(['document', 'outbox'], 'readwrite')
-      const document = transaction.objectStore('document')
-      if (gathered) document.add(gathered)
-      change(document, transaction.objectStore('outbox'))
       this.#last = Promise.all([this.#last, done(transaction)]).catch((error) => this.#fail(error))
+      try {
+        const document = transaction.objectStore('document')
+        if (gathered) document.add(gathered)
+        change(document, transaction.objectStore('outbox'))
+      } catch (error) {
+        // Half of it would be a block that nobody sends.
+        transaction.abort()
+        throw error
+      }
     } catch (error) {
       this.#fail(error)
     }

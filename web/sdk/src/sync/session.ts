@@ -96,7 +96,7 @@ export abstract class Live implements Session, Owner {
     this.setting = setting
     this.clock = setting.clock
     this.#user = setting.owner
-    this.#state = { save: 'offline', unsaved: 0, why: 'connecting', device: setting.deviceState }
+    this.#state = { save: 'offline', unsaved: this.#unsaved(), why: 'connecting', device: setting.deviceState }
     const outside = {
       send: (frame: Parameters<Link['send']>[0]) => this.link.send(frame),
       isUp: () => this.#isLevel,
