@@ -5,7 +5,7 @@ import * as Y from 'yjs'
 import type { Board, PlainBoard } from '../api.ts'
 import { type Content, Entries, type EventFrame, type ResyncFrame } from './content.ts'
 import type { Edit } from './outbox.ts'
-import { Rewrite, setAside } from './rewrite.ts'
+import { newDocument, Rewrite, setAside } from './rewrite.ts'
 import { Live, type Refusal, type Setting } from './session.ts'
 
 /** Origin of what comes from the server or from this device; everything else is an edit. */
@@ -26,7 +26,7 @@ export class DocumentBoard extends Live implements Board {
   /** `document`: what is kept on this device. What is in the outboxes comes on top, in case it is not in there. */
   constructor(setting: Setting, document: Uint8Array | null) {
     super(setting)
-    this.doc = new Y.Doc()
+    this.doc = newDocument()
     const kept = setting.outboxes.flatMap(({ edits }) => edits.map(({ update }) => update))
     for (const update of [document, ...kept]) if (update) Y.applyUpdate(this.doc, update, REMOTE)
     this.#listen(this.doc)
@@ -53,7 +53,7 @@ export class DocumentBoard extends Live implements Board {
 
   #add(update: Uint8Array, origin: unknown): Edit {
     const gesture = origin instanceof Gesture ? origin.id : null
-    return this.own.add({ seq: 0, gesture, update, ops: null })
+    return this.own.add({ gesture, update, ops: null })
   }
 
   #merge(update: Uint8Array | null | undefined): void {
@@ -66,7 +66,7 @@ export class DocumentBoard extends Live implements Board {
     this.refusals = []
     const refused = new Set(refusals.map(({ edit }) => edit))
     const rewrite = new Rewrite(old, updates([...refused]))
-    const fresh = new Y.Doc()
+    const fresh = newDocument()
     Y.applyUpdate(fresh, state, REMOTE)
     const { from, edits } = this.#takeDocumentEdits()
     const to: [string, Edit][] = []

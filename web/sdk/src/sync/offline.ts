@@ -76,7 +76,7 @@ export class Device {
     for (const client of new Set(keys.map(([client]) => client))) if (await this.hold(client)) free.add(client)
     // Only now: until it gave up its lock, the other tab may have changed its own.
     const rows: Row[] = await result(outbox().getAll())
-    const left = [...free].map((client) => new Outbox(client, rows.filter((row) => row.client === client).map(edit)))
+    const left = [...free].map((client) => new Outbox(client, rows.filter((row) => row.client === client).map(editOf)))
     return { document: await this.#fold(), left: left.filter(({ size }) => size > 0) }
   }
 
@@ -205,7 +205,13 @@ const fold = (rows: Uint8Array[]): Uint8Array => {
   return state
 }
 
-const edit = ({ seq, gesture, update, ops }: Row): Edit => ({ seq, gesture, update, ops })
+const editOf = ({ seq, gesture, update, ops }: Row, index: number): Edit => ({
+  seq,
+  order: index,
+  gesture,
+  update,
+  ops
+})
 
 const result = <T>(request: IDBRequest<T>): Promise<T> =>
   new Promise((resolve, reject) => {

@@ -5,6 +5,8 @@ import type { ClientFrame, Op } from '../protocol/wire.gen.ts'
 /** An edit of the document, or ops. Its number names it for ever, together with the outbox. */
 export interface Edit {
   seq: number
+  /** Place among all edits of this tab; unlike the number it never changes. */
+  order: number
   gesture: string | null
   update: Uint8Array | null
   ops: Op[] | null
@@ -28,6 +30,7 @@ export class Outbox {
   /** By number, in ascending order. */
   readonly #waiting = new Map<number, Waiting>()
   #inFlight = 0
+  #made = 0
 
   /** With edits that a tab left: they may have been sent. */
   constructor(client: string, left: Edit[] = []) {
@@ -57,11 +60,24 @@ export class Outbox {
     return this.#waiting.get(seq)?.edit
   }
 
-  /** Puts an edit at the end, under the next number. */
-  add(edit: Edit): Edit {
+  /** A new edit, at the end. */
+  add(edit: Pick<Edit, 'gesture' | 'update' | 'ops'>): Edit {
+    this.#made += 1
+    return this.#number({ ...edit, seq: 0, order: this.#made }, 'waiting')
+  }
+
+  /**
+   * Takes in what was refused for now, under a new number [R-33]. At once, because the old one may soon be below the
+   * highest that the board knows, and then it would pass for done.
+   */
+  takeIn(edit: Edit): void {
+    this.#number(edit, 'refused')
+  }
+
+  #number(edit: Edit, phase: Waiting['phase']): Edit {
     this.#last += 1
     edit.seq = this.#last
-    this.#waiting.set(edit.seq, { edit, phase: 'waiting', mayBeKnown: false })
+    this.#waiting.set(edit.seq, { edit, phase, mayBeKnown: false })
     return edit
   }
 
@@ -80,7 +96,7 @@ export class Outbox {
     this.#inFlight += 1
   }
 
-  /** It stays, and waits for what is decided about it. */
+  /** Refused for good. It stays until the document is rid of it, too. */
   markRefused({ seq }: Edit): void {
     const waiting = this.#waiting.get(seq)
     if (waiting === undefined) return
@@ -101,14 +117,14 @@ export class Outbox {
     for (const waiting of this.#waiting.values()) waiting.phase = 'waiting'
   }
 
-  /**
-   * Takes out what may, and must, get new numbers after a refusal: what was refused, and what stands behind it and was
-   * never sent. The rest may be known by its number; ops under another one would be done twice.
-   */
-  takeRefused(): Edit[] {
-    const taken = [...this.#waiting.values()].filter(({ phase, mayBeKnown }) => phase === 'refused' || !mayBeKnown)
-    for (const { edit } of taken) this.remove(edit)
-    return taken.map(({ edit }) => edit)
+  /** Brings those that the server cannot know into their order again, under new numbers; gives the old ones back. */
+  renumber(): { old: number[]; edits: Edit[] } {
+    const edits = [...this.#waiting.values()].filter(({ mayBeKnown }) => !mayBeKnown).map(({ edit }) => edit)
+    const old = edits.map(({ seq }) => seq)
+    for (const edit of edits) this.remove(edit)
+    edits.sort((one, other) => one.order - other.order)
+    for (const edit of edits) this.#number(edit, 'waiting')
+    return { old, edits }
   }
 }
 

@@ -14,6 +14,13 @@ const ROOTS: { [root: string]: EntryKind } = {
   'board:likes': 'like'
 }
 
+/** A document whose roots are maps from the start: Yjs leaves those that came with an update open until somebody asks. */
+export const newDocument = (): Y.Doc => {
+  const doc = new Y.Doc()
+  for (const root of Object.keys(ROOTS)) doc.getMap(root)
+  return doc
+}
+
 /** What an edit set and nobody has replaced since. `key` null: the entry itself; `isGone`: it was removed. */
 interface Write {
   root: string

@@ -127,7 +127,7 @@ export abstract class Live implements Session, Owner {
   op(ops: Op | Op[], gesture?: string): Promise<Done> {
     if (this.#stopped !== null) return Promise.reject(new OpError('closed', 'the board is closed: open it again'))
     const list = Array.isArray(ops) ? ops : [ops]
-    const edit = this.own.add({ seq: 0, gesture: gesture ?? null, update: null, ops: list })
+    const edit = this.own.add({ gesture: gesture ?? null, update: null, ops: list })
     const answer = new Promise<Done>((resolve, reject) => this.#waiting.set(edit, { resolve, reject }))
     this.added(edit)
     return answer
@@ -296,7 +296,7 @@ export abstract class Live implements Session, Owner {
     const known = outbox.edits.filter(({ seq, update }) => seq <= seen && update !== null)
     if (known.length === 0 || this.isRenewing) return
     const update = mergeUpdates(known.map(({ update }) => update as Uint8Array))
-    const edit = this.own.add({ seq: 0, gesture: null, update, ops: null })
+    const edit = this.own.add({ gesture: null, update, ops: null })
     this.setting.device?.keepEdit(this.own.client, edit)
   }
 
@@ -382,7 +382,7 @@ export abstract class Live implements Session, Owner {
     if (edit === null) return
     if (code === 'busy' || (code === 'needs_resync' && edit.update !== null)) {
       if (code === 'needs_resync') this.#gapSince ??= this.clock.now()
-      this.setting.outboxes[0]?.markRefused(edit)
+      this.#postpone(edit)
       this.#isHeld = true
     } else this.#refuse({ edit, code, message })
     this.#afterAnswer()
@@ -434,16 +434,22 @@ export abstract class Live implements Session, Owner {
     return this.#gapSince !== null && this.clock.now() - this.#gapSince > GAP_PATIENCE_MS
   }
 
-  /** Refused for now: the same again, in order, under new numbers. */
-  #again(): void {
+  /** Refused for now: the same again, later. */
+  #postpone(edit: Edit): void {
     const outbox = this.setting.outboxes[0] as Outbox
-    const from: [string, number][] = []
-    const to: [string, Edit][] = []
-    for (const edit of outbox.takeRefused()) {
-      from.push([outbox.client, edit.seq])
-      to.push([this.own.client, this.own.add(edit)])
-    }
-    this.setting.device?.move(from, to)
+    const from: [string, number] = [outbox.client, edit.seq]
+    outbox.remove(edit)
+    this.own.takeIn(edit)
+    this.setting.device?.move([from], [[this.own.client, edit]])
+  }
+
+  #again(): void {
+    const { client } = this.own
+    const { old, edits } = this.own.renumber()
+    this.setting.device?.move(
+      old.map((seq) => [client, seq]),
+      edits.map((edit) => [client, edit])
+    )
     this.#isHeld = false
     this.#advance()
     this.#pump()
