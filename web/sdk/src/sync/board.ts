@@ -62,26 +62,25 @@ export class DocumentBoard extends Live implements Board {
 
   protected rebuild(state: Uint8Array): void {
     const old = this.doc
+    // From here on nobody listens to the old one.
+    this.doc = newDocument()
     const refusals = this.refusals
     this.refusals = []
     const refused = new Set(refusals.map(({ edit }) => edit))
     const rewrite = new Rewrite(old, updates([...refused]))
-    const fresh = newDocument()
-    Y.applyUpdate(fresh, state, REMOTE)
+    Y.applyUpdate(this.doc, state, REMOTE)
     const { from, edits } = this.#takeDocumentEdits()
     const to: [string, Edit][] = []
     const write = (update: Uint8Array, origin: unknown) => to.push([this.own.client, this.#add(update, origin)])
-    fresh.on('update', write)
+    this.doc.on('update', write)
     for (const edit of edits) {
       const { update, gesture } = edit
-      if (update === null || refused.has(edit)) continue
-      fresh.transact(() => rewrite.write(fresh, update), gesture === null ? null : new Gesture(gesture))
+      if (update !== null && !refused.has(edit)) this.edit((doc) => rewrite.write(doc, update), gesture ?? undefined)
     }
-    fresh.off('update', write)
-    this.setting.device?.replace(Y.encodeStateAsUpdate(fresh), from, to)
-    this.doc = fresh
-    this.#listen(fresh)
-    this.emitter.tell('document', fresh)
+    this.doc.off('update', write)
+    this.setting.device?.replace(Y.encodeStateAsUpdate(this.doc), from, to)
+    this.#listen(this.doc)
+    this.emitter.tell('document', this.doc)
     for (const refusal of refusals) this.#tellRefused(old, refusal)
     old.destroy()
   }

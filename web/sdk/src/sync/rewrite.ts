@@ -74,7 +74,30 @@ const within = (write: Write): Write | null => (write.root in ROOTS ? write : nu
 
 const nameOf = ({ root, entry, key }: Write): string => JSON.stringify([root, entry, key])
 
-/** The waiting edits of one document, to be written in another. */
+/**
+ * Puts empty blocks where edits build on some that are nowhere to be had (of another tab, whose edits were refused). What
+ * stood on them is void, but the rest can be read. The document is of no other use afterwards.
+ */
+const closeGaps = (doc: Y.Doc): void => {
+  for (let pending = doc.store.pendingStructs; pending !== null; pending = doc.store.pendingStructs) {
+    const before = pending.missing.size
+    for (const [client, clock] of pending.missing) {
+      const from = Y.getState(doc.store, client)
+      if (clock >= from) Y.applyUpdate(doc, emptyBlocks(client, from, clock + 1 - from))
+    }
+    // Nothing came of it: what is left cannot be read at all.
+    if (doc.store.pendingStructs?.missing === pending.missing && before > 0) return
+  }
+}
+
+/** An update of one block without content: one client, one block, nothing deleted. */
+const emptyBlocks = (client: number, clock: number, length: number): Uint8Array =>
+  Uint8Array.from([1, 1, ...varUint(client), ...varUint(clock), 0, ...varUint(length), 0])
+
+const varUint = (value: number): number[] =>
+  value < 0x80 ? [value] : [(value % 0x80) + 0x80, ...varUint(Math.floor(value / 0x80))]
+
+/** The waiting edits of one document, to be written in another. The first one is of no use afterwards. */
 export class Rewrite {
   readonly #from: Y.Doc
   /** What the refused edits set must not come along with an entry. */
@@ -82,6 +105,7 @@ export class Rewrite {
 
   constructor(from: Y.Doc, refused: Uint8Array[]) {
     this.#from = from
+    closeGaps(from)
     this.#refused = new Set(refused.flatMap((update) => writesOf(from, update)).map(nameOf))
   }
 
