@@ -79,14 +79,19 @@ const nameOf = ({ root, entry, key }: Write): string => JSON.stringify([root, en
  * stood on them is void, but the rest can be read. The document is of no other use afterwards.
  */
 const closeGaps = (doc: Y.Doc): void => {
-  for (let pending = doc.store.pendingStructs; pending !== null; pending = doc.store.pendingStructs) {
-    const before = pending.missing.size
-    for (const [client, clock] of pending.missing) {
+  for (;;) {
+    const pending = doc.store.pendingStructs
+    if (pending === null) return
+    const waiting = Y.decodeUpdateV2(pending.update).structs.filter((struct) => !(struct instanceof Y.Skip))
+    const fillings = [...pending.missing].flatMap(([client, clock]) => {
       const from = Y.getState(doc.store, client)
-      if (clock >= from) Y.applyUpdate(doc, emptyBlocks(client, from, clock + 1 - from))
-    }
-    // Nothing came of it: what is left cannot be read at all.
-    if (doc.store.pendingStructs?.missing === pending.missing && before > 0) return
+      // What waits itself is not missing: it comes as soon as what it waits for is there.
+      const next = waiting.filter(({ id, length }) => id.client === client && id.clock + length > from)
+      const to = Math.min(clock + 1, ...next.map(({ id }) => id.clock))
+      return to > from ? [emptyBlocks(client, from, to - from)] : []
+    })
+    if (fillings.length === 0) return
+    for (const filling of fillings) Y.applyUpdate(doc, filling)
   }
 }
 
