@@ -35,14 +35,17 @@ export interface SetAside {
   properties: Properties
 }
 
-/** What is still in force of an update, in a document that has it. */
-export const writesOf = (doc: Y.Doc, update: Uint8Array): Write[] => {
+/**
+ * What is still in force of an update, in a document that has it. `withLosers`: new entries, too, in whose place now
+ * stands another under the same name.
+ */
+const writesOf = (doc: Y.Doc, update: Uint8Array, withLosers = false): Write[] => {
   const writes: Write[] = []
   const { structs, ds } = Y.decodeUpdate(update)
   const look = (client: number, clock: number, length: number, isGone: boolean) => {
     for (let at = clock; at < clock + length; ) {
       const item = itemAt(doc, client, at)
-      const write = item && writeOf(item, isGone)
+      const write = item && writeOf(item, isGone, withLosers)
       if (write) writes.push(write)
       at = item ? item.id.clock + item.length : at + 1
     }
@@ -58,16 +61,18 @@ const itemAt = (doc: Y.Doc, client: number, clock: number): Y.Item | null => {
   return found instanceof Y.Item ? found : null
 }
 
-const writeOf = (item: Y.Item, isGone: boolean): Write | null => {
-  const parent = item.parent
-  if (!(parent instanceof Y.Map) || item.parentSub === null || item.deleted !== isGone) return null
-  // A value that somebody has replaced is no longer in force, nor is its removal.
-  if (parent._map.get(item.parentSub) !== item) return null
+const writeOf = (item: Y.Item, isGone: boolean, withLosers: boolean): Write | null => {
+  const { parent, parentSub } = item
+  if (!(parent instanceof Y.Map) || parentSub === null) return null
+  const inForce = parent._map.get(parentSub)
   const owner = parent._item
-  if (owner === null) return within({ root: Y.findRootTypeKey(parent), entry: item.parentSub, key: null, isGone })
+  // A value that somebody has replaced is no longer in force, nor is its removal.
+  const counts = withLosers && owner === null && !isGone ? inForce?.deleted === false : inForce === item
+  if (!counts || inForce?.deleted !== isGone) return null
+  if (owner === null) return within({ root: Y.findRootTypeKey(parent), entry: parentSub, key: null, isGone })
   const root = owner.parent
   if (!(root instanceof Y.Map) || root._item !== null || owner.parentSub === null) return null
-  return within({ root: Y.findRootTypeKey(root), entry: owner.parentSub, key: item.parentSub, isGone })
+  return within({ root: Y.findRootTypeKey(root), entry: owner.parentSub, key: parentSub, isGone })
 }
 
 const within = (write: Write): Write | null => (write.root in ROOTS ? write : null)
@@ -117,7 +122,7 @@ export class Rewrite {
   /** Writes what is in force of an edit. To be called inside a transaction of `into`. */
   write(into: Y.Doc, update: Uint8Array): void {
     const made = new Set<unknown>()
-    for (const write of writesOf(this.#from, update)) {
+    for (const write of writesOf(this.#from, update, true)) {
       if (this.#refused.has(nameOf(write))) continue
       const { root: name, entry, key, isGone } = write
       const root = into.getMap<unknown>(name)
