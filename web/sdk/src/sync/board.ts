@@ -5,7 +5,7 @@ import * as Y from 'yjs'
 import type { Board, PlainBoard } from '../api.ts'
 import { type Content, Entries, type EventFrame, type ResyncFrame } from './content.ts'
 import type { Edit } from './outbox.ts'
-import { newDocument, Rewrite, setAside } from './rewrite.ts'
+import { hasAll, newDocument, Rewrite, setAside } from './rewrite.ts'
 import { Live, type Refusal, type Setting } from './session.ts'
 
 /** Origin of what comes from the server or from this device; everything else is an edit. */
@@ -60,7 +60,7 @@ export class DocumentBoard extends Live implements Board {
     if (update) Y.applyUpdate(this.doc, update, REMOTE)
   }
 
-  protected rebuild(state: Uint8Array): void {
+  protected rebuild(state: Uint8Array, isForeign: boolean): void {
     const old = this.doc
     // From here on nobody listens to the old one.
     this.doc = newDocument()
@@ -69,7 +69,9 @@ export class DocumentBoard extends Live implements Board {
     const refused = new Set(refusals.map(({ edit }) => edit))
     const rewrite = new Rewrite(old, updates([...refused]))
     Y.applyUpdate(this.doc, state, REMOTE)
-    const { from, edits } = this.#takeDocumentEdits()
+    // What the server has, but may not have on disk yet, stays as it is until it is acknowledged.
+    const isDone = ({ update }: Edit) => !isForeign && update !== null && hasAll(this.doc, update)
+    const { from, edits } = this.#takeDocumentEdits((edit) => refused.has(edit) || !isDone(edit))
     const to: [string, Edit][] = []
     const write = (update: Uint8Array, origin: unknown) => to.push([this.own.client, this.#add(update, origin)])
     this.doc.on('update', write)
@@ -85,18 +87,19 @@ export class DocumentBoard extends Live implements Board {
     old.destroy()
   }
 
-  /** Takes all edits of the document out of the outboxes; ops stay where their numbers are known. */
-  #takeDocumentEdits(): { from: [string, number][]; edits: Edit[] } {
+  /** Takes edits of the document out of the outboxes. */
+  #takeDocumentEdits(which: (edit: Edit) => boolean): { from: [string, number][]; edits: Edit[] } {
     const from: [string, number][] = []
     const edits: Edit[] = []
     for (const outbox of this.setting.outboxes) {
       for (const edit of outbox.edits) {
-        if (edit.update === null) continue
+        if (edit.update === null || !which(edit)) continue
         from.push([outbox.client, edit.seq])
         edits.push(edit)
         outbox.remove(edit)
       }
     }
+    edits.sort((one, other) => one.order - other.order)
     return { from, edits }
   }
 

@@ -55,6 +55,16 @@ const writesOf = (doc: Y.Doc, update: Uint8Array, withLosers = false): Write[] =
   return writes
 }
 
+/** Whether a document has all blocks and deletions of an update. */
+export const hasAll = (doc: Y.Doc, update: Uint8Array): boolean => {
+  const { structs, ds } = Y.decodeUpdate(update)
+  const isGone = (client: number, clock: number) => itemAt(doc, client, clock)?.deleted !== false
+  return (
+    structs.every(({ id, length }) => id.clock + length <= Y.getState(doc.store, id.client)) &&
+    [...ds.clients].every(([client, runs]) => runs.every(({ clock, len }) => isGone(client, clock + len - 1)))
+  )
+}
+
 const itemAt = (doc: Y.Doc, client: number, clock: number): Y.Item | null => {
   if (clock >= Y.getState(doc.store, client)) return null
   const found = Y.getItem(doc.store, Y.createID(client, clock)) as Y.Item | Y.GC

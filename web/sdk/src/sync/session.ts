@@ -85,11 +85,12 @@ export abstract class Live implements Session, Owner {
   #gapSince: number | null = null
   #cancelHold = () => {}
   #newDocuments = 0
+  #isOutOfOrder = false
   #onStop: (() => void)[] = []
 
   protected abstract readonly content: Content
-  /** Puts the server's state and the waiting edits into a new document. */
-  protected abstract rebuild(state: Uint8Array): void
+  /** Puts the server's state and the waiting edits into a new document. `isForeign`: the client ids were another's. */
+  protected abstract rebuild(state: Uint8Array, isForeign: boolean): void
 
   constructor(setting: Setting) {
     this.id = setting.id
@@ -249,7 +250,8 @@ export abstract class Live implements Session, Owner {
     if (advice.then === 'ask for a token') this.setting.token.forget()
     if (advice.then === 'take a new document') this.#takeNewDocument()
     if (advice.then === 'leave out') this.#leaveOut(advice.largestOnly)
-    if (this.#hasWaitedEnough()) this.isRenewing = true
+    // What was refused for good must not be sent again, even if there was no time to get rid of it.
+    if (this.refusals.length > 0 || this.#hasWaitedEnough()) this.isRenewing = true
     this.#lost(why)
   }
 
@@ -281,6 +283,7 @@ export abstract class Live implements Session, Owner {
     this.#hasSentUpdate = false
     const outbox = this.setting.outboxes[0] as Outbox
     outbox.rewind(seq)
+    this.#sort()
     this.#makeSure(outbox, seq)
     this.emitter.tell('role', { role, why: null })
     this.#self = [session, limits.ephemeral_per_second]
@@ -304,7 +307,7 @@ export abstract class Live implements Session, Owner {
     if (this.isRenewing && frame.update) {
       this.isRenewing = false
       this.#gapSince = null
-      this.rebuild(frame.update)
+      this.rebuild(frame.update, this.#newDocuments > 0)
     } else this.content.resync(frame)
     this.#position = frame.position
     if (this.#isLevel) return
@@ -440,20 +443,28 @@ export abstract class Live implements Session, Owner {
     const from: [string, number] = [outbox.client, edit.seq]
     outbox.remove(edit)
     this.own.takeIn(edit)
+    this.#isOutOfOrder = true
     this.setting.device?.move([from], [[this.own.client, edit]])
   }
 
   #again(): void {
+    this.#sort()
+    this.#isHeld = false
+    this.#advance()
+    this.#pump()
+    this.tellState()
+  }
+
+  /** What was postponed stands at the end; what builds on it must not go before it. */
+  #sort(): void {
+    if (!this.#isOutOfOrder) return
+    this.#isOutOfOrder = false
     const { client } = this.own
     const { old, edits } = this.own.renumber()
     this.setting.device?.move(
       old.map((seq) => [client, seq]),
       edits.map((edit) => [client, edit])
     )
-    this.#isHeld = false
-    this.#advance()
-    this.#pump()
-    this.tellState()
   }
 
   /** The server ended the connection over something that was sent and not answered: it must not come again. */
