@@ -13,7 +13,7 @@ import type { Setting } from './session.ts'
 
 const seeds = process.env.PANSEO_SEED
   ? [Number(process.env.PANSEO_SEED)]
-  : Array.from({ length: 40 }, (_, index) => index + 1)
+  : Array.from({ length: Number(process.env.PANSEO_SOAK ?? 30) }, (_, index) => index + 1)
 const STEPS = 120
 const TABS_MAX = 3
 

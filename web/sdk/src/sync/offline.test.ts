@@ -172,7 +172,7 @@ test('a refused edit does not come back with a reload', async () => {
   await crash(tab, board)
   const again = await enter(profile.tab(), {})
   expect(ids(again)).toEqual(['good'])
-  expect(FakeSocket.newest.seqs()).toEqual([4])
+  expect(FakeSocket.newest.seqs()).toEqual([5])
 })
 
 test('whose copy it is decides the token or the name; others do not see it', async () => {

@@ -31,6 +31,12 @@ export const browser = (): Browser | null => {
   return indexedDB && navigator?.locks ? { indexedDB, locks: navigator.locks } : null
 }
 
+export interface Listener {
+  changed(): void
+  /** Another tab's document has taken the place of this one. */
+  replaced(): void
+}
+
 export class Device {
   state: DeviceState = 'kept'
   readonly #database: IDBDatabase
@@ -38,19 +44,26 @@ export class Device {
   readonly #locks: Browser['locks']
   readonly #clock: Clock
   readonly #changed: () => void
+  readonly #replaced: () => void
   readonly #held = new Map<string, () => void>()
   #gathered: Uint8Array[] = []
   #cancel: (() => void) | null = null
   #rows = 0
+  /**
+   * Counts the documents that took another's place. A tab that holds an older one may have blocks that were refused, and
+   * must not mix them in.
+   */
+  #generation = 0
   /** Settles when all that was begun has ended. */
   #last: Promise<unknown> = Promise.resolve()
 
-  private constructor(database: IDBDatabase, name: string, locks: Browser['locks'], clock: Clock, changed: () => void) {
+  private constructor(database: IDBDatabase, name: string, locks: Browser['locks'], clock: Clock, hears: Listener) {
     this.#database = database
     this.#name = name
     this.#locks = locks
     this.#clock = clock
-    this.#changed = changed
+    this.#changed = hears.changed
+    this.#replaced = hears.replaced
     database.onclose = () => this.#fail(null)
     database.onversionchange = () => {
       database.close()
@@ -59,13 +72,14 @@ export class Device {
   }
 
   /** Rejects where the browser forbids it. */
-  static async open(name: string, { indexedDB, locks }: Browser, clock: Clock, changed: () => void): Promise<Device> {
+  static async open(name: string, { indexedDB, locks }: Browser, clock: Clock, hears: Listener): Promise<Device> {
     const opening = indexedDB.open(name, 1)
     opening.onupgradeneeded = () => {
       opening.result.createObjectStore('document', { autoIncrement: true })
       opening.result.createObjectStore('outbox', { keyPath: ['client', 'seq'] })
+      opening.result.createObjectStore('facts')
     }
-    return new Device(await result(opening), name, locks, clock, changed)
+    return new Device(await result(opening), name, locks, clock, hears)
   }
 
   /** The document as one update, if there is one, and the outboxes that tabs have left. */
@@ -76,6 +90,9 @@ export class Device {
     for (const client of new Set(keys.map(([client]) => client))) if (await this.hold(client)) free.add(client)
     // Only now: until it gave up its lock, the other tab may have changed its own.
     const rows: Row[] = await result(outbox().getAll())
+    this.#generation = await result(this.#database.transaction('facts').objectStore('facts').get('generation')).then(
+      (known) => known ?? 0
+    )
     const left = [...free].map((client) => new Outbox(client, rows.filter((row) => row.client === client).map(editOf)))
     return { document: await this.#fold(), left: left.filter(({ size }) => size > 0) }
   }
@@ -100,34 +117,23 @@ export class Device {
   /** What came from the server. */
   keep(update: Uint8Array): void {
     this.#gathered.push(update)
-    this.#cancel ??= this.#clock.after(GATHER_MS, () => this.#write(() => {}))
+    this.#cancel ??= this.#clock.after(GATHER_MS, () => this.#write(() => {}, null))
   }
 
   /** An edit of this tab, with its outbox. Before it goes what it may build on. */
   keepEdit(client: string, edit: Edit): void {
-    this.#write((document, outbox) => {
-      if (edit.update !== null) document.add(edit.update)
-      outbox.put({ client, ...edit })
-    })
+    this.#write((outbox) => outbox.put({ client, ...edit }), edit.update)
   }
 
-  /** Moves edits to other places in one step; `null` for those that were acknowledged or refused. */
-  move(from: [client: string, seq: number][], to: [client: string, edit: Edit][]): void {
-    this.#write((_, outbox) => {
-      for (const key of from) outbox.delete(key)
-      for (const [client, edit] of to) outbox.put({ client, ...edit })
-    }, true)
+  /** Moves edits to other places in one step; those that were acknowledged or refused go nowhere. */
+  move(from: Place[], to: [client: string, edit: Edit][]): void {
+    this.#write((outbox) => place(outbox, from, to), null, true)
   }
 
-  /** Another document takes the place of this one, and edits that of others, in one step. */
-  replace(document: Uint8Array, from: [client: string, seq: number][], to: [client: string, edit: Edit][]): void {
+  /** A new document of the server's, and edits in the place of others, in one step. */
+  replace(document: Uint8Array, from: Place[], to: [client: string, edit: Edit][]): void {
     this.#gathered = []
-    this.#write((rows, outbox) => {
-      rows.clear()
-      rows.add(document)
-      for (const key of from) outbox.delete(key)
-      for (const [client, edit] of to) outbox.put({ client, ...edit })
-    })
+    this.#write((outbox) => place(outbox, from, to), document, false, true)
   }
 
   /** Resolves when all that was begun has ended. */
@@ -136,7 +142,7 @@ export class Device {
   }
 
   async close(): Promise<void> {
-    this.#write(() => {})
+    this.#write(() => {}, null)
     await this.#last
     this.#cancel?.()
     this.state = 'off'
@@ -144,21 +150,23 @@ export class Device {
     for (const client of [...this.#held.keys()]) this.release(client)
   }
 
-  /** `frees`: it makes room, so it is tried even where there is none left. */
-  #write(change: (document: IDBObjectStore, outbox: IDBObjectStore) => void, frees = false): void {
-    const gathered = this.#gathered.length > 0 && this.state === 'kept' ? Y.mergeUpdates(this.#gathered) : null
+  /**
+   * Changes the outbox, and adds to the document. `frees`: it makes room, so it is tried even where there is none left.
+   * `isNew`: what is added is a whole document without anything that was refused.
+   */
+  #write(change: (outbox: IDBObjectStore) => void, update: Uint8Array | null, frees = false, isNew = false): void {
+    const added = [...this.#gathered, ...(update === null ? [] : [update])]
     this.#gathered = []
     this.#cancel?.()
     this.#cancel = null
     // After a failure nothing more is added: what is here stays whole, as the beginning of what there was.
     if (this.state !== 'kept' && !(frees && this.state === 'full')) return
     try {
-      const transaction = this.#database.transaction(['document', 'outbox'], 'readwrite')
+      const transaction = this.#database.transaction(['document', 'outbox', 'facts'], 'readwrite')
       this.#last = Promise.all([this.#last, done(transaction)]).catch((error) => this.#fail(error))
       try {
-        const document = transaction.objectStore('document')
-        if (gathered) document.add(gathered)
-        change(document, transaction.objectStore('outbox'))
+        change(transaction.objectStore('outbox'))
+        if (added.length > 0 && this.state === 'kept') this.#add(transaction, Y.mergeUpdates(added), isNew)
       } catch (error) {
         // Half of it would be a block that nobody sends.
         transaction.abort()
@@ -169,6 +177,23 @@ export class Device {
     }
     this.#rows += 1
     if (this.#rows >= ROWS_MAX) this.#last = Promise.all([this.#last, this.#fold()]).catch((error) => this.#fail(error))
+  }
+
+  #add(transaction: IDBTransaction, update: Uint8Array, isNew: boolean): void {
+    const document = transaction.objectStore('document')
+    const facts = transaction.objectStore('facts')
+    const asking = facts.get('generation')
+    asking.onsuccess = () => {
+      const generation = Number(asking.result ?? 0)
+      const isCurrent = generation === this.#generation
+      if (isNew && isCurrent) {
+        document.clear()
+        facts.put(generation + 1, 'generation')
+      }
+      if (isNew) this.#generation = isCurrent ? generation + 1 : generation
+      if (isNew || isCurrent) document.add(update)
+      else this.#replaced()
+    }
   }
 
   /** Makes one row of all rows, those of other tabs included, and gives it back. */
@@ -203,6 +228,13 @@ const fold = (rows: Uint8Array[]): Uint8Array => {
   const state = Y.encodeStateAsUpdate(doc)
   doc.destroy()
   return state
+}
+
+type Place = [client: string, seq: number]
+
+const place = (outbox: IDBObjectStore, from: Place[], to: [client: string, edit: Edit][]): void => {
+  for (const key of from) outbox.delete(key)
+  for (const [client, edit] of to) outbox.put({ client, ...edit })
 }
 
 const editOf = ({ seq, gesture, update, ops }: Row, index: number): Edit => ({

@@ -6,7 +6,7 @@ import { uuid } from '../protocol/codec.ts'
 import { Token } from '../token.ts'
 import { Link } from '../transport/socket.ts'
 import { DocumentBoard, EntriesBoard } from './board.ts'
-import { type Browser, browser, Device } from './offline.ts'
+import { type Browser, browser, Device, type Listener } from './offline.ts'
 import { Outbox } from './outbox.ts'
 import { type Live, OpError, type Setting } from './session.ts'
 
@@ -44,8 +44,8 @@ export const open = async (
     setting.outboxes = [new Outbox(uuid(clock.now()))]
     board = new EntriesBoard(setting)
   } else {
-    const changed = () => board.deviceChanged()
-    const kept = wanted && browser ? await restore(options, setting, browser, changed) : null
+    const hears = { changed: () => board.deviceChanged(), replaced: () => board.deviceReplaced() }
+    const kept = wanted && browser ? await restore(options, setting, browser, hears) : null
     setting.outboxes.push(new Outbox(uuid(clock.now())))
     await setting.device?.hold(setting.outboxes.at(-1)?.client ?? '')
     board = new DocumentBoard(setting, kept)
@@ -64,13 +64,13 @@ const restore = async (
   { url, board, user, token }: OpenOptions,
   setting: Setting,
   browser: Browser,
-  changed: () => void
+  hears: Listener
 ): Promise<Uint8Array | null> => {
   const owner = (await setting.token.user()) ?? user ?? (token === undefined ? GUEST : null)
   if (owner === null) return null
   try {
     const name = `panseo ${JSON.stringify([new URL(url).origin, board, owner])}`
-    setting.device = await Device.open(name, browser, setting.clock, changed)
+    setting.device = await Device.open(name, browser, setting.clock, hears)
     const { document, left } = await setting.device.load()
     setting.outboxes = left
     setting.owner = owner

@@ -136,7 +136,7 @@ test('ops that may be known by their number keep it when others are refused', as
   const next = await comeBack(2)
   expect(next.edits().map(({ seq, t }) => [seq, t])).toEqual([
     [2, 'op'],
-    [3, 'update']
+    [4, 'update']
   ])
 })
 
@@ -163,11 +163,11 @@ test('a refused edit leaves the document, those beside it are written again', as
   FakeSocket.newest.welcome()
   expect(FakeSocket.newest.heard[0]).not.toHaveProperty('vector')
   const [edit, ...rest] = FakeSocket.newest.edits()
-  expect([edit?.seq, edit?.gesture, rest]).toEqual([4, '01980000-0000-7000-8000-000000000001', []])
+  expect([edit?.seq, edit?.gesture, rest]).toEqual([5, '01980000-0000-7000-8000-000000000001', []])
   expect(Object.keys(board.doc.getMap('board:elements').toJSON())).toEqual(['good'])
   expect(board.doc.clientID).not.toBe(old.clientID)
   expect(heard).toMatchObject([{ code: 'bad_op', entries: [{ kind: 'element', id: 'bad', properties: { x: 1 } }] }])
-  FakeSocket.newest.ack(4)
+  FakeSocket.newest.ack(5)
   expect(board.state).toMatchObject({ save: 'saved', unsaved: 0 })
 })
 

@@ -172,6 +172,12 @@ export abstract class Live implements Session, Owner {
     this.tellState()
   }
 
+  /** Another tab had to take a new document; what it left out may still be in this one. */
+  deviceReplaced(): void {
+    if (this.#isLevel) this.renew()
+    else this.isRenewing = true
+  }
+
   /** Calls back once when there will be no more connections. */
   onStop(call: () => void): void {
     this.#onStop.push(call)
