@@ -127,13 +127,13 @@ export class Device {
 
   /** Moves edits to other places in one step; those that were acknowledged or refused go nowhere. */
   move(from: Place[], to: [client: string, edit: Edit][]): void {
-    this.#write((outbox) => place(outbox, from, to), null, true)
+    this.#write((outbox) => place(outbox, from, to), null, { frees: true })
   }
 
   /** A new document of the server's, and edits in the place of others, in one step. */
   replace(document: Uint8Array, from: Place[], to: [client: string, edit: Edit][]): void {
     this.#gathered = []
-    this.#write((outbox) => place(outbox, from, to), document, false, true)
+    this.#write((outbox) => place(outbox, from, to), document, { isNew: true, leavesBlocks: from.length > 0 })
   }
 
   /** Resolves when all that was begun has ended. */
@@ -150,11 +150,9 @@ export class Device {
     for (const client of [...this.#held.keys()]) this.release(client)
   }
 
-  /**
-   * Changes the outbox, and adds to the document. `frees`: it makes room, so it is tried even where there is none left.
-   * `isNew`: what is added is a whole document without anything that was refused.
-   */
-  #write(change: (outbox: IDBObjectStore) => void, update: Uint8Array | null, frees = false, isNew = false): void {
+  /** Changes the outbox, and adds to the document. */
+  #write(change: (outbox: IDBObjectStore) => void, update: Uint8Array | null, how: How = {}): void {
+    const { frees = false, isNew = false, leavesBlocks = false } = how
     const added = [...this.#gathered, ...(update === null ? [] : [update])]
     this.#gathered = []
     this.#cancel?.()
@@ -166,7 +164,8 @@ export class Device {
       this.#last = Promise.all([this.#last, done(transaction)]).catch((error) => this.#fail(error))
       try {
         change(transaction.objectStore('outbox'))
-        if (added.length > 0 && this.state === 'kept') this.#add(transaction, Y.mergeUpdates(added), isNew)
+        if (added.length > 0 && this.state === 'kept')
+          this.#add(transaction, Y.mergeUpdates(added), isNew, leavesBlocks)
       } catch (error) {
         // Half of it would be a block that nobody sends.
         transaction.abort()
@@ -179,18 +178,21 @@ export class Device {
     if (this.#rows >= ROWS_MAX) this.#last = Promise.all([this.#last, this.#fold()]).catch((error) => this.#fail(error))
   }
 
-  #add(transaction: IDBTransaction, update: Uint8Array, isNew: boolean): void {
+  #add(transaction: IDBTransaction, update: Uint8Array, isNew: boolean, leavesBlocks: boolean): void {
     const document = transaction.objectStore('document')
     const facts = transaction.objectStore('facts')
     const asking = facts.get('generation')
     asking.onsuccess = () => {
       const generation = Number(asking.result ?? 0)
       const isCurrent = generation === this.#generation
-      if (isNew && isCurrent) {
+      // Blocks whose edits have others in their place now may have come into the newer document from a server that has
+      // lost them since.
+      const isNewest = isNew && (isCurrent || leavesBlocks)
+      if (isNewest) {
         document.clear()
         facts.put(generation + 1, 'generation')
       }
-      if (isNew) this.#generation = isCurrent ? generation + 1 : generation
+      if (isNew) this.#generation = isNewest ? generation + 1 : generation
       if (isNew || isCurrent) document.add(update)
       else this.#replaced()
     }
@@ -228,6 +230,15 @@ const fold = (rows: Uint8Array[]): Uint8Array => {
   const state = Y.encodeStateAsUpdate(doc)
   doc.destroy()
   return state
+}
+
+interface How {
+  /** It makes room, so it is tried even where there is none left. */
+  frees?: boolean
+  /** A whole document, without anything that was refused. */
+  isNew?: boolean
+  /** In the place of one with blocks that will never be on the server. */
+  leavesBlocks?: boolean
 }
 
 type Place = [client: string, seq: number]

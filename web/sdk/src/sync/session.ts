@@ -86,6 +86,7 @@ export abstract class Live implements Session, Owner {
   #cancelHold = () => {}
   #newDocuments = 0
   #isOutOfOrder = false
+  #isOutdated = false
   #onStop: (() => void)[] = []
 
   protected abstract readonly content: Content
@@ -172,10 +173,13 @@ export abstract class Live implements Session, Owner {
     this.tellState()
   }
 
-  /** Another tab had to take a new document; what it left out may still be in this one. */
+  /**
+   * Another tab had to take a new document; what it left out may still be in this one. So this one is replaced as well,
+   * once nothing waits any more: until then it is not kept here, the outbox is.
+   */
   deviceReplaced(): void {
-    if (this.#isLevel) this.renew()
-    else this.isRenewing = true
+    this.#isOutdated = true
+    this.#renewWhenQuiet()
   }
 
   /** Calls back once when there will be no more connections. */
@@ -312,6 +316,7 @@ export abstract class Live implements Session, Owner {
   #resync(frame: Extract<ServerFrame, { t: 'resync' }>): void {
     if (this.isRenewing && frame.update) {
       this.isRenewing = false
+      this.#isOutdated = false
       this.#gapSince = null
       this.rebuild(frame.update, this.#newDocuments > 0)
     } else this.content.resync(frame)
@@ -321,6 +326,7 @@ export abstract class Live implements Session, Owner {
     this.#presence.welcome(...this.#self)
     this.#advance()
     this.#pump()
+    this.#renewWhenQuiet()
     this.tellState()
   }
 
@@ -426,8 +432,13 @@ export abstract class Live implements Session, Owner {
     else {
       this.#advance()
       this.#pump()
+      this.#renewWhenQuiet()
     }
     this.tellState()
+  }
+
+  #renewWhenQuiet(): void {
+    if (this.#isOutdated && this.#isLevel && this.#unsaved() === 0) this.renew()
   }
 
   /** All that was sent is answered, and something was refused. */
