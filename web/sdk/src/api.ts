@@ -86,6 +86,8 @@ export type Why =
   | 'busy'
   | 'rate'
   | 'viewer'
+  /** The server takes no edits for this board now; what waits here is sent when it does again. */
+  | 'board_read_only'
   | 'unauthenticated'
   | 'forbidden'
   | 'no_board'

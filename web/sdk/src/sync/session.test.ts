@@ -140,6 +140,26 @@ test('ops that may be known by their number keep it when others are refused', as
   ])
 })
 
+test('a board that takes no edits for a while: they wait, and go when it does again', async () => {
+  const board = await enter()
+  const socket = FakeSocket.newest
+  socket.say({ t: 'role', role: 'viewer', why: 'the server cannot save now' })
+  draw(board, 'a')
+  const op = board.op({ op: 'undo' })
+  socket.seqs()
+  socket.say({ t: 'error', code: 'read_only', message: 'not now', seq: 1 })
+  socket.say({ t: 'error', code: 'read_only', message: 'not now', seq: 2 })
+  await expect(op).rejects.toMatchObject({ code: 'read_only' })
+  expect(board.state).toMatchObject({ save: 'read-only', why: 'board_read_only', unsaved: 1 })
+  await clock.pass(3_000)
+  const [again] = socket.edits()
+  socket.say({ t: 'error', code: 'read_only', message: 'not now', seq: again?.seq ?? 0 })
+  socket.say({ t: 'role', role: 'teacher', why: 'the board takes edits again' })
+  const [edit] = socket.edits()
+  socket.ack(edit?.seq ?? 0)
+  expect(board.state).toMatchObject({ save: 'saved', why: null, unsaved: 0 })
+})
+
 test('a refused op rejects with its code and changes nothing else', async () => {
   const board = await enter()
   const op = board.op({ op: 'undo' })

@@ -85,6 +85,7 @@ export abstract class Live implements Session, Owner {
   #gapSince: number | null = null
   #cancelHold = () => {}
   #newDocuments = 0
+  #isBoardReadOnly = false
   #isOutOfOrder = false
   #isOutdated = false
   #onStop: (() => void)[] = []
@@ -245,9 +246,7 @@ export abstract class Live implements Session, Owner {
         this.#position = frame.position
         return
       case 'role':
-        this.role = frame.role
-        this.emitter.tell('role', { role: frame.role, why: frame.why })
-        return this.tellState()
+        return this.#setRole(frame.role, frame.why)
       case 'error':
         return this.#refused(frame.seq ?? null, frame.code, frame.message)
       case 'pong':
@@ -288,14 +287,14 @@ export abstract class Live implements Session, Owner {
     // What is kept here belongs to the one who opened it; sent by another it would be theirs.
     if (this.#user !== null && this.#user !== user) return this.link.stop('other_user')
     this.#user = user
-    this.role = role
     this.limits = limits
     this.#hasSentUpdate = false
     const outbox = this.setting.outboxes[0] as Outbox
     outbox.rewind(seq)
     this.#sort()
     this.#makeSure(outbox, seq)
-    this.emitter.tell('role', { role, why: null })
+    this.#isBoardReadOnly = false
+    this.#setRole(role, null)
     this.#self = [session, limits.ephemeral_per_second]
   }
 
@@ -327,6 +326,17 @@ export abstract class Live implements Session, Owner {
     this.#advance()
     this.#pump()
     this.#renewWhenQuiet()
+    this.tellState()
+  }
+
+  #setRole(role: Role, why: string | null): void {
+    this.role = role
+    this.emitter.tell('role', { role, why })
+    if (role !== 'viewer' && this.#isBoardReadOnly) {
+      this.#isBoardReadOnly = false
+      this.#cancelHold()
+      if (this.setting.outboxes[0]?.inFlight === 0) this.#again()
+    }
     this.tellState()
   }
 
@@ -395,8 +405,9 @@ export abstract class Live implements Session, Owner {
   #refused(seq: number | null, code: string, message: string): void {
     const edit = seq === null ? null : this.#answered(seq)
     if (edit === null) return
-    if (code === 'busy' || (code === 'needs_resync' && edit.update !== null)) {
+    if (code === 'busy' || (edit.update !== null && (code === 'needs_resync' || code === 'read_only'))) {
       if (code === 'needs_resync') this.#gapSince ??= this.clock.now()
+      if (code === 'read_only') this.#isBoardReadOnly = true
       this.#postpone(edit)
       this.#isHeld = true
     } else this.#refuse({ edit, code, message })
@@ -527,6 +538,7 @@ export abstract class Live implements Session, Owner {
       return { save: this.#stopped === 'closed' ? 'offline' : 'read-only', why: this.#stopped }
     }
     if (!this.#isLevel) return { save: 'offline', why: this.#down }
+    if (this.#isBoardReadOnly) return { save: 'read-only', why: 'board_read_only' }
     if (unsaved > 0) return { save: 'saving', why: null }
     return this.role === 'viewer' ? { save: 'read-only', why: 'viewer' } : { save: 'saved', why: null }
   }
