@@ -219,6 +219,13 @@ export interface Member {
   role: Role
 }
 
+/** A code by which people come onto a board. */
+export interface Invite {
+  code: string
+  role: Role
+  expires: number
+}
+
 export interface AssetView {
   sha256: string
   mimeType: string
@@ -237,6 +244,14 @@ export interface Rest {
   members(id: string): Promise<Member[]>
   setRole(id: string, user: string, role: Role): Promise<Member>
   removeMember(id: string, user: string): Promise<void>
+  invites(id: string): Promise<Invite[]>
+  invite(id: string, role: 'viewer' | 'editor', days?: number): Promise<Invite>
+  removeInvite(id: string, code: string): Promise<void>
+  /** Makes the caller a member of the board that the code leads to. */
+  join(code: string): Promise<{ board: string; role: Role }>
+  /** Boards the caller was on, newest first. */
+  recent(): Promise<(BoardInfo & { visited: number })[]>
+  noteVisit(id: string): Promise<void>
   /** Uploads an image under the hash of its content; then tell the board with the op `asset.add`. */
   putAsset(id: string, content: Uint8Array<ArrayBuffer>): Promise<AssetView>
   asset(id: string, sha256: string): Promise<Blob>

@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const BINARY = process.env.PANSEO_BIN ?? fileURLToPath(new URL('../../../target/release/panseo', import.meta.url))
+export const BINARY =
+  process.env.PANSEO_BIN ?? fileURLToPath(new URL('../../../target/release/panseo', import.meta.url))
 const PATIENCE_MS = 30_000
 
 /** Resolves with what `holds` finds, looking again every 5 ms. */
