@@ -43,7 +43,7 @@ const writesOf = (doc: Y.Doc, update: Uint8Array, withLosers = false): Write[] =
   const writes: Write[] = []
   const { structs, ds } = Y.decodeUpdate(update)
   const look = (client: number, clock: number, length: number, isGone: boolean) => {
-    for (let at = clock; at < clock + length; ) {
+    for (let at = clock; at < clock + length;) {
       const item = itemAt(doc, client, at)
       const write = item && writeOf(item, isGone, withLosers)
       if (write) writes.push(write)
