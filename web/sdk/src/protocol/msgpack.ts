@@ -1,5 +1,5 @@
 // MessagePack, as far as frames use it, and to the byte as the server writes it: whole numbers in the shortest form,
-// fractions as 64-bit floats, 64-bit numbers beyond 2^53 as bigint. No extension types. (Decision 0006 says why this is
+// fractions as 64-bit floats, 64-bit numbers beyond 2^53 as bigint. No extension types. (Decision 0007 says why this is
 // not a library.)
 
 import type { Value } from './wire.gen.ts'

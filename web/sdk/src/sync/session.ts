@@ -86,6 +86,8 @@ export abstract class Live implements Session, Owner {
   #cancelHold = () => {}
   #newDocuments = 0
   #isBoardReadOnly = false
+  /** Own session, and states it may show a second. */
+  #self: [session: number, perSecond: number] = [-1, 0]
   #isOutOfOrder = false
   #isOutdated = false
   #onStop: (() => void)[] = []
@@ -297,8 +299,6 @@ export abstract class Live implements Session, Owner {
     this.#setRole(role, null)
     this.#self = [session, limits.ephemeral_per_second]
   }
-
-  #self: [session: number, perSecond: number] = [-1, 0]
 
   /**
    * Updates that the board knows by their number are acknowledged without being looked at. If one of them was refused,
