@@ -35,7 +35,7 @@ export function writeEntry(entries: Entries, id: string, changes: Changes, isNew
     }
   } else if (isNew) {
     const present = Object.entries(changes).filter(([, value]) => value !== undefined)
-    entries.set(id, new Y.Map(present as [string, Plain][]))
+    entries.set(id, new Y.Map<Plain>(present as [string, Plain][]))
   }
 }
 
@@ -45,15 +45,15 @@ export function observeEntries(
   isMine: (transaction: Y.Transaction) => boolean,
   listener: (ids: ReadonlySet<string>) => void,
 ): () => void {
-  const observer = (events: Y.YEvent<Y.AbstractType<unknown>>[], transaction: Y.Transaction) => {
+  const observer: Parameters<Entries['observeDeep']>[0] = (events, transaction) => {
     if (isMine(transaction)) return
     const ids = new Set<string>()
     for (const event of events) {
-      if (event.target !== entries) ids.add(String(event.path[0]))
+      if (event.path.length > 0) ids.add(String(event.path[0]))
       else for (const id of event.keys.keys()) ids.add(id)
     }
     listener(ids)
   }
-  entries.observeDeep(observer as Parameters<typeof entries.observeDeep>[0])
-  return () => entries.unobserveDeep(observer as Parameters<typeof entries.observeDeep>[0])
+  entries.observeDeep(observer)
+  return () => entries.unobserveDeep(observer)
 }

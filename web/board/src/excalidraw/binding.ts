@@ -86,6 +86,23 @@ export class Binding {
     return { writes: [...writes.values()], lost }
   }
 
+  /** Known elements that the user changed and that are not written yet. */
+  dirty(scene: Scene): Set<string> {
+    const dirty = new Set<string>()
+    for (const element of scene) {
+      const known = this.known.get(element.id)
+      if (known && !isAsShown(element, known)) dirty.add(element.id)
+    }
+    return dirty
+  }
+
+  /** Gives up what the user did on the canvas: the scene without new elements, as the document has it. */
+  revert(scene: Scene, read: (id: string) => Properties | undefined): Scene {
+    const dirty = this.dirty(scene)
+    const kept = scene.filter(({ id }) => this.known.has(id) || this.provisional.has(id))
+    return this.merge(kept, dirty, read) ?? kept
+  }
+
   private change(element: SceneElement, known: Known, writes: Map<string, Write>, options: DiffOptions): void {
     const changes = changesOf(element, known.shown, known.base, options.now)
     this.remember(element, withChanges(known.base, changes))

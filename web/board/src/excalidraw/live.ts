@@ -128,11 +128,11 @@ export function dragFrame(
     const from = base(element.id)
     if (!from || element.isDeleted || !dragged.has(element.id)) continue
     if (++count > DRAGGED_MAX) return undefined
-    const changes = changesOf(element, undefined, undefined, 0)
+    const { points } = changesOf(element, undefined, undefined, 0)
     const shown: Record<string, PlainMap[string]> = {}
     for (const key of DRAGGED) {
-      const value = changes[key]
-      if (value === undefined) continue
+      const value = key === 'points' ? points : element[key]
+      if (!isNumber(value) && !(value instanceof Uint8Array)) continue
       shown[key] = value
       size += value instanceof Uint8Array ? value.length + 12 : 16
     }
