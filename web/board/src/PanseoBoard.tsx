@@ -17,7 +17,7 @@ import { useFromDoc, usePeople, useRole, useSave } from './ui/hooks'
 import { icons } from './ui/icons'
 import { PagePicker, PageStrip, titleOf } from './ui/Pages'
 import { People } from './ui/People'
-import { Pins } from './ui/Pins'
+import { Pins, Placer } from './ui/Pins'
 import { SaveState } from './ui/SaveState'
 
 export interface PanseoBoardProps {
@@ -142,7 +142,12 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
             {extra}
           </>
         }
-        overlay={<Pins handle={handle} threads={here} nameOf={nameOf} onOpen={openThread} />}
+        overlay={
+          <>
+            <Pins handle={handle} threads={here} nameOf={nameOf} onOpen={openThread} />
+            {handle && comments.isPlacing && <Placer handle={handle} onPlace={comments.actions.place} />}
+          </>
+        }
         sidebar={
           <CommentsPanel
             threads={threads}

@@ -14,7 +14,7 @@ import {
   setLike
 } from './document/comments'
 import { type Page, addPage, deletePage, movePage, renamePage } from './document/pages'
-import type { MenuItem } from './excalidraw/Canvas'
+import { COMMENTS, type MenuItem } from './excalidraw/Canvas'
 import { uuid7 } from './excalidraw/gestures'
 import type { CanvasHandle } from './excalidraw/handle'
 import type { Dictionary } from './i18n'
@@ -70,6 +70,7 @@ interface CommentContext extends Common {
 export function useCommentActions({ board, words, handle, page, setPage, ask }: CommentContext) {
   const [open, setOpen] = useState<string | null>(null)
   const [anchor, setAnchor] = useState<Anchor | null>(null)
+  const [isPlacing, setPlacing] = useState(false)
   const target = useRef<Thread | null>(null)
   // The page of a thread must be on the canvas before it can be shown.
   useEffect(() => {
@@ -83,8 +84,16 @@ export function useCommentActions({ board, words, handle, page, setPage, ask }: 
     return {
       begin() {
         const element = handle?.selected
-        const place = handle?.center
-        setAnchor({ page, element, x: element ? undefined : place?.x, y: element ? undefined : place?.y })
+        if (element) setAnchor({ page, element, x: undefined, y: undefined })
+        else {
+          setPlacing(true)
+          if (handle?.isPhone) handle.toggleSidebar(COMMENTS, false)
+        }
+      },
+      place(at) {
+        setPlacing(false)
+        if (at) setAnchor({ page, element: undefined, ...at })
+        handle?.toggleSidebar(COMMENTS, true)
       },
       cancel: () => setAnchor(null),
       add(text) {
@@ -112,7 +121,7 @@ export function useCommentActions({ board, words, handle, page, setPage, ask }: 
       }
     }
   }, [board, words, handle, page, anchor, setPage, ask])
-  return { open, setOpen, anchor, actions }
+  return { open, setOpen, anchor, isPlacing, actions }
 }
 
 interface FileContext extends Common {

@@ -43,6 +43,10 @@ export class CanvasHandle {
     return ids.length === 1 ? ids[0] : undefined
   }
 
+  get isPhone(): boolean {
+    return this.container.querySelector('.excalidraw--mobile') !== null
+  }
+
   get center(): Place {
     const { offsetLeft, offsetTop, width, height } = this.api.getAppState()
     return this.toScene(offsetLeft + width / 2, offsetTop + height / 2)

@@ -43,6 +43,7 @@ export class CanvasSession {
   private readonly dragged = new Set<string>()
   private stroke: StrokeSender
   private hasChanged = false
+  private wasBusy = false
   private isWriting = false
   private scheduled: { frame: number; timer: ReturnType<typeof setTimeout> } | undefined
   private committedAt = 0
@@ -211,6 +212,9 @@ export class CanvasSession {
     const state = this.api.getAppState()
     if (this.hasChanged) {
       const busy = isBusy(state, this.gestures.isPointerDown)
+      // A quick gesture is one commit, at its end.
+      if (busy && !this.wasBusy) this.committedAt = now
+      this.wasBusy = busy
       if (busy) this.showLive(state, now)
       else this.endLive()
       if (!busy || now - this.committedAt >= COMMIT_INTERVAL_MS) this.commit()
@@ -234,7 +238,13 @@ export class CanvasSession {
     const { writes, lost } = this.binding.diff(scene, {
       now: Date.now(),
       waits: (element) =>
-        waits(element, state, (id) => this.binding.has(id), (fileId) => this.images.isReady(fileId, this.api.getFiles()))
+        waits(
+          element,
+          state,
+          (id) => scene.find((other) => other.id === id),
+          (id) => this.binding.has(id),
+          (fileId) => this.images.isReady(fileId, this.api.getFiles())
+        )
     })
     this.hear(lost)
     const { viewBackgroundColor } = state

@@ -58,14 +58,18 @@ export function strokeInMaking(state: State): string | undefined {
 export function waits(
   element: SceneElement,
   state: State,
+  find: (id: string) => SceneElement | undefined,
   isKnown: (id: string) => boolean,
   isImageReady: (fileId: unknown) => boolean,
 ): boolean {
   if (element.type === "image" && !element.isDeleted) return !isImageReady(element.fileId)
   if (element.id === strokeInMaking(state)) return true
-  const text = state.editingTextElement
-  if (text && !isKnown(text.id) && text.type === "text" && text.text === "") {
-    if (element.id === text.id || element.id === text.containerId) return true
+  // The editor's own element is that of its beginning; what was typed is in the scene.
+  const editor = state.editingTextElement
+  if (editor && !isKnown(editor.id)) {
+    const text = find(editor.id)
+    const isEmpty = text?.text === ""
+    if (isEmpty && (element.id === text.id || element.id === text.containerId)) return true
   }
   const isFresh = element.id === state.newElement?.id && !isKnown(element.id)
   return isFresh && element.width === 0 && element.height === 0

@@ -46,7 +46,7 @@ export class Undo {
     container.addEventListener('click', onClick, true)
     // Excalidraw disables its buttons by its own steps, which are always empty.
     const observer = new MutationObserver(() => this.dress())
-    observer.observe(container, { subtree: true, childList: true, attributes: true, attributeFilter: ['disabled'] })
+    observer.observe(container, { subtree: true, childList: true, attributes: true, attributeFilter: ['disabled', 'aria-disabled'] })
     this.ends.push(
       () => window.removeEventListener('keydown', onKey, true),
       () => container.removeEventListener('click', onClick, true),
@@ -94,7 +94,9 @@ export class Undo {
       for (const button of this.container.querySelectorAll<HTMLButtonElement>(BUTTONS[op])) {
         if (button.disabled) button.disabled = false
         const isDim = String(rests !== null || this.isEmpty[op])
-        if (button.getAttribute('aria-disabled') !== isDim) button.setAttribute('aria-disabled', isDim)
+        for (const part of [button, button.querySelector('.ToolIcon__icon')]) {
+          if (part && part.getAttribute('aria-disabled') !== isDim) part.setAttribute('aria-disabled', isDim)
+        }
         const label = rests ?? this.hooks.label(op)
         if (button.title !== label) button.title = label
       }

@@ -6,8 +6,10 @@ import { colorOf, initialOf } from './color'
 import { icons } from './icons'
 
 export interface CommentActions {
-  /** Asks for a place, then for the text. */
+  /** Asks for a place, unless something is selected, then for the text. */
   begin(): void
+  /** The place that was asked for; `null`: none after all. */
+  place(at: { x: number; y: number } | null): void
   cancel(): void
   add(text: string): void
   reply(thread: string, text: string): void

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'react'
 
 import type { Thread } from '../document/comments'
-import type { CanvasHandle } from '../excalidraw/handle'
+import type { CanvasHandle, Place } from '../excalidraw/handle'
 import { useWords } from '../i18n'
 import { colorOf, initialOf } from './color'
 
@@ -56,5 +56,25 @@ export function Pins({ handle, threads, nameOf, onOpen }: Props) {
         </button>
       ))}
     </div>
+  )
+}
+
+/** Lies over the canvas until a place for a comment is chosen: by a press, or by Enter for the middle. */
+export function Placer({ handle, onPlace }: { handle: CanvasHandle; onPlace: (at: Place | null) => void }) {
+  const words = useWords()
+  return (
+    <button
+      type='button'
+      className='panseo-placer'
+      // biome-ignore lint: the person has just asked to choose
+      autoFocus
+      onClick={({ detail, clientX, clientY }) => onPlace(detail === 0 ? handle.center : handle.toScene(clientX, clientY))}
+      onKeyDown={(event) => {
+        if (event.key === 'Escape') onPlace(null)
+        event.stopPropagation()
+      }}
+    >
+      <span>{words.commentHere}</span>
+    </button>
   )
 }
