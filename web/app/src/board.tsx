@@ -18,18 +18,25 @@ document.documentElement.lang = language
 const root = createRoot(document.getElementById('root') as HTMLElement)
 const options = { url: location.origin, ...(token && { token }), ...(user && { user }) }
 
-openBoard({ ...options, board: id }).then(async (board) => {
-  const rest = openRest(options)
-  addEventListener('pagehide', () => void board.close())
-  const title = await rest.board(id).then(
-    (info) => info.title || id,
-    () => id
-  )
-  document.title = title
-  root.render(<PanseoBoard board={board} rest={rest} title={title} language={language} />)
-}, (error: unknown) => {
-  root.render(<p role='alert'>{error instanceof Error ? error.message : String(error)}</p>)
-})
+openBoard({ ...options, board: id }).then(
+  (board) => {
+    const rest = openRest(options)
+    const show = (title: string) => {
+      document.title = title
+      root.render(<PanseoBoard board={board} rest={rest} title={title} language={language} />)
+    }
+    show(id)
+    rest.board(id).then(
+      (info) => show(info.title || id),
+      // Without a connection the board is there, its title is not.
+      () => {}
+    )
+    addEventListener('pagehide', () => void board.close())
+  },
+  (error: unknown) => {
+    root.render(<p role="alert">{error instanceof Error ? error.message : String(error)}</p>)
+  }
+)
 
 /** Kept for this tab, so that a reload still has it. */
 function tokenOf(hash: string): string | null {

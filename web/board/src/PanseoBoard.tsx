@@ -79,25 +79,25 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   )
   const commentsButton = (
     <button
-      type='button'
-      className='panseo-button'
+      type="button"
+      className="panseo-button"
       aria-label={words.comments}
       title={words.comments}
       aria-pressed={isOpen}
-      data-testid='comments'
+      data-testid="comments"
       onClick={toggleComments}
     >
       {icons.comment}
-      {here.length > 0 && <span className='panseo-count'>{here.length}</span>}
+      {here.length > 0 && <span className="panseo-count">{here.length}</span>}
     </button>
   )
   const noteButton = canEdit && (
     <button
-      type='button'
-      className='panseo-button'
+      type="button"
+      className="panseo-button"
       aria-label={words.stickyNote}
       title={words.stickyNote}
-      data-testid='sticky-note'
+      data-testid="sticky-note"
       onClick={() => handle?.addStickyNote()}
     >
       {icons.note}
@@ -106,66 +106,64 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const pageProps = { pages, current: page, canEdit, actions: pageActions }
 
   return (
-    <>
-      <Canvas
-        board={board}
-        rest={rest}
-        page={page}
-        title={title}
-        language={language}
-        canEdit={canEdit}
-        menu={menu}
-        onReady={setHandle}
-        onCount={onCount}
-        onSidebar={setSidebar}
-        status={
-          <div className='panseo-status'>
-            <SaveState board={board} />
-            <People board={board} />
-            {commentsButton}
-            {extra}
-          </div>
-        }
-        pages={
-          <>
-            {noteButton}
-            <PageStrip {...pageProps} />
-          </>
-        }
-        phoneBar={
-          <>
-            <SaveState board={board} isShort={save === 'saved'} />
-            <PagePicker {...pageProps} />
-            {noteButton}
-            <People board={board} />
-            {commentsButton}
-            {extra}
-          </>
-        }
-        overlay={
-          <>
-            <Pins handle={handle} threads={here} nameOf={nameOf} onOpen={openThread} />
-            {handle && comments.isPlacing && <Placer handle={handle} onPlace={comments.actions.place} />}
-          </>
-        }
-        sidebar={
-          <CommentsPanel
-            threads={threads}
-            open={comments.open}
-            isWriting={comments.anchor !== null}
-            canEdit={canEdit}
-            isTeacher={isTeacher}
-            user={board.user}
-            page={page}
-            language={language}
-            nameOf={nameOf}
-            pageTitle={pageTitle}
-            actions={comments.actions}
-          />
-        }
-      />
-      {question && <Confirm question={question} onClose={() => setQuestion(null)} />}
-    </>
+    <Canvas
+      board={board}
+      rest={rest}
+      page={page}
+      title={title}
+      language={language}
+      canEdit={canEdit}
+      menu={menu}
+      onReady={setHandle}
+      onCount={onCount}
+      onSidebar={setSidebar}
+      status={
+        <div className="panseo-status">
+          <SaveState board={board} />
+          <People board={board} />
+          {commentsButton}
+          {extra}
+        </div>
+      }
+      pages={
+        <>
+          {noteButton}
+          <PageStrip {...pageProps} />
+        </>
+      }
+      phoneBar={
+        <>
+          <SaveState board={board} isShort={save === 'saved'} />
+          <PagePicker {...pageProps} />
+          {noteButton}
+          <People board={board} />
+          {commentsButton}
+          {extra}
+        </>
+      }
+      overlay={
+        <>
+          <Pins handle={handle} threads={here} nameOf={nameOf} onOpen={openThread} />
+          {question && <Confirm question={question} onClose={() => setQuestion(null)} />}
+          {handle && comments.isPlacing && <Placer handle={handle} onPlace={comments.actions.place} />}
+        </>
+      }
+      sidebar={
+        <CommentsPanel
+          threads={threads}
+          open={comments.open}
+          isWriting={comments.anchor !== null}
+          canEdit={canEdit}
+          isTeacher={isTeacher}
+          user={board.user}
+          page={page}
+          language={language}
+          nameOf={nameOf}
+          pageTitle={pageTitle}
+          actions={comments.actions}
+        />
+      }
+    />
   )
 }
 

@@ -133,7 +133,17 @@ interface FileContext extends Common {
 }
 
 /** Entries of the main menu. */
-export function useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask }: FileContext): MenuItem[] {
+export function useFiles({
+  board,
+  rest,
+  words,
+  handle,
+  page,
+  title,
+  canEdit,
+  isTeacher,
+  ask
+}: FileContext): MenuItem[] {
   return useMemo(() => {
     const save = (options: { page?: string }) => {
       rest.export(board.id, 'excalidraw', options).then(
@@ -149,7 +159,9 @@ export function useFiles({ board, rest, words, handle, page, title, canEdit, isT
     }
     const clear = () => {
       const onYes = () => {
-        board.op(page === '' ? { op: 'board.clear', page: '' } : { op: 'board.clear', page }).catch(() => handle?.toast(words.refused))
+        board
+          .op(page === '' ? { op: 'board.clear', page: '' } : { op: 'board.clear', page })
+          .catch(() => handle?.toast(words.refused))
       }
       ask({ text: words.clearPageAsk, action: words.remove, onYes })
     }
@@ -157,7 +169,8 @@ export function useFiles({ board, rest, words, handle, page, title, canEdit, isT
       { key: 'export-page', label: words.exportPage, icon: icons.export, onSelect: () => save({ page }) },
       { key: 'export-board', label: words.exportBoard, icon: icons.export, onSelect: () => save({}) }
     ]
-    if (canEdit) items.unshift({ key: 'import', label: words.importFile, icon: icons.import, onSelect: () => pick(load) })
+    if (canEdit)
+      items.unshift({ key: 'import', label: words.importFile, icon: icons.import, onSelect: () => pick(load) })
     if (isTeacher && canEdit) items.push({ key: 'clear', label: words.clearPage, icon: icons.trash, onSelect: clear })
     return items
   }, [board, rest, words, handle, page, title, canEdit, isTeacher, ask])

@@ -25,7 +25,11 @@ describe('pages', () => {
     renamePage(doc, '', 'One')
     deletePage(doc, 'c', 5)
     deletePage(doc, '', 5)
-    expect(listPages(doc).map(({ id, title }) => [id, title])).toEqual([['b', undefined], ['a', undefined], ['', 'One']])
+    expect(listPages(doc).map(({ id, title }) => [id, title])).toEqual([
+      ['b', undefined],
+      ['a', undefined],
+      ['', 'One']
+    ])
   })
 
   test('a page moves in front of the first one, whatever stands there', () => {

@@ -1,10 +1,10 @@
 // Entries of the board document in Yjs: one map for each element, page and comment, one key for each property.
 
-import * as Y from "yjs"
+import * as Y from 'yjs'
 
-import type { Changes, Plain, Properties } from "./values"
+import type { Changes, Plain, Properties } from './values'
 
-export type Root = "elements" | "pages" | "comments"
+export type Root = 'elements' | 'pages' | 'comments'
 
 export type Entries = Y.Map<Y.Map<Plain>>
 
@@ -43,7 +43,7 @@ export function writeEntry(entries: Entries, id: string, changes: Changes, isNew
 export function observeEntries(
   entries: Entries,
   isMine: (transaction: Y.Transaction) => boolean,
-  listener: (ids: ReadonlySet<string>) => void,
+  listener: (ids: ReadonlySet<string>) => void
 ): () => void {
   const observer: Parameters<Entries['observeDeep']>[0] = (events, transaction) => {
     if (isMine(transaction)) return

@@ -1,10 +1,10 @@
-import { describe, expect, test } from "vitest"
+import { describe, expect, test } from 'vitest'
 
-import { random } from "../testing/random"
-import { between, comparePlaced, reorder, sequence } from "./order"
+import { random } from '../testing/random'
+import { between, comparePlaced, reorder, sequence } from './order'
 
-describe("keys of the order", () => {
-  test("ten thousand on top or below stay short", () => {
+describe('keys of the order', () => {
+  test('ten thousand on top or below stay short', () => {
     let top = between(undefined, undefined)
     let bottom = top
     for (let count = 0; count < 10_000; count++) {
@@ -17,7 +17,7 @@ describe("keys of the order", () => {
     expect([top.length, bottom.length]).toEqual([9, 9])
   })
 
-  test("there is always room between two keys", () => {
+  test('there is always room between two keys', () => {
     for (let seed = 1; seed <= 100; seed++) {
       const { int, pick, real } = random(seed)
       const draw = () => real(0, 1)
@@ -32,15 +32,22 @@ describe("keys of the order", () => {
     }
   })
 
-  test("odd neighbours give keys above the lower one", () => {
-    for (const [lower, upper] of [["b", "a"], ["a", "a"], ["가", "나"], ["a", "a0"], ["z".repeat(2_000), "zz"], ["", ""]] as const) {
+  test('odd neighbours give keys above the lower one', () => {
+    for (const [lower, upper] of [
+      ['b', 'a'],
+      ['a', 'a'],
+      ['가', '나'],
+      ['a', 'a0'],
+      ['z'.repeat(2_000), 'zz'],
+      ['', '']
+    ] as const) {
       const keys = sequence(lower, upper, 3)
       expect(keys[0]! < keys[1]! && keys[1]! < keys[2]!).toBe(true)
     }
-    expect(between("b", "a") > "b").toBe(true)
+    expect(between('b', 'a') > 'b').toBe(true)
   })
 
-  test("a list gets its order with few new keys", () => {
+  test('a list gets its order with few new keys', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const { int, flip } = random(seed)
       const keys = sequence(undefined, undefined, 20)
@@ -55,10 +62,10 @@ describe("keys of the order", () => {
     }
   })
 
-  test("one that moved is the only one with a new key", () => {
+  test('one that moved is the only one with a new key', () => {
     const keys = sequence(undefined, undefined, 10)
     const items = keys.map((pos, index) => ({ id: `e${index}`, pos }))
     items.splice(7, 0, ...items.splice(2, 1))
-    expect([...reorder(items).keys()]).toEqual(["e2"])
+    expect([...reorder(items).keys()]).toEqual(['e2'])
   })
 })

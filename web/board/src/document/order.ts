@@ -7,7 +7,7 @@
 //
 // Neighbours may be anything that a foreign client wrote. The answer is then a key right above `lower`.
 
-const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const BASE = DIGITS.length
 const PLACE_DIGITS = 4
 const FIRST_PLACE = 31 * BASE ** 3
@@ -41,7 +41,7 @@ export function sequence(
   lower: string | undefined,
   upper: string | undefined,
   count: number,
-  random = Math.random,
+  random = Math.random
 ): string[] {
   const low = lower === undefined ? undefined : digits(lower, BASE - 1)
   const high = upper === undefined ? undefined : digits(upper, BASE)
@@ -115,7 +115,7 @@ function room(
   prefix: readonly number[],
   low: readonly number[],
   high: readonly number[] | undefined,
-  count: number,
+  count: number
 ): Stem | undefined {
   for (let width = 1; width <= ROOM_DIGITS_MAX; width++) {
     const from = number(low, width)
@@ -137,7 +137,7 @@ function key(stem: Stem, index: number, count: number, random: () => number): st
   for (let place = 1; place < SUFFIX_DIGITS; place++) list.push(Math.floor(random() * BASE))
   // A key that ends in zero would leave no room right below it.
   list.push(1 + Math.floor(random() * (BASE - 1)))
-  return list.map((digit) => DIGITS[digit]).join("")
+  return list.map((digit) => DIGITS[digit]).join('')
 }
 
 /**
@@ -146,7 +146,7 @@ function key(stem: Stem, index: number, count: number, random: () => number): st
  */
 export function reorder(
   wanted: readonly { id: string; pos: string | undefined }[],
-  random = Math.random,
+  random = Math.random
 ): Map<string, string> {
   const kept = longestAscending(wanted)
   const fresh = new Map<string, string>()

@@ -1,10 +1,10 @@
-import { describe, expect, test } from "vitest"
+import { describe, expect, test } from 'vitest'
 
-import { random } from "../testing/random"
-import { type Stroke, pack, roundPx, unpack } from "./points"
+import { random } from '../testing/random'
+import { type Stroke, pack, roundPx, unpack } from './points'
 
-describe("packed points", () => {
-  test("a stroke comes back within its rounding", () => {
+describe('packed points', () => {
+  test('a stroke comes back within its rounding', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const { int, real, flip } = random(seed)
       const count = int(60)
@@ -23,7 +23,7 @@ describe("packed points", () => {
     }
   })
 
-  test("any bytes give a stroke or an error", () => {
+  test('any bytes give a stroke or an error', () => {
     for (let seed = 1; seed <= 2_000; seed++) {
       const { int } = random(seed)
       const bytes = Uint8Array.from({ length: int(40) }, (_, index) => (index === 0 ? int(4) : int(256)))
@@ -38,6 +38,13 @@ describe("packed points", () => {
   })
 
   test("the server's bytes: two points, halves away from zero", () => {
-    expect([...pack({ points: [[0, 0], [-1 / 32, 8]] })]).toEqual([0, 4, 0, 0, 1, 128, 2])
+    expect([
+      ...pack({
+        points: [
+          [0, 0],
+          [-1 / 32, 8]
+        ]
+      })
+    ]).toEqual([0, 4, 0, 0, 1, 128, 2])
   })
 })

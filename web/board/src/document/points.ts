@@ -34,7 +34,7 @@ export function roundPressure(pressure: number): number {
 export function pack(stroke: Stroke): Uint8Array {
   const { points, pressures, times } = stroke
   for (const list of [pressures, times]) {
-    if (list && list.length !== points.length) throw new RangeError("pressures or times are not as many as the points")
+    if (list && list.length !== points.length) throw new RangeError('pressures or times are not as many as the points')
   }
   const bytes: number[] = [(pressures ? PRESSURES : 0) | (times ? TIMES : 0)]
   write(bytes, points.length)
@@ -58,16 +58,16 @@ export function pack(stroke: Stroke): Uint8Array {
 export function unpack(bytes: Uint8Array): Stroke {
   const reader = new Reader(bytes)
   const flags = reader.byte()
-  if (flags & ~(PRESSURES | TIMES)) throw new RangeError("the packed points have unknown flags")
+  if (flags & ~(PRESSURES | TIMES)) throw new RangeError('the packed points have unknown flags')
   const count = reader.number()
   const perPoint = 2 + (flags & PRESSURES ? 1 : 0) + (flags & TIMES ? 1 : 0)
-  if (count < 0 || count * perPoint > reader.left) throw new RangeError("the packed points end too early")
+  if (count < 0 || count * perPoint > reader.left) throw new RangeError('the packed points end too early')
   const points: Point[] = []
   let [x, y] = [0, 0]
   for (let index = 0; index < count; index++) {
     x += reader.number()
     y += reader.number()
-    if (Math.abs(x) > STEPS_MAX || Math.abs(y) > STEPS_MAX) throw new RangeError("a point is out of range")
+    if (Math.abs(x) > STEPS_MAX || Math.abs(y) > STEPS_MAX) throw new RangeError('a point is out of range')
     points.push([x / STEPS_PER_PX, y / STEPS_PER_PX])
   }
   const stroke: Stroke = { points }
@@ -76,12 +76,12 @@ export function unpack(bytes: Uint8Array): Stroke {
     let now = 0
     stroke.times = points.map(() => (now += reader.number()))
   }
-  if (reader.left > 0) throw new RangeError("there are bytes behind the packed points")
+  if (reader.left > 0) throw new RangeError('there are bytes behind the packed points')
   return stroke
 }
 
 function steps(px: number): number {
-  if (!(Math.abs(px) <= COORDINATE_MAX)) throw new RangeError("a coordinate is out of range")
+  if (!(Math.abs(px) <= COORDINATE_MAX)) throw new RangeError('a coordinate is out of range')
   return roundPx(px) * STEPS_PER_PX
 }
 
@@ -106,7 +106,7 @@ class Reader {
 
   byte(): number {
     const byte = this.bytes[this.at++]
-    if (byte === undefined) throw new RangeError("the packed points end too early")
+    if (byte === undefined) throw new RangeError('the packed points end too early')
     return byte
   }
 
@@ -119,6 +119,6 @@ class Reader {
       if (byte < 0x80) return zigzag % 2 ? -(zigzag + 1) / 2 : zigzag / 2
       scale *= 0x80
     }
-    throw new RangeError("a packed number is too long")
+    throw new RangeError('a packed number is too long')
   }
 }

@@ -13,7 +13,7 @@ export type Properties = Readonly<Record<string, Plain>>
 export type Changes = Record<string, Plain | undefined>
 
 export function isMap(value: unknown): value is PlainMap {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
 }
 
 export function isList(value: unknown): value is readonly unknown[] {
@@ -21,17 +21,17 @@ export function isList(value: unknown): value is readonly unknown[] {
 }
 
 export function isNumber(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value)
+  return typeof value === 'number' && Number.isFinite(value)
 }
 
 export function isText(value: unknown): value is string {
-  return typeof value === "string"
+  return typeof value === 'string'
 }
 
 /** Deep equality. A key that holds `undefined` counts as absent, as in JSON. */
 export function same(a: unknown, b: unknown): boolean {
   if (Object.is(a, b) || (a === 0 && b === 0)) return true
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
   if (isList(a) || isList(b)) {
     return isList(a) && isList(b) && a.length === b.length && a.every((item, index) => same(item, b[index]))
   }
@@ -50,10 +50,10 @@ export function same(a: unknown, b: unknown): boolean {
 
 /** A value as JSON would carry it, without `undefined` and without numbers that JSON does not have. */
 export function plain(value: unknown): Plain {
-  if (value === null || value === undefined || typeof value === "function" || typeof value === "symbol") return null
-  if (typeof value === "number") return Number.isFinite(value) ? value : null
-  if (typeof value === "string" || typeof value === "boolean") return value
-  if (typeof value === "bigint") return Number(value)
+  if (value === null || value === undefined || typeof value === 'function' || typeof value === 'symbol') return null
+  if (typeof value === 'number') return Number.isFinite(value) ? value : null
+  if (typeof value === 'string' || typeof value === 'boolean') return value
+  if (typeof value === 'bigint') return Number(value)
   if (value instanceof Uint8Array) return value
   if (isList(value)) return value.map(plain)
   const pairs = Object.entries(value as object).filter(([, item]) => item !== undefined)

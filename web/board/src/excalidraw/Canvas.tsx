@@ -80,7 +80,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
 
   return (
-    <div className='panseo-board' ref={container} data-loaded={handle !== null}>
+    <div className="panseo-board" ref={container} data-loaded={handle !== null}>
       <Excalidraw
         excalidrawAPI={setApi}
         initialData={initialData.current}
@@ -111,11 +111,11 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
           {props.canEdit && <MainMenu.DefaultItems.ChangeCanvasBackground />}
         </MainMenu>
         <Footer>
-          <div className='panseo-footer'>{props.pages}</div>
+          <div className="panseo-footer">{props.pages}</div>
         </Footer>
-        <Sidebar name={COMMENTS} docked={false} className='panseo-sidebar'>
+        <Sidebar name={COMMENTS} docked={false} className="panseo-sidebar">
           <Sidebar.Header>
-            <h2 className='panseo-sidebar-title'>{words.comments}</h2>
+            <h2 className="panseo-sidebar-title">{words.comments}</h2>
           </Sidebar.Header>
           {props.sidebar}
         </Sidebar>
@@ -128,7 +128,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
 
 function PhoneOnly({ children }: { children: ReactNode }) {
   const device = useDevice()
-  return device.editor.isMobile ? <div className='panseo-phone-bar'>{children}</div> : null
+  return device.editor.isMobile ? <div className="panseo-phone-bar">{children}</div> : null
 }
 
 /** The session between canvas and board, for as long as both are there. */
@@ -149,7 +149,9 @@ function useHandle(
     if (!api || !isLoaded || !root) return
     const now = () => latest.current
     const toast = (message: string) => api.setToast({ message, duration: 4_000, closable: true })
-    const images = new Images(board, rest, api, (why) => toast(why === 'kind' ? now().words.imageKind : now().words.imageRefused))
+    const images = new Images(board, rest, api, (why) =>
+      toast(why === 'kind' ? now().words.imageKind : now().words.imageRefused)
+    )
     const session = new CanvasSession(board, api, now().props.page, images, root, {
       canEdit: () => now().props.canEdit,
       onCount: (count) => now().props.onCount(count),

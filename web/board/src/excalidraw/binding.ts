@@ -5,9 +5,9 @@
 // For each element it remembers how it was shown last and from which properties. A difference to that is the user's; a
 // difference of the document to that is somebody else's.
 
-import { comparePlaced, reorder } from "../document/order"
-import { type Changes, type Properties, isText } from "../document/values"
-import { type SceneElement, changesOf, isShowable, toElement } from "./element"
+import { comparePlaced, reorder } from '../document/order'
+import { type Changes, type Properties, isText } from '../document/values'
+import { type SceneElement, changesOf, isShowable, toElement } from './element'
 
 export type Scene = readonly SceneElement[]
 
@@ -47,7 +47,7 @@ export class Binding {
 
   constructor(
     readonly page: string,
-    private readonly user: string | undefined,
+    private readonly user: string | undefined
   ) {}
 
   /** Live elements of the page. */
@@ -127,7 +127,8 @@ export class Binding {
       if (!known || isDeleted || waiting.has(id)) continue
       const pos = isText(known.base.pos) ? known.base.pos : undefined
       const last = wanted.at(-1)
-      isOrdered &&= pos !== undefined && (last?.pos === undefined || comparePlaced({ id: last.id, pos: last.pos }, { id, pos }) < 0)
+      isOrdered &&=
+        pos !== undefined && (last?.pos === undefined || comparePlaced({ id: last.id, pos: last.pos }, { id, pos }) < 0)
       wanted.push({ id, pos })
     }
     if (isOrdered) return
@@ -166,7 +167,7 @@ export class Binding {
     for (const id of named) {
       const properties = read(id)
       const before = present.get(id)
-      if (!properties || (properties.page ?? "") !== this.page || !isShowable(properties)) {
+      if (!properties || (properties.page ?? '') !== this.page || !isShowable(properties)) {
         if (before && (this.known.has(id) || this.provisional.has(id))) gone.add(id)
         this.forget(id)
         continue
@@ -248,7 +249,7 @@ export class Binding {
   }
 }
 
-const TOP = "\u0000top"
+const TOP = '\u0000top'
 
 function isAsShown(element: SceneElement, known: Known): boolean {
   return element.version === known.version && element.versionNonce === known.nonce

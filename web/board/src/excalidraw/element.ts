@@ -3,9 +3,20 @@
 // Only keys that changed on the canvas since they were shown are written, so whatever the document holds besides (of
 // newer clients, of imported files) stays as it is. Pure: nothing of Excalidraw runs here.
 
-import { type Point, pack, roundPressure, roundPx, unpack } from "../document/points"
-import { type Changes, type Plain, type PlainMap, type Properties, isList, isMap, isNumber, isText, plain, same } from "../document/values"
-import { BINDINGS, KINDS, LENGTHS, PLAIN, SHOWABLE, UNWRITTEN, defaultsOf } from "./keys"
+import { type Point, pack, roundPressure, roundPx, unpack } from '../document/points'
+import {
+  type Changes,
+  type Plain,
+  type PlainMap,
+  type Properties,
+  isList,
+  isMap,
+  isNumber,
+  isText,
+  plain,
+  same
+} from '../document/values'
+import { BINDINGS, KINDS, LENGTHS, PLAIN, SHOWABLE, UNWRITTEN, defaultsOf } from './keys'
 
 /** An element of Excalidraw's scene. Its own type is a closed union; here all keys are alike. */
 export interface SceneElement {
@@ -19,7 +30,7 @@ export interface SceneElement {
 }
 
 /** Key in `extra` under which the server keeps what an export needs. */
-const KEPT = "panseo"
+const KEPT = 'panseo'
 
 /** Whether the canvas can show an entry at all. */
 export function isShowable(properties: Properties): boolean {
@@ -49,7 +60,7 @@ export function toElement(id: string, properties: Properties, version: number, n
   if (isText(properties.fileId)) element.fileId = properties.fileId
   addPoints(element, type, properties)
   addSize(element, properties)
-  if (type === "text" && !isWrapped(element)) element.originalText = element.text
+  if (type === 'text' && !isWrapped(element)) element.originalText = element.text
   element.seed ??= numberFrom(id)
   element.updated ??= isNumber(properties.created) ? properties.created : 1
   if (isText(properties.author)) {
@@ -61,7 +72,7 @@ export function toElement(id: string, properties: Properties, version: number, n
 
 /** Whether `originalText` is the shown text before it was broken into lines, and not that of an older text. */
 function isWrapped(element: Record<string, unknown>): boolean {
-  const letters = (text: unknown) => (isText(text) ? text.replace(/\s+/g, "") : undefined)
+  const letters = (text: unknown) => (isText(text) ? text.replace(/\s+/g, '') : undefined)
   return letters(element.originalText) === letters(element.text)
 }
 
@@ -71,8 +82,8 @@ function isFit(key: string, value: unknown): boolean {
 }
 
 function addPoints(element: Record<string, unknown>, type: string, properties: Properties): void {
-  const isStroke = type === "freedraw"
-  if (!isStroke && type !== "line" && type !== "arrow") return
+  const isStroke = type === 'freedraw'
+  if (!isStroke && type !== 'line' && type !== 'arrow') return
   let points = (element.points as readonly Point[] | undefined) ?? []
   let pressures: readonly number[] | undefined
   if (properties.points instanceof Uint8Array) {
@@ -90,7 +101,7 @@ function addPoints(element: Record<string, unknown>, type: string, properties: P
     const side = (key: string) => (isNumber(properties[key]) ? (properties[key] as number) : 100)
     points = [
       [0, 0],
-      [side("width"), side("height")],
+      [side('width'), side('height')]
     ]
   }
   element.points = points
@@ -111,7 +122,7 @@ function addSize(element: Record<string, unknown>, properties: Properties): void
     }
     ;[width, height] = [extent(0), extent(1)]
   } else if (isText(properties.text)) {
-    const lines = properties.text.split("\n")
+    const lines = properties.text.split('\n')
     const font = element.fontSize as number
     width = Math.max(...lines.map((line) => line.length)) * font * WIDTH_OF_LETTER
     height = lines.length * font * (element.lineHeight as number)
@@ -142,7 +153,7 @@ export function changesOf(
   local: SceneElement,
   shown: SceneElement | undefined,
   base: Properties | undefined,
-  now: number,
+  now: number
 ): Changes {
   const old = base ?? {}
   const before: Record<string, unknown> = shown ?? blank(local.type)
@@ -150,8 +161,8 @@ export function changesOf(
   const touched = new Set([...Object.keys(before), ...Object.keys(local)])
   for (const key of touched) if (UNWRITTEN.has(key) || same(local[key], before[key])) touched.delete(key)
   // Without a value of their own these follow the other one, so they must be looked at with it.
-  if (touched.has("text")) touched.add("originalText")
-  if (touched.has("points") || touched.has("pressures")) touched.add("simulatePressure")
+  if (touched.has('text')) touched.add('originalText')
+  if (touched.has('points') || touched.has('pressures')) touched.add('simulatePressure')
   for (const key of touched) if (key in local || key in before) draft.take(key, local[key], now)
   if (!shown) draft.changes.type = local.type
   const changes = draft.finish()
@@ -168,17 +179,17 @@ class Draft {
 
   constructor(
     private readonly local: SceneElement,
-    private readonly base: Properties,
+    private readonly base: Properties
   ) {
     this.defaults = defaultsOf(local.type)
   }
 
   take(key: string, value: unknown, now: number): void {
     const binding = BINDINGS[key]
-    if (key === "isDeleted") this.changes.deleted = value === true ? (this.base.deleted ?? now) : undefined
-    else if (key === "points" || key === "pressures") this.hasPoints = true
-    else if (key === "fileId") this.changes.fileId = isText(value) ? value : undefined
-    else if (key === "customData") this.putExtra(key, withoutOwn(value))
+    if (key === 'isDeleted') this.changes.deleted = value === true ? (this.base.deleted ?? now) : undefined
+    else if (key === 'points' || key === 'pressures') this.hasPoints = true
+    else if (key === 'fileId') this.changes.fileId = isText(value) ? value : undefined
+    else if (key === 'customData') this.putExtra(key, withoutOwn(value))
     else if (binding) this.putBinding(binding, key, value)
     else if (LENGTHS.has(key)) this.changes[key] = isNumber(value) ? roundPx(value) : undefined
     else this.takePlain(key, value)
@@ -219,7 +230,7 @@ class Draft {
       pressures = points.map((_, index) => roundPressure((given[Math.min(index, given.length - 1)] as number) ?? 0.5))
     }
     this.changes.points = pack(pressures ? { points: [...points], pressures } : { points: [...points] })
-    for (const key of ["points", "pressures"]) if (this.extraOf()[key] !== undefined) this.putExtra(key, undefined)
+    for (const key of ['points', 'pressures']) if (this.extraOf()[key] !== undefined) this.putExtra(key, undefined)
   }
 
   finish(): Changes {
@@ -233,9 +244,9 @@ class Draft {
   /** What follows from other properties is not kept. */
   private dropDerived(): void {
     if (!this.extra) return
-    const text = "text" in this.changes ? (this.changes.text ?? "") : (this.base.text ?? "")
+    const text = 'text' in this.changes ? (this.changes.text ?? '') : (this.base.text ?? '')
     if (this.extra.originalText === text) delete this.extra.originalText
-    const points = "points" in this.changes ? this.changes.points : this.base.points
+    const points = 'points' in this.changes ? this.changes.points : this.base.points
     const hasPressures = points instanceof Uint8Array && (points[0] ?? 0) % 2 === 1
     if (this.extra.simulatePressure === !hasPressures) delete this.extra.simulatePressure
   }

@@ -50,7 +50,8 @@ export class Gestures {
   used(): void {
     this.own.delete(this.current)
     this.own.add(this.current)
-    if (this.own.size > REMEMBERED_MAX) for (const oldest of [...this.own].slice(0, REMEMBERED_MAX / 2)) this.own.delete(oldest)
+    if (this.own.size > REMEMBERED_MAX)
+      for (const oldest of [...this.own].slice(0, REMEMBERED_MAX / 2)) this.own.delete(oldest)
   }
 
   isOwn(gesture: string): boolean {

@@ -1,6 +1,11 @@
 // What the rest of the board asks of the canvas.
 
-import { CaptureUpdateAction, convertToExcalidrawElements, sceneCoordsToViewportCoords, viewportCoordsToSceneCoords } from '@excalidraw/excalidraw'
+import {
+  CaptureUpdateAction,
+  convertToExcalidrawElements,
+  sceneCoordsToViewportCoords,
+  viewportCoordsToSceneCoords
+} from '@excalidraw/excalidraw'
 import type { ExcalidrawImperativeAPI } from '@excalidraw/excalidraw/types'
 
 import type { CanvasSession } from './session'

@@ -11,6 +11,8 @@ import type { Scene } from './binding'
 const SHA256 = /^[0-9a-f]{64}$/
 /** Kinds the server keeps; others are painted into a PNG. */
 const KEPT_TYPES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif'])
+/** Longer side in px that a painted image has at least. */
+const PAINTED_SIDE = 1_024
 const RETRY_MIN_MS = 2_000
 const RETRY_MAX_MS = 60_000
 
@@ -59,7 +61,8 @@ export class Images {
   want(scene: Scene): void {
     const files = this.api.getFiles()
     for (const { type, fileId, isDeleted } of scene) {
-      if (type !== 'image' || isDeleted || typeof fileId !== 'string' || files[fileId] || this.asked.has(fileId)) continue
+      if (type !== 'image' || isDeleted || typeof fileId !== 'string' || files[fileId] || this.asked.has(fileId))
+        continue
       this.asked.add(fileId)
       if (SHA256.test(fileId)) this.fetch(fileId, RETRY_MIN_MS)
     }
@@ -119,7 +122,12 @@ export class Images {
   private rename(from: string, to: string): void {
     const elements = this.api.getSceneElementsIncludingDeleted().map((element): ExcalidrawElement => {
       if (element.type !== 'image' || element.fileId !== from) return element
-      const renamed: ExcalidrawImageElement = { ...element, fileId: to as FileId, status: 'saved', version: element.version + 1 }
+      const renamed: ExcalidrawImageElement = {
+        ...element,
+        fileId: to as FileId,
+        status: 'saved',
+        version: element.version + 1
+      }
       return renamed
     })
     this.api.updateScene({ elements, captureUpdate: CaptureUpdateAction.NEVER })
@@ -127,10 +135,13 @@ export class Images {
 
   private again(wait: number, run: (next: number) => void): void {
     if (this.isClosed) return
-    const timer = setTimeout(() => {
-      this.timers.delete(timer)
-      run(Math.min(2 * wait, RETRY_MAX_MS))
-    }, wait * (0.5 + Math.random()))
+    const timer = setTimeout(
+      () => {
+        this.timers.delete(timer)
+        run(Math.min(2 * wait, RETRY_MAX_MS))
+      },
+      wait * (0.5 + Math.random())
+    )
     this.timers.add(timer)
   }
 }
@@ -152,8 +163,11 @@ async function kept(content: Blob): Promise<Blob> {
     image.src = url
     await image.decode()
     const canvas = document.createElement('canvas')
-    canvas.width = image.naturalWidth || 512
-    canvas.height = image.naturalHeight || 512
+    // A drawing without a size of its own, or a small one, shall still be sharp.
+    const [width, height] = [image.naturalWidth || 512, image.naturalHeight || 512]
+    const scale = Math.max(1, PAINTED_SIDE / Math.max(width, height))
+    canvas.width = Math.round(width * scale)
+    canvas.height = Math.round(height * scale)
     canvas.getContext('2d')?.drawImage(image, 0, 0, canvas.width, canvas.height)
     return await new Promise((resolve, reject) =>
       canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('the image cannot be painted'))), 'image/png')

@@ -1,10 +1,10 @@
 // What is on its way: strokes before pen-up and drags before they are committed, on the ephemeral channel. Nothing here
 // touches the document.
 
-import { type Point, pack, unpack } from "../document/points"
-import { type PlainMap, type Properties, isMap, isNumber, isText } from "../document/values"
-import { type Scene } from "./binding"
-import { type SceneElement, changesOf } from "./element"
+import { type Point, pack, unpack } from '../document/points'
+import { type PlainMap, type Properties, isMap, isNumber, isText } from '../document/values'
+import { type Scene } from './binding'
+import { type SceneElement, changesOf } from './element'
 
 /** Elements of one drag that are shown while it lasts; larger ones are seen with each commit, four times a second. */
 const DRAGGED_MAX = 40
@@ -36,8 +36,11 @@ export class StrokeSender {
       const batch = points.slice(this.sent, end)
       const packed = pack(
         pressures.length > 0
-          ? { points: batch, pressures: batch.map((_, index) => pressures[Math.min(this.sent + index, pressures.length - 1)] ?? 0.5) }
-          : { points: batch },
+          ? {
+              points: batch,
+              pressures: batch.map((_, index) => pressures[Math.min(this.sent + index, pressures.length - 1)] ?? 0.5)
+            }
+          : { points: batch }
       )
       const frame = { id: stroke.id, page: this.page, at: this.sent, points: packed }
       frames.push(this.sent === 0 ? { ...frame, element: styleOf(stroke) } : frame)
@@ -58,7 +61,12 @@ export class StrokeSender {
 }
 
 function styleOf(stroke: SceneElement): PlainMap {
-  const { points: _p, width: _w, height: _h, ...style } = changesOf({ ...stroke, points: [], pressures: [] }, undefined, undefined, 0)
+  const {
+    points: _p,
+    width: _w,
+    height: _h,
+    ...style
+  } = changesOf({ ...stroke, points: [], pressures: [] }, undefined, undefined, 0)
   return style as PlainMap
 }
 
@@ -70,7 +78,7 @@ export class LiveStroke {
 
   private constructor(
     readonly id: string,
-    readonly page: string,
+    readonly page: string
   ) {}
 
   static of(frame: unknown): LiveStroke | undefined {
@@ -99,7 +107,7 @@ export class LiveStroke {
     if (!isNumber(x) || !isNumber(y) || this.points.length === 0) return undefined
     const hasPressures = this.pressures.length === this.points.length
     const points = pack(hasPressures ? { points: this.points, pressures: this.pressures } : { points: this.points })
-    return { ...this.style, type: "freedraw", x, y, points }
+    return { ...this.style, type: 'freedraw', x, y, points }
   }
 
   /** Where the pen is. */
@@ -111,7 +119,7 @@ export class LiveStroke {
 }
 
 /** Keys that a drag, a resize or a rotation changes. */
-const DRAGGED = ["x", "y", "width", "height", "angle", "points", "fontSize"] as const
+const DRAGGED = ['x', 'y', 'width', 'height', 'angle', 'points', 'fontSize'] as const
 
 /** One frame that shows a drag: what differs from the document, by element. */
 export function dragFrame(
@@ -119,7 +127,7 @@ export function dragFrame(
   scene: Scene,
   base: (id: string) => Properties | undefined,
   dragged: ReadonlySet<string>,
-  pointer: Point | undefined,
+  pointer: Point | undefined
 ): PlainMap | undefined {
   const elements: Record<string, PlainMap> = {}
   let count = 0
@@ -145,13 +153,15 @@ export function dragFrame(
 }
 
 /** What a drag of somebody else shows, by element. */
-export function readDrag(data: unknown): { page: string; elements: Map<string, Properties>; pointer: Point | undefined } | undefined {
+export function readDrag(
+  data: unknown
+): { page: string; elements: Map<string, Properties>; pointer: Point | undefined } | undefined {
   if (!isMap(data) || !isText(data.page) || !isMap(data.elements)) return undefined
   const elements = new Map<string, Properties>()
   for (const [id, shown] of Object.entries(data.elements).slice(0, DRAGGED_MAX)) {
     if (!isMap(shown)) continue
     const allowed = Object.entries(shown).filter(
-      ([key, value]) => (DRAGGED as readonly string[]).includes(key) && (isNumber(value) || value instanceof Uint8Array),
+      ([key, value]) => (DRAGGED as readonly string[]).includes(key) && (isNumber(value) || value instanceof Uint8Array)
     )
     elements.set(id, Object.fromEntries(allowed))
   }

@@ -43,7 +43,8 @@ export class Others {
 
   setPeople(people: ReadonlyMap<number, Person>): void {
     this.people = people
-    for (const session of [...this.pointers.keys(), ...this.drags.keys()]) if (!people.has(session)) this.forget(session)
+    for (const session of [...this.pointers.keys(), ...this.drags.keys()])
+      if (!people.has(session)) this.forget(session)
     this.movePointers()
   }
 
@@ -71,7 +72,12 @@ export class Others {
   }
 
   /** The scene with what is on its way; `read` gives the document's side. */
-  show(scene: Scene, binding: Binding, read: (id: string) => Properties | undefined, isHeld: (id: string) => boolean): Scene {
+  show(
+    scene: Scene,
+    binding: Binding,
+    read: (id: string) => Properties | undefined,
+    isHeld: (id: string) => boolean
+  ): Scene {
     for (const key of this.changedStrokes) {
       const stroke = this.strokes.get(key)
       const properties = stroke?.page === this.page ? stroke.properties : undefined

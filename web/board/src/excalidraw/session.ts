@@ -68,7 +68,11 @@ export class CanvasSession {
     this.binding = this.newBinding()
     this.stroke = new StrokeSender(page)
     this.gestures = new Gestures(container, () => this.schedule())
-    this.others = new Others(api, (ids) => this.hear(ids), () => this.schedule())
+    this.others = new Others(
+      api,
+      (ids) => this.hear(ids),
+      () => this.schedule()
+    )
     this.ends.push(
       api.onChange(() => {
         this.hasChanged = true
@@ -139,7 +143,9 @@ export class CanvasSession {
   private enterPage(scene: Scene): void {
     const place = this.places.get(this.page)
     if (place) this.api.updateScene({ appState: place })
-    else if (scene.length > 0) this.api.scrollToContent(undefined, { fitToContent: true, animate: false })
+    else if (scene.length > 0) {
+      this.api.scrollToContent(undefined, { fitToViewport: true, viewportZoomFactor: 0.8, maxZoom: 1, animate: false })
+    }
   }
 
   private showBackground(): void {
@@ -232,7 +238,8 @@ export class CanvasSession {
     const scene = this.scene
     if (!this.hooks.canEdit()) {
       const reverted = this.binding.revert(scene, (id) => readEntry(this.entries, id))
-      if (reverted.length !== scene.length || reverted.some((element, index) => element !== scene[index])) this.update(reverted)
+      if (reverted.length !== scene.length || reverted.some((element, index) => element !== scene[index]))
+        this.update(reverted)
       return
     }
     const { writes, lost } = this.binding.diff(scene, {
@@ -309,7 +316,8 @@ export class CanvasSession {
     const id = strokeInMaking(state)
     if (id) {
       const element = this.scene.find((other) => other.id === id)
-      if (element) for (const frame of this.stroke.frames(element)) this.board.stroke(this.gestures.current, frame as Value)
+      if (element)
+        for (const frame of this.stroke.frames(element)) this.board.stroke(this.gestures.current, frame as Value)
       return
     }
     const scene = this.scene

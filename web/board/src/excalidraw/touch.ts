@@ -1,20 +1,20 @@
 // What the user is in the middle of: read from Excalidraw's state, so that the binding knows what to leave alone.
 
-import type { AppState } from "@excalidraw/excalidraw/types"
+import type { AppState } from '@excalidraw/excalidraw/types'
 
-import type { SceneElement } from "./element"
+import type { SceneElement } from './element'
 
 type State = Pick<
   AppState,
-  | "newElement"
-  | "multiElement"
-  | "editingTextElement"
-  | "resizingElement"
-  | "editingLinearElement"
-  | "selectedLinearElement"
-  | "croppingElementId"
-  | "pendingImageElementId"
-  | "selectedElementIds"
+  | 'newElement'
+  | 'multiElement'
+  | 'editingTextElement'
+  | 'resizingElement'
+  | 'editingLinearElement'
+  | 'selectedLinearElement'
+  | 'croppingElementId'
+  | 'pendingImageElementId'
+  | 'selectedElementIds'
 >
 
 /** Whether a gesture is under way that ends later: a drag, a stroke, typing, a line of many clicks. */
@@ -34,7 +34,7 @@ export function heldIds(state: State, isPointerDown: boolean): Set<string> {
   }
   for (const element of [state.newElement, state.multiElement, state.editingTextElement]) add(element?.id)
   const text = state.editingTextElement
-  if (text?.type === "text") add(text.containerId)
+  if (text?.type === 'text') add(text.containerId)
   add(state.editingLinearElement?.elementId)
   add(state.croppingElementId)
   add(state.pendingImageElementId)
@@ -48,7 +48,7 @@ export function heldIds(state: State, isPointerDown: boolean): Set<string> {
 
 /** The stroke that is being drawn just now. */
 export function strokeInMaking(state: State): string | undefined {
-  return state.newElement?.type === "freedraw" ? state.newElement.id : undefined
+  return state.newElement?.type === 'freedraw' ? state.newElement.id : undefined
 }
 
 /**
@@ -60,15 +60,15 @@ export function waits(
   state: State,
   find: (id: string) => SceneElement | undefined,
   isKnown: (id: string) => boolean,
-  isImageReady: (fileId: unknown) => boolean,
+  isImageReady: (fileId: unknown) => boolean
 ): boolean {
-  if (element.type === "image" && !element.isDeleted) return !isImageReady(element.fileId)
+  if (element.type === 'image' && !element.isDeleted) return !isImageReady(element.fileId)
   if (element.id === strokeInMaking(state)) return true
   // The editor's own element is that of its beginning; what was typed is in the scene.
   const editor = state.editingTextElement
   if (editor && !isKnown(editor.id)) {
     const text = find(editor.id)
-    const isEmpty = text?.text === ""
+    const isEmpty = text?.text === ''
     if (isEmpty && (element.id === text.id || element.id === text.containerId)) return true
   }
   const isFresh = element.id === state.newElement?.id && !isKnown(element.id)

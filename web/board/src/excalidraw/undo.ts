@@ -46,7 +46,12 @@ export class Undo {
     container.addEventListener('click', onClick, true)
     // Excalidraw disables its buttons by its own steps, which are always empty.
     const observer = new MutationObserver(() => this.dress())
-    observer.observe(container, { subtree: true, childList: true, attributes: true, attributeFilter: ['disabled', 'aria-disabled'] })
+    observer.observe(container, {
+      subtree: true,
+      childList: true,
+      attributes: true,
+      attributeFilter: ['disabled', 'aria-disabled']
+    })
     this.ends.push(
       () => window.removeEventListener('keydown', onKey, true),
       () => container.removeEventListener('click', onClick, true),

@@ -9,7 +9,9 @@ export const en = {
   savedHint: 'Everything is on the server.',
   savingHint: (count: number) => (count === 1 ? 'One edit is on its way.' : `${count} edits are on their way.`),
   offlineHint: (count: number) =>
-    count === 0 ? 'No connection. You can go on drawing.' : `No connection. Waiting here: ${count === 1 ? 'one edit' : `${count} edits`}.`,
+    count === 0
+      ? 'No connection. You can go on drawing.'
+      : `No connection. Waiting here: ${count === 1 ? 'one edit' : `${count} edits`}.`,
   why: {
     connecting: 'Connecting',
     closed: 'The connection was lost',

@@ -10,7 +10,9 @@ export const ko: Dictionary = {
   savedHint: '모든 내용이 서버에 저장되었습니다.',
   savingHint: (count) => `변경 ${count}건을 보내는 중입니다.`,
   offlineHint: (count) =>
-    count === 0 ? '연결이 끊겼습니다. 계속 그릴 수 있습니다.' : `연결이 끊겼습니다. 변경 ${count}건이 이 기기에서 기다리고 있습니다.`,
+    count === 0
+      ? '연결이 끊겼습니다. 계속 그릴 수 있습니다.'
+      : `연결이 끊겼습니다. 변경 ${count}건이 이 기기에서 기다리고 있습니다.`,
   why: {
     connecting: '연결하는 중',
     closed: '연결이 끊겼습니다',

@@ -21,6 +21,6 @@ export function random(seed: number): Random {
     int,
     real: (low, high) => low + next() * (high - low),
     flip: () => next() < 0.5,
-    pick: <T>(list: readonly T[]) => list[int(list.length)] as T,
+    pick: <T>(list: readonly T[]) => list[int(list.length)] as T
   }
 }

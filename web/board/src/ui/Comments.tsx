@@ -43,23 +43,35 @@ export function CommentsPanel(props: Props) {
   const resolved = threads.filter(({ isResolved }) => isResolved)
   const shown = threads.filter(({ isResolved, id }) => !isResolved || areResolvedShown || id === props.open)
   return (
-    <div className='panseo-comments'>
-      {isWriting && <Writer label={words.commentText} action={words.send} onDone={actions.add} onCancel={actions.cancel} />}
+    <div className="panseo-comments">
+      {isWriting && (
+        <Writer label={words.commentText} action={words.send} onDone={actions.add} onCancel={actions.cancel} />
+      )}
       {canEdit && !isWriting && (
-        <button type='button' className='panseo-text-button' data-kind='primary' onClick={actions.begin} data-testid='comment-add'>
+        <button
+          type="button"
+          className="panseo-text-button"
+          data-kind="primary"
+          onClick={actions.begin}
+          data-testid="comment-add"
+        >
           {icons.plus}
           {words.addComment}
         </button>
       )}
-      {shown.length === 0 && !isWriting && <p className='panseo-quiet'>{words.noComments}</p>}
-      <ul className='panseo-threads'>
+      {shown.length === 0 && !isWriting && <p className="panseo-quiet">{words.noComments}</p>}
+      <ul className="panseo-threads">
         {shown.map((thread) => (
           <ThreadItem key={thread.id} thread={thread} {...props} />
         ))}
       </ul>
       {resolved.length > 0 && (
-        <label className='panseo-check'>
-          <input type='checkbox' checked={areResolvedShown} onChange={(event) => setResolvedShown(event.target.checked)} />
+        <label className="panseo-check">
+          <input
+            type="checkbox"
+            checked={areResolvedShown}
+            onChange={(event) => setResolvedShown(event.target.checked)}
+          />
           {words.showResolved(resolved.length)}
         </label>
       )}
@@ -72,9 +84,14 @@ function ThreadItem({ thread, ...props }: Props & { thread: Thread }) {
   const { actions, canEdit, open, page, pageTitle } = props
   const [isReplying, setReplying] = useState(false)
   return (
-    <li className='panseo-thread' data-open={open === thread.id} data-resolved={thread.isResolved} ref={(node) => {
-      if (open === thread.id) node?.scrollIntoView({ block: 'nearest' })
-    }}>
+    <li
+      className="panseo-thread"
+      data-open={open === thread.id}
+      data-resolved={thread.isResolved}
+      ref={(node) => {
+        if (open === thread.id) node?.scrollIntoView({ block: 'nearest' })
+      }}
+    >
       <CommentItem comment={thread} {...props} />
       {thread.replies.map((reply) => (
         <CommentItem key={reply.id} comment={reply} {...props} />
@@ -90,18 +107,18 @@ function ThreadItem({ thread, ...props }: Props & { thread: Thread }) {
           onCancel={() => setReplying(false)}
         />
       )}
-      <div className='panseo-row'>
+      <div className="panseo-row">
         {canEdit && !isReplying && (
-          <button type='button' className='panseo-link' onClick={() => setReplying(true)}>
+          <button type="button" className="panseo-link" onClick={() => setReplying(true)}>
             {words.reply}
           </button>
         )}
         {canEdit && (
-          <button type='button' className='panseo-link' onClick={() => actions.resolve(thread.id, !thread.isResolved)}>
+          <button type="button" className="panseo-link" onClick={() => actions.resolve(thread.id, !thread.isResolved)}>
             {thread.isResolved ? words.reopen : words.resolve}
           </button>
         )}
-        <button type='button' className='panseo-link' onClick={() => actions.goTo(thread)}>
+        <button type="button" className="panseo-link" onClick={() => actions.goTo(thread)}>
           {words.goTo}
           {thread.page !== page && ` (${words.onOtherPage(pageTitle(thread.page))})`}
         </button>
@@ -118,13 +135,17 @@ function CommentItem({ comment, ...props }: Props & { comment: Comment }) {
   const isOwn = canEdit && (comment.author === user || isTeacher)
   const likeLabel = comment.isLiked ? words.unlike : words.like
   return (
-    <article className='panseo-comment'>
+    <article className="panseo-comment">
       <header>
-        <span className='panseo-avatar' style={{ background: colorOf(comment.author) }} aria-hidden='true'>
+        <span className="panseo-avatar" style={{ background: colorOf(comment.author) }} aria-hidden="true">
           {initialOf(name)}
         </span>
-        <span className='panseo-name'>{name}</span>
-        <time className='panseo-quiet' dateTime={new Date(comment.at).toISOString()} title={new Date(comment.at).toLocaleString(language)}>
+        <span className="panseo-name">{name}</span>
+        <time
+          className="panseo-quiet"
+          dateTime={new Date(comment.at).toISOString()}
+          title={new Date(comment.at).toLocaleString(language)}
+        >
           {ago(comment.at, Date.now(), language)}
         </time>
       </header>
@@ -140,16 +161,22 @@ function CommentItem({ comment, ...props }: Props & { comment: Comment }) {
           onCancel={() => setEditing(false)}
         />
       ) : (
-        <p className='panseo-comment-text'>{comment.text}</p>
+        <p className="panseo-comment-text">{comment.text}</p>
       )}
-      <div className='panseo-row'>
-        <LikeButton comment={comment} canEdit={canEdit} label={likeLabel} words={words} onLike={() => actions.like(comment.id, !comment.isLiked)} />
+      <div className="panseo-row">
+        <LikeButton
+          comment={comment}
+          canEdit={canEdit}
+          label={likeLabel}
+          words={words}
+          onLike={() => actions.like(comment.id, !comment.isLiked)}
+        />
         {isOwn && !isEditing && (
           <>
-            <button type='button' className='panseo-link' onClick={() => setEditing(true)}>
+            <button type="button" className="panseo-link" onClick={() => setEditing(true)}>
               {words.edit}
             </button>
-            <button type='button' className='panseo-link' onClick={() => actions.remove(comment.id)}>
+            <button type="button" className="panseo-link" onClick={() => actions.remove(comment.id)}>
               {words.remove}
             </button>
           </>
@@ -171,8 +198,8 @@ function LikeButton({ comment, canEdit, label, words, onLike }: LikeProps) {
   const { likes, isLiked } = comment
   return (
     <button
-      type='button'
-      className='panseo-link panseo-like'
+      type="button"
+      className="panseo-link panseo-like"
       aria-pressed={isLiked}
       aria-label={likes > 0 ? `${label}, ${words.likes(likes)}` : label}
       title={label}
@@ -198,7 +225,7 @@ function Writer({ label, action, text = '', onDone, onCancel }: WriterProps) {
   const [value, setValue] = useState(text)
   const send = () => value.trim() !== '' && onDone(value.trim())
   return (
-    <div className='panseo-writer'>
+    <div className="panseo-writer">
       <textarea
         aria-label={label}
         placeholder={label}
@@ -217,11 +244,17 @@ function Writer({ label, action, text = '', onDone, onCancel }: WriterProps) {
           event.stopPropagation()
         }}
       />
-      <div className='panseo-row'>
-        <button type='button' className='panseo-text-button' data-kind='primary' disabled={value.trim() === ''} onClick={send}>
+      <div className="panseo-row">
+        <button
+          type="button"
+          className="panseo-text-button"
+          data-kind="primary"
+          disabled={value.trim() === ''}
+          onClick={send}
+        >
           {action}
         </button>
-        <button type='button' className='panseo-text-button' onClick={onCancel}>
+        <button type="button" className="panseo-text-button" onClick={onCancel}>
           {words.cancel}
         </button>
       </div>

@@ -16,16 +16,22 @@ export function Confirm({ question, onClose }: { question: Question; onClose: ()
     dialog.current?.showModal()
   }, [])
   return (
-    <dialog className='panseo-dialog' ref={dialog} onClose={onClose} aria-labelledby='panseo-question' onKeyDown={(event) => event.stopPropagation()}>
-      <p id='panseo-question'>{question.text}</p>
-      <div className='panseo-dialog-buttons'>
-        <button type='button' className='panseo-text-button' onClick={() => dialog.current?.close()}>
+    <dialog
+      className="panseo-dialog"
+      ref={dialog}
+      onClose={onClose}
+      aria-labelledby="panseo-question"
+      onKeyDown={(event) => event.stopPropagation()}
+    >
+      <p id="panseo-question">{question.text}</p>
+      <div className="panseo-dialog-buttons">
+        <button type="button" className="panseo-text-button" onClick={() => dialog.current?.close()}>
           {words.cancel}
         </button>
         <button
-          type='button'
-          className='panseo-text-button'
-          data-kind='danger'
+          type="button"
+          className="panseo-text-button"
+          data-kind="danger"
           onClick={() => {
             question.onYes()
             dialog.current?.close()

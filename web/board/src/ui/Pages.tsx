@@ -43,8 +43,8 @@ export function PageStrip({ pages, current, canEdit, actions }: Props) {
     requestAnimationFrame(() => list.current?.querySelector<HTMLElement>('[aria-selected="true"]')?.focus())
   }
   return (
-    <div className='panseo-pages'>
-      <div className='panseo-tabs' role='tablist' aria-label={words.pages} ref={list} onKeyDown={onKey}>
+    <div className="panseo-pages">
+      <div className="panseo-tabs" role="tablist" aria-label={words.pages} ref={list} onKeyDown={onKey}>
         {pages.map(({ id }, index) =>
           renaming === id ? (
             <Rename
@@ -59,9 +59,9 @@ export function PageStrip({ pages, current, canEdit, actions }: Props) {
           ) : (
             <button
               key={id}
-              type='button'
-              role='tab'
-              className='panseo-tab'
+              type="button"
+              role="tab"
+              className="panseo-tab"
               aria-selected={id === current}
               tabIndex={id === current ? 0 : -1}
               draggable={canEdit}
@@ -91,7 +91,14 @@ export function PageStrip({ pages, current, canEdit, actions }: Props) {
             setOpen={setMenuOpen}
             onRename={() => setRenaming(current)}
           />
-          <button type='button' className='panseo-button' aria-label={words.addPage} title={words.addPage} onClick={actions.add} data-testid='page-add'>
+          <button
+            type="button"
+            className="panseo-button"
+            aria-label={words.addPage}
+            title={words.addPage}
+            onClick={actions.add}
+            data-testid="page-add"
+          >
             {icons.plus}
           </button>
         </>
@@ -124,8 +131,8 @@ function PageMenu({ pages, current, actions, isOpen, setOpen, onRename }: MenuPr
   const label = words.pageMenu(titleOf(pages, current, words))
   const item = (text: string, icon: React.ReactNode, isOff: boolean, run: () => void) => (
     <button
-      type='button'
-      role='menuitem'
+      type="button"
+      role="menuitem"
       disabled={isOff}
       onClick={() => {
         setOpen(false)
@@ -137,21 +144,21 @@ function PageMenu({ pages, current, actions, isOpen, setOpen, onRename }: MenuPr
     </button>
   )
   return (
-    <div className='panseo-popover' ref={root} onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}>
+    <div className="panseo-popover" ref={root} onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}>
       <button
-        type='button'
-        className='panseo-button'
+        type="button"
+        className="panseo-button"
         aria-label={label}
         title={label}
-        aria-haspopup='menu'
+        aria-haspopup="menu"
         aria-expanded={isOpen}
-        data-testid='page-menu'
+        data-testid="page-menu"
         onClick={() => setOpen(!isOpen)}
       >
         {icons.more}
       </button>
       {isOpen && (
-        <div className='panseo-panel panseo-menu' role='menu' aria-label={label}>
+        <div className="panseo-panel panseo-menu" role="menu" aria-label={label}>
           {item(words.renamePage, icons.edit, false, onRename)}
           {item(words.movePageLeft, icons.left, index <= 0, () => actions.move(current, index - 1))}
           {item(words.movePageRight, icons.right, index >= pages.length - 1, () => actions.move(current, index + 1))}
@@ -171,7 +178,7 @@ function Rename({ title, label, onDone }: { title: string; label: string; onDone
   }
   return (
     <input
-      className='panseo-rename'
+      className="panseo-rename"
       aria-label={label}
       defaultValue={title}
       maxLength={80}
@@ -196,8 +203,8 @@ export function PagePicker({ pages, current, canEdit, actions }: Props) {
   const [isRenaming, setRenaming] = useState(false)
   const arrow = (to: number, label: string, icon: React.ReactNode) => (
     <button
-      type='button'
-      className='panseo-button'
+      type="button"
+      className="panseo-button"
       aria-label={label}
       disabled={!pages[to]}
       onClick={() => pages[to] && actions.open(pages[to].id)}
@@ -206,7 +213,7 @@ export function PagePicker({ pages, current, canEdit, actions }: Props) {
     </button>
   )
   return (
-    <div className='panseo-pages'>
+    <div className="panseo-pages">
       {arrow(index - 1, words.page(index), icons.left)}
       {isRenaming ? (
         <Rename
@@ -218,14 +225,14 @@ export function PagePicker({ pages, current, canEdit, actions }: Props) {
           }}
         />
       ) : (
-        <span className='panseo-page-name' aria-live='polite'>
+        <span className="panseo-page-name" aria-live="polite">
           {titleOf(pages, current, words)}
         </span>
       )}
       {index + 1 < pages.length || !canEdit ? (
         arrow(index + 1, words.page(index + 2), icons.right)
       ) : (
-        <button type='button' className='panseo-button' aria-label={words.addPage} onClick={actions.add}>
+        <button type="button" className="panseo-button" aria-label={words.addPage} onClick={actions.add}>
           {icons.plus}
         </button>
       )}

@@ -14,22 +14,22 @@ export function People({ board }: { board: Board }) {
   const icon = (
     <>
       {icons.people}
-      <span className='panseo-count'>{Math.max(1, people.length)}</span>
+      <span className="panseo-count">{Math.max(1, people.length)}</span>
     </>
   )
   return (
-    <Popover label={label} icon={icon} className='panseo-people' testId='people'>
+    <Popover label={label} icon={icon} className="panseo-people" testId="people">
       {() => (
         <>
           <h2>{words.people}</h2>
           <ul>
             {people.map(({ user, name }) => (
               <li key={user}>
-                <span className='panseo-avatar' style={{ background: colorOf(user) }} aria-hidden='true'>
+                <span className="panseo-avatar" style={{ background: colorOf(user) }} aria-hidden="true">
                   {initialOf(name ?? user)}
                 </span>
-                <span className='panseo-name'>{name ?? user}</span>
-                {user === board.user && <span className='panseo-quiet'>{words.you}</span>}
+                <span className="panseo-name">{name ?? user}</span>
+                {user === board.user && <span className="panseo-quiet">{words.you}</span>}
               </li>
             ))}
           </ul>

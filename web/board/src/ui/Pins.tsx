@@ -41,12 +41,12 @@ export function Pins({ handle, threads, nameOf, onOpen }: Props) {
     }
   }, [handle, threads])
   return (
-    <div className='panseo-pins' ref={root}>
+    <div className="panseo-pins" ref={root}>
       {threads.map((thread) => (
         <button
           key={thread.id}
-          type='button'
-          className='panseo-pin'
+          type="button"
+          className="panseo-pin"
           style={{ background: colorOf(thread.author) }}
           aria-label={`${words.comments}: ${nameOf(thread.author)}`}
           title={thread.text}
@@ -64,11 +64,13 @@ export function Placer({ handle, onPlace }: { handle: CanvasHandle; onPlace: (at
   const words = useWords()
   return (
     <button
-      type='button'
-      className='panseo-placer'
+      type="button"
+      className="panseo-placer"
       // biome-ignore lint: the person has just asked to choose
       autoFocus
-      onClick={({ detail, clientX, clientY }) => onPlace(detail === 0 ? handle.center : handle.toScene(clientX, clientY))}
+      onClick={({ detail, clientX, clientY }) =>
+        onPlace(detail === 0 ? handle.center : handle.toScene(clientX, clientY))
+      }
       onKeyDown={(event) => {
         if (event.key === 'Escape') onPlace(null)
         event.stopPropagation()

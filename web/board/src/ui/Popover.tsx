@@ -39,8 +39,8 @@ export function Popover({ label, icon, className, testId, children }: Props) {
   return (
     <div className={`panseo-popover ${className ?? ''}`} ref={root}>
       <button
-        type='button'
-        className='panseo-button'
+        type="button"
+        className="panseo-button"
         aria-label={label}
         title={label}
         aria-expanded={isOpen}
@@ -51,7 +51,7 @@ export function Popover({ label, icon, className, testId, children }: Props) {
         {icon}
       </button>
       {isOpen && (
-        <div className='panseo-panel' id={id}>
+        <div className="panseo-panel" id={id}>
           {children(close)}
         </div>
       )}

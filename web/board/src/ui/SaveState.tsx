@@ -31,8 +31,8 @@ export function SaveState({ board, isShort = false }: { board: Board; isShort?: 
   const parts = [hint, reason, deviceHint(device, words)].filter(Boolean)
   const text = save === 'read-only' && reason ? `${label}: ${reason}` : label
   return (
-    <div className='panseo-save' data-state={save} role='status' title={parts.join(' ')} data-testid='save-state'>
-      <span className='panseo-dot' aria-hidden='true' />
+    <div className="panseo-save" data-state={save} role="status" title={parts.join(' ')} data-testid="save-state">
+      <span className="panseo-dot" aria-hidden="true" />
       <span className={isShort ? 'panseo-hidden' : 'panseo-save-text'}>{text}</span>
     </div>
   )
