@@ -65,7 +65,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const comments = useCommentActions({ board, words, handle, page, setPage, ask: setQuestion })
   const menu = useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask: setQuestion })
   useRefusals(board, words, handle)
-  const onCount = useWarning(handle, words.pageFull)
+  const onCount = useWarning(handle, page, words.pageFull)
   const pageTitle = useCallback((id: string) => titleOf(pages, id, words), [pages, words])
 
   const isOpen = sidebar === COMMENTS
@@ -77,12 +77,13 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
     },
     [comments.setOpen, handle]
   )
+  const commentsLabel = here.length > 0 ? `${words.comments} (${here.length})` : words.comments
   const commentsButton = (
     <button
       type="button"
       className="panseo-button"
-      aria-label={words.comments}
-      title={words.comments}
+      aria-label={commentsLabel}
+      title={commentsLabel}
       aria-pressed={isOpen}
       data-testid="comments"
       onClick={toggleComments}
@@ -168,17 +169,17 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
 }
 
 /** Says once for each page that it is full. */
-function useWarning(handle: CanvasHandle | null, text: (count: number) => string): (count: number) => void {
+function useWarning(
+  handle: CanvasHandle | null,
+  page: string,
+  text: (count: number) => string
+): (count: number) => void {
+  const [count, setCount] = useState(0)
   const warned = useRef(new Set<string>())
-  const latest = useRef({ handle, text })
   useEffect(() => {
-    latest.current = { handle, text }
-  })
-  return useCallback((count: number) => {
-    const { handle, text } = latest.current
-    const page = handle?.session.pageId
-    if (!handle || page === undefined || count < ELEMENTS_WARN || warned.current.has(page)) return
+    if (!handle || count < ELEMENTS_WARN || warned.current.has(page)) return
     warned.current.add(page)
     handle.toast(text(count))
-  }, [])
+  }, [handle, page, count, text])
+  return setCount
 }

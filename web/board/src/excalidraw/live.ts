@@ -2,7 +2,7 @@
 // touches the document.
 
 import { type Point, pack, unpack } from '../document/points'
-import { type PlainMap, type Properties, isMap, isNumber, isText } from '../document/values'
+import { type Plain, type PlainMap, type Properties, isList, isMap, isNumber, isText } from '../document/values'
 import { type Scene } from './binding'
 import { type SceneElement, changesOf } from './element'
 
@@ -23,14 +23,14 @@ export class StrokeSender {
   constructor(private readonly page: string) {}
 
   /** Frames with what was drawn since the last call. */
-  frames(stroke: SceneElement): PlainMap[] {
+  frames(stroke: SceneElement): Plain[] {
     if (stroke.id !== this.lastOf) {
       this.lastOf = stroke.id
       this.sent = 0
     }
     const points = stroke.points as readonly Point[]
     const pressures = stroke.pressures as readonly number[]
-    const frames: PlainMap[] = []
+    const frames: Plain[] = []
     while (this.sent < points.length) {
       const end = Math.min(points.length, this.sent + POINTS_MAX)
       const batch = points.slice(this.sent, end)
@@ -42,8 +42,12 @@ export class StrokeSender {
             }
           : { points: batch }
       )
-      const frame = { id: stroke.id, page: this.page, at: this.sent, points: packed }
-      frames.push(this.sent === 0 ? { ...frame, element: styleOf(stroke) } : frame)
+      // Frames are many and small, so only the first one says what stroke it is.
+      frames.push(
+        this.sent === 0
+          ? { id: stroke.id, page: this.page, element: styleOf(stroke), points: packed }
+          : [this.sent, packed]
+      )
       this.sent = end
     }
     return frames
@@ -88,12 +92,13 @@ export class LiveStroke {
 
   /** Adds one frame; frames may be lost, come twice, or be nonsense. */
   add(frame: unknown): void {
-    if (!isMap(frame) || frame.id !== this.id || !(frame.points instanceof Uint8Array) || !isNumber(frame.at)) return
-    if (isMap(frame.element)) this.style = frame.element
+    const [at, packed] = isList(frame) ? frame : isMap(frame) ? [0, frame.points] : []
+    if (isMap(frame) && isMap(frame.element)) this.style = frame.element
+    if (!isNumber(at) || at < 0 || !(packed instanceof Uint8Array)) return
     try {
-      const { points, pressures } = unpack(frame.points)
-      const known = Math.max(0, this.points.length - frame.at)
-      if (frame.at < 0 || this.points.length + points.length > SHOWN_POINTS_MAX) return
+      const { points, pressures } = unpack(packed)
+      const known = Math.max(0, this.points.length - at)
+      if (this.points.length + points.length > SHOWN_POINTS_MAX) return
       this.points.push(...points.slice(known))
       if (pressures) this.pressures.push(...pressures.slice(known))
     } catch {

@@ -67,7 +67,7 @@ export const en = {
 
   // People
   people: 'People',
-  peopleCount: (count: number) => (count === 1 ? 'You are alone here' : `${count} people here`),
+  peopleCount: (count: number) => `People here: ${count}`,
   you: 'you',
 
   // Comments

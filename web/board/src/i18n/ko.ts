@@ -64,7 +64,7 @@ export const ko: Dictionary = {
   pageFull: (count) => `이 페이지에 요소가 ${count}개 있어 느려집니다. 새 페이지에서 이어 가세요.`,
 
   people: '참여자',
-  peopleCount: (count) => (count === 1 ? '혼자 있습니다' : `${count}명이 있습니다`),
+  peopleCount: (count) => `${count}명 참여 중`,
   you: '나',
 
   comments: '댓글',

@@ -10,7 +10,7 @@ import { Popover } from './Popover'
 export function People({ board }: { board: Board }) {
   const words = useWords()
   const people = oncePerUser(usePeople(board), board.user)
-  const label = words.peopleCount(Math.max(1, people.length))
+  const count = Math.max(1, people.length)
   const icon = (
     <>
       {icons.people}
@@ -18,7 +18,7 @@ export function People({ board }: { board: Board }) {
     </>
   )
   return (
-    <Popover label={label} icon={icon} className="panseo-people" testId="people">
+    <Popover label={words.peopleCount(count)} icon={icon} className="panseo-people" testId="people">
       {() => (
         <>
           <h2>{words.people}</h2>
