@@ -77,18 +77,17 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
     },
     [comments.setOpen, handle]
   )
-  const commentsLabel = here.length > 0 ? `${words.comments} (${here.length})` : words.comments
   const commentsButton = (
     <button
       type="button"
       className="panseo-button"
-      aria-label={commentsLabel}
-      title={commentsLabel}
+      title={words.comments}
       aria-pressed={isOpen}
       data-testid="comments"
       onClick={toggleComments}
     >
       {icons.comment}
+      <span className="panseo-hidden">{words.comments}</span>
       {here.length > 0 && <span className="panseo-count">{here.length}</span>}
     </button>
   )

@@ -114,7 +114,7 @@ test('on a phone, in the dark, in Korean', async () => {
   await touch('touchEnd')
   await until('the finger’s stroke is written', async () => (await count()) === 1)
   await kim.page.locator('.panseo-phone-bar').getByTestId('people').tap()
-  await kim.page.getByText('참여자', { exact: true }).waitFor()
+  await kim.page.getByRole('heading', { name: '참여자' }).waitFor()
   expect(await kim.barriers()).toEqual([])
   const small = await kim.page.$$eval('.panseo-phone-bar button:not(.panseo-panel *)', (buttons) =>
     buttons.map((button) => button.getBoundingClientRect()).filter(({ width, height }) => width < 40 || height < 40)

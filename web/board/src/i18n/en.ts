@@ -67,7 +67,6 @@ export const en = {
 
   // People
   people: 'People',
-  peopleCount: (count: number) => `People here: ${count}`,
   you: 'you',
 
   // Comments

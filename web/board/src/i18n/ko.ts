@@ -64,7 +64,6 @@ export const ko: Dictionary = {
   pageFull: (count) => `이 페이지에 요소가 ${count}개 있어 느려집니다. 새 페이지에서 이어 가세요.`,
 
   people: '참여자',
-  peopleCount: (count) => `${count}명 참여 중`,
   you: '나',
 
   comments: '댓글',

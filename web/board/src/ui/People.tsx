@@ -14,11 +14,11 @@ export function People({ board }: { board: Board }) {
   const icon = (
     <>
       {icons.people}
-      <span className="panseo-count">{Math.max(1, people.length)}</span>
+      <span className="panseo-count">{count}</span>
     </>
   )
   return (
-    <Popover label={words.peopleCount(count)} icon={icon} className="panseo-people" testId="people">
+    <Popover label={words.people} icon={icon} className="panseo-people" testId="people">
       {() => (
         <>
           <h2>{words.people}</h2>

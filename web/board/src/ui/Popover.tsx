@@ -41,13 +41,13 @@ export function Popover({ label, icon, className, testId, children }: Props) {
       <button
         type="button"
         className="panseo-button"
-        aria-label={label}
         title={label}
         aria-expanded={isOpen}
         aria-controls={id}
         data-testid={testId}
         onClick={() => setOpen(!isOpen)}
       >
+        <span className="panseo-hidden">{label}</span>
         {icon}
       </button>
       {isOpen && (
