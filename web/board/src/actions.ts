@@ -1,6 +1,6 @@
 // What buttons do: edits of pages and comments in the document, files over REST, and why an edit was refused.
 
-import type { Board, Rest } from '@panseo/sdk'
+import { type Board, type Rest, uuid } from '@panseo/sdk'
 import { useEffect, useMemo, useRef, useState } from 'react'
 
 import {
@@ -15,7 +15,6 @@ import {
 } from './document/comments'
 import { type Page, addPage, deletePage, movePage, renamePage } from './document/pages'
 import { COMMENTS, type MenuItem } from './excalidraw/Canvas'
-import { uuid7 } from './excalidraw/gestures'
 import type { CanvasHandle } from './excalidraw/handle'
 import type { Dictionary } from './i18n'
 import type { CommentActions } from './ui/Comments'
@@ -40,12 +39,12 @@ export function usePageActions({ board, words, page, pages, setPage, ask }: Page
     () => ({
       open: setPage,
       add() {
-        const id = uuid7()
-        board.edit((doc) => addPage(doc, id, page), uuid7())
+        const id = uuid()
+        board.edit((doc) => addPage(doc, id, page), uuid())
         setPage(id)
       },
-      rename: (id, title) => board.edit((doc) => renamePage(doc, id, title), uuid7()),
-      move: (id, to) => board.edit((doc) => movePage(doc, id, to), uuid7()),
+      rename: (id, title) => board.edit((doc) => renamePage(doc, id, title), uuid()),
+      move: (id, to) => board.edit((doc) => movePage(doc, id, to), uuid()),
       remove(id) {
         ask({
           text: words.deletePageAsk(titleOf(pages, id, words)),
@@ -53,7 +52,7 @@ export function usePageActions({ board, words, page, pages, setPage, ask }: Page
           onYes() {
             const index = pages.findIndex((other) => other.id === id)
             setPage((pages[index + 1] ?? pages[index - 1])?.id ?? '')
-            board.edit((doc) => deletePage(doc, id, Date.now()), uuid7())
+            board.edit((doc) => deletePage(doc, id, Date.now()), uuid())
           }
         })
       }
@@ -98,12 +97,12 @@ export function useCommentActions({ board, words, handle, page, setPage, ask }: 
       cancel: () => setAnchor(null),
       add(text) {
         if (!anchor) return
-        const id = uuid7()
+        const id = uuid()
         board.edit((doc) => addThread(doc, id, user(), Date.now(), text, anchor))
         setAnchor(null)
         setOpen(id)
       },
-      reply: (thread, text) => board.edit((doc) => addReply(doc, uuid7(), user(), Date.now(), text, thread)),
+      reply: (thread, text) => board.edit((doc) => addReply(doc, uuid(), user(), Date.now(), text, thread)),
       edit: (comment, text) => board.edit((doc) => editComment(doc, comment, text)),
       remove(comment) {
         const onYes = () => board.edit((doc) => deleteComment(doc, comment, Date.now()))

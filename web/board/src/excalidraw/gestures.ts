@@ -1,6 +1,8 @@
 // Gestures: every press of the pointer or a key starts one, and all that follows from it belongs to it, until the next.
 // One drag, one stroke, one paste, one bout of typing is one step of undo.
 
+import { uuid } from '@panseo/sdk'
+
 import type { Point } from '../document/points'
 
 const MODIFIERS: ReadonlySet<string> = new Set(['Shift', 'Control', 'Alt', 'Meta', 'CapsLock', 'Fn'])
@@ -8,7 +10,7 @@ const MODIFIERS: ReadonlySet<string> = new Set(['Shift', 'Control', 'Alt', 'Meta
 const REMEMBERED_MAX = 200
 
 export class Gestures {
-  current = uuid7()
+  current = uuid()
   isPointerDown = false
   pointer: Point | undefined
   private isNext = false
@@ -72,15 +74,6 @@ export class Gestures {
 
   private renew(): void {
     this.isNext = false
-    this.current = uuid7()
+    this.current = uuid()
   }
-}
-
-export function uuid7(now = Date.now()): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16))
-  for (let index = 0; index < 6; index++) bytes[index] = Math.floor(now / 2 ** (8 * (5 - index))) % 256
-  bytes[6] = 0x70 | ((bytes[6] as number) & 0x0f)
-  bytes[8] = 0x80 | ((bytes[8] as number) & 0x3f)
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('')
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }

@@ -20,6 +20,7 @@ export const en = {
     busy: 'The server is busy',
     rate: 'Too many requests',
     viewer: 'You can look, but not draw',
+    board_read_only: 'The server takes no edits now; what waits here is sent later',
     unauthenticated: 'Your log-in has ended',
     forbidden: 'You have no access to this board',
     no_board: 'This board does not exist any more',

@@ -21,6 +21,7 @@ export const ko: Dictionary = {
     busy: '서버가 바쁩니다',
     rate: '요청이 너무 많습니다',
     viewer: '볼 수만 있고 그릴 수는 없습니다',
+    board_read_only: '지금은 서버가 변경을 받지 않습니다. 기다리는 변경은 나중에 보냅니다',
     unauthenticated: '로그인이 끝났습니다',
     forbidden: '이 보드를 볼 권한이 없습니다',
     no_board: '이 보드는 이제 없습니다',
