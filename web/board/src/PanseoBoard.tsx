@@ -63,7 +63,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
 
   const pageActions = usePageActions({ board, words, page, pages, setPage, ask: setQuestion })
   const comments = useCommentActions({ board, words, handle, page, setPage, ask: setQuestion })
-  const menu = useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask: setQuestion })
+  const { menu, load } = useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask: setQuestion })
   useRefusals(board, words, handle)
   const onCount = useWarning(handle, page, words.pageFull)
   const pageTitle = useCallback((id: string) => titleOf(pages, id, words), [pages, words])
@@ -117,6 +117,8 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       onReady={setHandle}
       onCount={onCount}
       onSidebar={setSidebar}
+      onPage={setPage}
+      onFile={load}
       status={
         <div className="panseo-status">
           <SaveState board={board} />

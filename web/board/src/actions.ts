@@ -132,17 +132,10 @@ interface FileContext extends Common {
 }
 
 /** Entries of the main menu. */
-export function useFiles({
-  board,
-  rest,
-  words,
-  handle,
-  page,
-  title,
-  canEdit,
-  isTeacher,
-  ask
-}: FileContext): MenuItem[] {
+export function useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask }: FileContext): {
+  menu: MenuItem[]
+  load: (file: File) => void
+} {
   return useMemo(() => {
     const save = (options: { page?: string }) => {
       rest.export(board.id, 'excalidraw', options).then(
@@ -171,7 +164,7 @@ export function useFiles({
     if (canEdit)
       items.unshift({ key: 'import', label: words.importFile, icon: icons.import, onSelect: () => pick(load) })
     if (isTeacher && canEdit) items.push({ key: 'clear', label: words.clearPage, icon: icons.trash, onSelect: clear })
-    return items
+    return { menu: items, load }
   }, [board, rest, words, handle, page, title, canEdit, isTeacher, ask])
 }
 

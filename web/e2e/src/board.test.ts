@@ -1,5 +1,7 @@
 // Two people at one board: what one does, the other sees.
 
+import { readFile } from 'node:fs/promises'
+
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 
@@ -195,4 +197,45 @@ test('a page is renamed, moved, and deleted after a question', async () => {
   await until('Bob is on the page that is left', async () => (await tabs()).join() === 'Page 1')
   await ann.leave()
   await bob.leave()
+})
+
+test('undo shows the page it changed', async () => {
+  const ann = await visit('ann')
+  await ann.draws('r', [400, 300], [500, 400])
+  await ann.page.getByTestId('page-add').click()
+  await until('the rectangle is written', async () => (await kinds()).length === 1)
+  await until('and the page', async () => (await server.entries(board, 'page')).length === 1)
+  await ann.press('Control+z')
+  await until('the page is gone again', async () => (await ann.page.getByRole('tab').count()) === 1)
+  await ann.press('Control+Shift+z')
+  await until('the page is back', async () => (await ann.page.getByRole('tab').count()) === 2)
+  await ann.page.getByRole('tab').nth(1).click()
+  await ann.draws('o', [400, 300], [500, 400])
+  await until('the ellipse is written', async () => (await kinds()).length === 2)
+  await ann.page.getByRole('tab').first().click()
+  await ann.press('Control+z')
+  await until('the second page is shown', async () => {
+    return (await ann.page.getByRole('tab').nth(1).getAttribute('aria-selected')) === 'true'
+  })
+  expect(await kinds()).toEqual(['rectangle'])
+  await ann.leave()
+})
+
+test('a file is added to the board, and the board comes out as a file without foreign addresses', async () => {
+  const ann = await visit('ann')
+  const elements = [{ id: 'one', type: 'ellipse', x: 0, y: 0, width: 50, height: 50 }]
+  const file = JSON.stringify({ type: 'excalidraw', version: 2, elements, files: {} })
+  await ann.draws('r', [400, 300], [500, 400])
+  await ann.page.getByTestId('main-menu-trigger').click()
+  const chosen = ann.page.waitForEvent('filechooser')
+  await ann.page.getByTestId('menu-import').click()
+  await (await chosen).setFiles({ name: 'a.excalidraw', mimeType: 'application/json', buffer: Buffer.from(file) })
+  await until('both are there', async () => (await kinds()).join() === 'ellipse,rectangle')
+  await ann.page.getByTestId('main-menu-trigger').click()
+  const saved = ann.page.waitForEvent('download')
+  await ann.page.getByTestId('menu-export-board').click()
+  const text = await readFile(await (await saved).path(), 'utf8')
+  expect((JSON.parse(text) as { elements: unknown[] }).elements.length).toBe(2)
+  expect(text).not.toMatch(/https?:/)
+  await ann.leave()
 })

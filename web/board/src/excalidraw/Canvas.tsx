@@ -42,10 +42,15 @@ export interface CanvasProps {
   onReady: (handle: CanvasHandle | null) => void
   onCount: (count: number) => void
   onSidebar: (name: string | null) => void
+  /** Another page is to be shown. */
+  onPage: (page: string) => void
+  /** A file of a board was dropped on the canvas. */
+  onFile: (file: File) => void
 }
 
 const LANGUAGE_CODES: Readonly<Record<Language, string>> = { ko: 'ko-KR', en: 'en' }
 const THEME_KEY = 'panseo.theme'
+const BOARD_FILE = /\.(excalidraw|tldr)$/i
 const ACTIONS = { loadScene: false, export: false, saveToActiveFile: false, clearCanvas: false } as const
 const UI_OPTIONS = { canvasActions: ACTIONS, dockedSidebarBreakpoint: 900 }
 
@@ -79,8 +84,17 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   }, [])
   const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
 
+  // Excalidraw would put the file in the place of what is there; here it is added to the board.
+  const onDrop = (event: React.DragEvent) => {
+    const file = [...event.dataTransfer.files].find(({ name }) => BOARD_FILE.test(name))
+    if (!file) return
+    event.preventDefault()
+    event.stopPropagation()
+    if (props.canEdit) props.onFile(file)
+  }
+
   return (
-    <div className="panseo-board" ref={container} data-loaded={handle !== null}>
+    <div className="panseo-board" ref={container} data-loaded={handle !== null} onDropCapture={onDrop}>
       <Excalidraw
         excalidrawAPI={setApi}
         initialData={initialData.current}
@@ -155,10 +169,14 @@ function useHandle(
     const session = new CanvasSession(board, api, now().props.page, images, root, {
       canEdit: () => now().props.canEdit,
       onCount: (count) => now().props.onCount(count),
-      onEdit: () => undo.edited()
+      onEdit: () => undo.edited(),
+      onElsewhere: (page) => now().props.onPage(page)
     })
     const undo = new Undo(board, root, {
-      before: () => session.flush(),
+      before: () => {
+        session.flush()
+        session.followNext()
+      },
       rests: () => (isConnected(board) ? null : now().words.undoRests(now().words.notConnected)),
       label: (op) => now().words[op],
       after: (op, fault) => {

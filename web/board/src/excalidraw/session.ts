@@ -20,10 +20,13 @@ import { heldIds, isBusy, strokeInMaking, waits } from './touch'
 
 /** During a drag the document gets a commit this often, for those who do not see the ephemeral channel. */
 const COMMIT_INTERVAL_MS = 250
-const LIVE_INTERVAL_MS = 50
+/** 20 times a second; frames come a little early or late. */
+const LIVE_INTERVAL_MS = 50 - 8
 /** A hidden tab draws no frames, but what others do must not pile up without end. */
 const HIDDEN_INTERVAL_MS = 1_000
 
+/** Time in which the answer to an undo is expected. */
+const FOLLOW_MS = 1_500
 const WHITE = '#ffffff'
 
 export interface SessionHooks {
@@ -33,6 +36,8 @@ export interface SessionHooks {
   onCount(count: number): void
   /** After each commit. */
   onEdit(): void
+  /** An undo or redo has changed another page only. */
+  onElsewhere(page: string): void
 }
 
 export class CanvasSession {
@@ -47,6 +52,7 @@ export class CanvasSession {
   private isWriting = false
   private scheduled: { frame: number; timer: ReturnType<typeof setTimeout> } | undefined
   private committedAt = 0
+  private followsUntil = 0
   private shownLiveAt = 0
   private count = -1
   /** Colour of the page as it was shown last. */
@@ -116,7 +122,10 @@ export class CanvasSession {
     this.binding = this.newBinding()
     const entries = this.entries
     const isMine = () => this.isWriting
-    const endElements = observeEntries(entries, isMine, (ids) => this.hear(ids))
+    const endElements = observeEntries(entries, isMine, (ids) => {
+      this.hear(ids)
+      this.follow(ids)
+    })
     const endPages = observeEntries(entriesOf(this.board.doc, 'pages'), isMine, () => this.showBackground())
     this.endDoc = () => {
       endElements()
@@ -169,6 +178,11 @@ export class CanvasSession {
     return isBusy(this.api.getAppState(), this.gestures.isPointerDown)
   }
 
+  /** What comes next is the answer to an undo: it shall be seen, on whatever page it is. */
+  followNext(): void {
+    this.followsUntil = performance.now() + FOLLOW_MS
+  }
+
   /** Gesture of the newest edit made here, to know one's own records. */
   isOwnGesture(gesture: string): boolean {
     return this.gestures.isOwn(gesture)
@@ -195,6 +209,16 @@ export class CanvasSession {
   private hear(ids: Iterable<string>): void {
     for (const id of ids) this.news.add(id)
     this.schedule()
+  }
+
+  private follow(ids: ReadonlySet<string>): void {
+    if (performance.now() > this.followsUntil) return
+    const pages = [...ids].map((id) => readEntry(this.entries, id)?.page ?? '')
+    const [other] = pages
+    if (typeof other === 'string' && !pages.includes(this.page)) {
+      this.followsUntil = 0
+      this.hooks.onElsewhere(other)
+    }
   }
 
   private hearEphemeral(state: EphemeralState): void {
