@@ -28,6 +28,17 @@ const visit = (user: string, role: string, options = {}) =>
 const count = async () => (await server.entries(board)).length
 const give = (user: string, role: string) => server.call('PUT', `/boards/${board}/members/${user}`, { role })
 
+async function redSquare({ page }: Person): Promise<Buffer> {
+  const url = await page.evaluate(() => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 200, height: 200 })
+    const context = canvas.getContext('2d') as CanvasRenderingContext2D
+    context.fillStyle = '#c00'
+    context.fillRect(0, 0, 200, 200)
+    return canvas.toDataURL()
+  })
+  return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64')
+}
+
 test('the token does not stay in the address', async () => {
   const kim = await visit('kim', 'teacher')
   expect(kim.page.url()).toBe(`${server.url}/b/${board}`)
@@ -84,6 +95,17 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   await server.kill()
   await until('Mina knows', async () => (await mina.save()) === 'offline')
   await mina.draws('d', [650, 300], [750, 400])
+  const waiting = () => mina.page.getByTestId('save-state').first().getAttribute('title')
+  await until('the diamond waits', async () => (await waiting())?.includes('edit') === true)
+  const diamond = await waiting()
+  const chosen = mina.page.waitForEvent('filechooser')
+  await mina.page.locator('label:has([data-testid="toolbar-image"])').click()
+  await (await chosen).setFiles({ name: 'red.png', mimeType: 'image/png', buffer: await redSquare(mina) })
+  await until('the image is on the canvas', async () => {
+    await mina.page.mouse.click(450, 600)
+    return mina.sees(450, 600)
+  })
+  await until('it waits as well', async () => (await waiting()) !== diamond)
   await mina.press('Control+z')
   await mina.page.getByText('Undo rests: no connection').waitFor()
   await mina.page.reload()
@@ -91,11 +113,10 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   expect(await mina.save()).toBe('offline')
   await server.restart()
   await until('it is saved', async () => (await mina.save()) === 'saved', 40_000)
-  expect((await server.entries(board)).map(({ properties }) => properties.type).sort()).toEqual([
-    'diamond',
-    'rectangle'
-  ])
-  await until('Kim sees it', () => kim.sees(700, 300), 40_000)
+  const kinds = (await server.entries(board)).map(({ properties }) => properties.type)
+  expect(kinds.sort()).toEqual(['diamond', 'image', 'rectangle'])
+  await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
+  await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
   const cut = /WebSocket connection|502|Failed to load/
   await kim.leave(cut)
   await mina.leave(cut)

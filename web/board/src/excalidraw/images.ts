@@ -7,6 +7,7 @@ import type { Board, Rest } from '@panseo/sdk'
 import { CaptureUpdateAction } from '@excalidraw/excalidraw'
 
 import type { Scene } from './binding'
+import { PendingImages } from './pending'
 
 const SHA256 = /^[0-9a-f]{64}$/
 /** Kinds the server keeps; others are painted into a PNG. */
@@ -14,15 +15,19 @@ const KEPT_TYPES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'ima
 /** Longer side in px that a painted image has at least. */
 const PAINTED_SIDE = 1_024
 const RETRY_MIN_MS = 2_000
+const UNTOLD_MS = 10_000
 const RETRY_MAX_MS = 60_000
 
 export class Images {
   /** Hashes whose content is on this canvas. */
   private readonly ready = new Set<string>()
   private readonly asked = new Set<string>()
+  private readonly awaited = new Set<string>()
   private readonly listeners = new Set<() => void>()
   private readonly timers = new Set<ReturnType<typeof setTimeout>>()
   private isClosed = false
+
+  private readonly pending: PendingImages
 
   constructor(
     private readonly board: Board,
@@ -30,7 +35,10 @@ export class Images {
     private readonly api: ExcalidrawImperativeAPI,
     /** An image could not be taken. */
     private readonly onRefused: (why: 'kind' | 'refused') => void
-  ) {}
+  ) {
+    this.pending = new PendingImages(board.id)
+    void this.resume()
+  }
 
   close(): void {
     this.isClosed = true
@@ -57,25 +65,43 @@ export class Images {
     return false
   }
 
-  /** Fetches the content of images that the scene shows and the canvas lacks. */
+  /** Fetches the content of images that the scene shows and the canvas lacks, once the board knows it is uploaded. */
   want(scene: Scene): void {
     const files = this.api.getFiles()
+    const uploaded = this.board.doc.getMap('board:assets')
     for (const { type, fileId, isDeleted } of scene) {
-      if (type !== 'image' || isDeleted || typeof fileId !== 'string' || files[fileId] || this.asked.has(fileId))
-        continue
-      this.asked.add(fileId)
-      if (SHA256.test(fileId)) this.fetch(fileId, RETRY_MIN_MS)
+      if (type !== 'image' || isDeleted || typeof fileId !== 'string' || files[fileId] || !SHA256.test(fileId)) continue
+      if (uploaded.has(fileId)) this.ask(fileId)
+      else if (!this.awaited.has(fileId)) {
+        // Programs may put images on a board without telling it.
+        this.awaited.add(fileId)
+        this.later(UNTOLD_MS, () => this.ask(fileId))
+      }
     }
   }
 
-  private fetch(sha256: string, wait: number): void {
-    this.rest
-      .asset(this.board.id, sha256)
-      .then(async (blob) => {
-        if (!this.isClosed) this.add(sha256, await dataUrl(blob), blob.type)
-      })
+  private ask(sha256: string): void {
+    if (this.asked.has(sha256)) return
+    this.asked.add(sha256)
+    void this.fetch(sha256, RETRY_MIN_MS)
+  }
+
+  /** Sends what an earlier visit could not. */
+  private async resume(): Promise<void> {
+    for (const sha256 of await this.pending.list()) {
+      const content = await this.pending.find(sha256)
+      if (content) this.upload(sha256, new Uint8Array(await content.arrayBuffer()), RETRY_MIN_MS)
+    }
+  }
+
+  private async fetch(sha256: string, wait: number): Promise<void> {
+    try {
+      const content = (await this.pending.find(sha256)) ?? (await this.rest.asset(this.board.id, sha256))
+      if (!this.isClosed) this.add(sha256, await dataUrl(content), content.type)
+    } catch {
       // Not uploaded yet, or no connection: both pass.
-      .catch(() => this.again(wait, (next) => this.fetch(sha256, next)))
+      this.again(wait, (next) => void this.fetch(sha256, next))
+    }
   }
 
   /** An image put in here: its content gets its name, and goes to the server. */
@@ -88,14 +114,14 @@ export class Images {
       return
     }
     const bytes = new Uint8Array(await content.arrayBuffer())
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
-    const sha256 = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+    const sha256 = await hashOf(bytes)
     if (this.isClosed) return
     this.asked.add(sha256)
     if (sha256 !== file.id) {
       this.add(sha256, await dataUrl(content), content.type)
       this.rename(file.id, sha256)
     }
+    await this.pending.keep(sha256, content)
     this.ready.add(sha256)
     for (const listener of this.listeners) listener()
     this.upload(sha256, bytes, RETRY_MIN_MS)
@@ -105,11 +131,14 @@ export class Images {
     this.rest
       .putAsset(this.board.id, bytes)
       .then(() => this.board.op({ op: 'asset.add', sha256 }))
+      .then(() => this.pending.drop(sha256))
       .catch((error: unknown) => {
         const status = (error as { status?: unknown }).status
         const isFinal = typeof status === 'number' && status >= 400 && status < 500 && status !== 429 && status !== 401
-        if (isFinal) this.onRefused('refused')
-        else this.again(wait, (next) => this.upload(sha256, bytes, next))
+        if (isFinal) {
+          void this.pending.drop(sha256)
+          this.onRefused('refused')
+        } else this.again(wait, (next) => this.upload(sha256, bytes, next))
       })
   }
 
@@ -134,16 +163,25 @@ export class Images {
   }
 
   private again(wait: number, run: (next: number) => void): void {
+    this.later(wait * (0.5 + Math.random()), () => run(Math.min(2 * wait, RETRY_MAX_MS)))
+  }
+
+  private later(wait: number, run: () => void): void {
     if (this.isClosed) return
-    const timer = setTimeout(
-      () => {
-        this.timers.delete(timer)
-        run(Math.min(2 * wait, RETRY_MAX_MS))
-      },
-      wait * (0.5 + Math.random())
-    )
+    const timer = setTimeout(() => {
+      this.timers.delete(timer)
+      run()
+    }, wait)
     this.timers.add(timer)
   }
+}
+
+async function hashOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  // Browsers have no `crypto.subtle` on a page without https.
+  const digest = crypto.subtle
+    ? new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+    : (await import('lib0/hash/sha256')).digest(bytes)
+  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
 /** The page's policy does not let data URLs be fetched. */

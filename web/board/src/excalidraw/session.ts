@@ -127,9 +127,13 @@ export class CanvasSession {
       this.follow(ids)
     })
     const endPages = observeEntries(entriesOf(this.board.doc, 'pages'), isMine, () => this.showBackground())
+    const assets = this.board.doc.getMap('board:assets')
+    const onAsset = () => this.images.want(this.scene)
+    assets.observe(onAsset)
     this.endDoc = () => {
       endElements()
       endPages()
+      assets.unobserve(onAsset)
     }
     const ids: string[] = []
     for (const [id, properties] of readAll(entries)) if ((properties.page ?? '') === page) ids.push(id)
