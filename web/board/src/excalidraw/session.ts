@@ -18,6 +18,8 @@ import { Gestures } from './gestures'
 import { StrokeSender, dragFrame } from './live'
 import { heldIds, isBusy, strokeInMaking, waits } from './touch'
 
+/** A little less than a frame of the browser. */
+const FRAME_MS = 12
 /** During a drag the document gets a commit this often, for those who do not see the ephemeral channel. */
 const COMMIT_INTERVAL_MS = 250
 /** 20 times a second; frames come a little early or late. */
@@ -53,6 +55,8 @@ export class CanvasSession {
   private scheduled: { frame: number; timer: ReturnType<typeof setTimeout> } | undefined
   private committedAt = 0
   private followsUntil = 0
+  private framedAt = 0
+  private hurries = false
   private shownLiveAt = 0
   private count = -1
   /** Colour of the page as it was shown last. */
@@ -77,11 +81,12 @@ export class CanvasSession {
     this.others = new Others(
       api,
       (ids) => this.hear(ids),
-      () => this.schedule()
+      () => this.hurry()
     )
     this.ends.push(
-      api.onChange(() => {
+      api.onChange((_elements, state) => {
         this.hasChanged = true
+        if (this.gestures.isPointerDown) this.showLive(state, performance.now())
         this.schedule()
       }),
       board.on('ephemeral', (state) => this.hearEphemeral(state)),
@@ -100,10 +105,7 @@ export class CanvasSession {
   close(): void {
     this.commit()
     this.isClosed = true
-    if (this.scheduled) {
-      cancelAnimationFrame(this.scheduled.frame)
-      clearTimeout(this.scheduled.timer)
-    }
+    this.unschedule()
     this.endDoc()
     for (const end of this.ends) end()
     this.gestures.close()
@@ -212,7 +214,7 @@ export class CanvasSession {
 
   private hear(ids: Iterable<string>): void {
     for (const id of ids) this.news.add(id)
-    this.schedule()
+    this.hurry()
   }
 
   private follow(ids: ReadonlySet<string>): void {
@@ -229,20 +231,37 @@ export class CanvasSession {
     this.others.hear(state)
   }
 
+  /** A frame when the browser draws its next one. */
   private schedule(): void {
     if (this.scheduled || this.isClosed) return
     const run = () => {
-      if (!this.scheduled) return
-      cancelAnimationFrame(this.scheduled.frame)
-      clearTimeout(this.scheduled.timer)
-      this.scheduled = undefined
-      this.frame()
+      if (this.scheduled) this.frame()
     }
     this.scheduled = { frame: requestAnimationFrame(run), timer: setTimeout(run, HIDDEN_INTERVAL_MS) }
   }
 
+  /** A frame at once if there was none just now: Excalidraw paints in the frame after the one that brings news. */
+  private hurry(): void {
+    this.schedule()
+    if (this.hurries || this.isClosed || document.hidden || performance.now() - this.framedAt < FRAME_MS) return
+    this.hurries = true
+    queueMicrotask(() => {
+      this.hurries = false
+      if (this.scheduled) this.frame()
+    })
+  }
+
+  private unschedule(): void {
+    if (!this.scheduled) return
+    cancelAnimationFrame(this.scheduled.frame)
+    clearTimeout(this.scheduled.timer)
+    this.scheduled = undefined
+  }
+
   private frame(): void {
+    this.unschedule()
     const now = performance.now()
+    this.framedAt = now
     const state = this.api.getAppState()
     if (this.hasChanged) {
       const busy = isBusy(state, this.gestures.isPointerDown)
