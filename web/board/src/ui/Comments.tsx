@@ -232,7 +232,7 @@ function Writer({ label, action, text = '', onDone, onCancel }: WriterProps) {
         value={value}
         rows={3}
         maxLength={4_000}
-        // biome-ignore lint: the person has just asked to type here
+        // the person has just asked to type here
         autoFocus
         onChange={(event) => setValue(event.target.value)}
         onKeyDown={(event) => {

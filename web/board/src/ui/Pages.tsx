@@ -182,7 +182,7 @@ function Rename({ title, label, onDone }: { title: string; label: string; onDone
       aria-label={label}
       defaultValue={title}
       maxLength={80}
-      // biome-ignore lint: the person has just asked to type here
+      // the person has just asked to type here
       autoFocus
       onFocus={(event) => event.target.select()}
       onBlur={(event) => end(event.target.value.trim())}

@@ -66,7 +66,7 @@ export function Placer({ handle, onPlace }: { handle: CanvasHandle; onPlace: (at
     <button
       type="button"
       className="panseo-placer"
-      // biome-ignore lint: the person has just asked to choose
+      // the person has just asked to choose
       autoFocus
       onClick={({ detail, clientX, clientY }) =>
         onPlace(detail === 0 ? handle.center : handle.toScene(clientX, clientY))

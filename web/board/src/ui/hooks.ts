@@ -51,6 +51,6 @@ export function useFromDoc<T>(board: Board, roots: readonly string[], read: (doc
   }, [doc, names])
   const latest = useRef(read)
   latest.current = read
-  // biome-ignore lint: `turn` stands for the content of the document
+  // `turn` stands for the content of the document
   return useMemo(() => latest.current(doc), [doc, turn])
 }
