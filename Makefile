@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO := cargo
 NODE_TESTS := tests/interop
+WEB := web
 export CARGO_TERM_COLOR ?= never
 
 .PHONY: help setup run test check bench soak clean
@@ -20,11 +21,12 @@ run: setup ## Build and start the server on http://127.0.0.1:8080
 	$(CARGO) build --release
 	exec target/release/panseo serve
 
-test: setup $(NODE_TESTS)/node_modules ## All tests, as CI runs them
+test: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
 	$(CARGO) test --release
+	cd $(WEB) && npm test
 
 check: ## The quick half: formatting, lints, unit tests
 	$(CARGO) fmt --check
@@ -36,13 +38,14 @@ bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
 	$(CARGO) build --release --example relay --bin panseo
 	target/release/panseo bench all --compare-relay
 
-soak: setup $(NODE_TESTS)/node_modules ## The long versions of the fault and fuzz tests
+soak: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
 	PANSEO_SOAK=200 $(CARGO) test --release --test it -- --nocapture
+	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
-$(NODE_TESTS)/node_modules: $(NODE_TESTS)/package-lock.json
-	cd $(NODE_TESTS) && npm ci --ignore-scripts --no-audit --no-fund
+%/node_modules: %/package-lock.json
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf $(NODE_TESTS)/node_modules
+	rm -rf $(NODE_TESTS)/node_modules $(WEB)/node_modules $(WEB)/*/dist

@@ -1,0 +1,78 @@
+import { cpSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { brotliCompressSync, constants } from 'node:zlib'
+
+import react from '@vitejs/plugin-react'
+import { type Connect, type Plugin, defineConfig } from 'vite'
+
+const here = dirname(fileURLToPath(import.meta.url))
+const dist = join(here, '../dist')
+const excalidraw = dirname(createRequire(import.meta.url).resolve('@excalidraw/excalidraw'))
+
+/** Server to pass requests of programs on to, while a page is worked on. */
+const server = process.env.PANSEO_URL ?? 'http://127.0.0.1:8080'
+
+/** One HTML file for each page; boards have addresses of their own. */
+const PAGES: readonly { file: string; path: RegExp }[] = [{ file: 'b.html', path: /^\/b\/[^/]+$/ }]
+
+const LOCALES = /^\.\/locales\/(?!en-|ko-KR|ja-JP|zh-CN|zh-TW|percentages)/
+const NO_WORDS = '\0no-words'
+
+/** Leaves out Excalidraw's languages that nobody here asks for. */
+const locales: Plugin = {
+  name: 'locales',
+  enforce: 'pre',
+  resolveId: (source, importer) => (LOCALES.test(source) && importer?.includes('excalidraw') ? NO_WORDS : null),
+  load: (id) => (id === NO_WORDS ? 'export default {}' : null)
+}
+
+const rewrite: Connect.NextHandleFunction = (request, _response, next) => {
+  const [path = '', query = ''] = (request.url ?? '').split('?', 2)
+  const page = PAGES.find((known) => known.path.test(path))
+  if (page) request.url = `/${page.file}${query && `?${query}`}`
+  next()
+}
+
+/** Addresses of pages, as the real server has them. */
+const pages: Plugin = {
+  name: 'pages',
+  configureServer: ({ middlewares }) => void middlewares.use(rewrite),
+  configurePreviewServer: ({ middlewares }) => void middlewares.use(rewrite)
+}
+
+/** Excalidraw's fonts beside the site, and all that is text compressed beforehand. */
+const extras: Plugin = {
+  name: 'extras',
+  apply: 'build',
+  closeBundle() {
+    cpSync(join(excalidraw, 'fonts'), join(dist, 'fonts'), { recursive: true })
+    for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
+      if (!/\.(js|css|html|svg|json)$/.test(name)) continue
+      const bytes = readFileSync(join(dist, name))
+      const params = { [constants.BROTLI_PARAM_QUALITY]: 10 }
+      if (bytes.length > 1_024) writeFileSync(join(dist, `${name}.br`), brotliCompressSync(bytes, { params }))
+    }
+  }
+}
+
+const proxy = {
+  '/v1': { target: server, ws: true },
+  '/yjs': { target: server, ws: true }
+}
+
+export default defineConfig({
+  root: here,
+  plugins: [react(), locales, pages, extras],
+  server: { proxy },
+  preview: { proxy },
+  // The fonts are asked for at /fonts while developing, too.
+  build: {
+    outDir: dist,
+    emptyOutDir: true,
+    target: 'es2022',
+    chunkSizeWarningLimit: 2_000,
+    rolldownOptions: { input: PAGES.map(({ file }) => join(here, file)) }
+  }
+})

@@ -1,0 +1,208 @@
+// What buttons do: edits of pages and comments in the document, files over REST, and why an edit was refused.
+
+import { type Board, type Rest, uuid } from '@panseo/sdk'
+import { useEffect, useMemo, useRef, useState } from 'react'
+
+import {
+  type Anchor,
+  type Thread,
+  addReply,
+  addThread,
+  deleteComment,
+  editComment,
+  resolveThread,
+  setLike
+} from './document/comments'
+import { type Page, addPage, deletePage, movePage, renamePage } from './document/pages'
+import { COMMENTS, type MenuItem } from './excalidraw/Canvas'
+import type { CanvasHandle } from './excalidraw/handle'
+import type { Dictionary } from './i18n'
+import type { CommentActions } from './ui/Comments'
+import type { Question } from './ui/Confirm'
+import { icons } from './ui/icons'
+import { type PageActions, titleOf } from './ui/Pages'
+
+interface Common {
+  board: Board
+  words: Dictionary
+  page: string
+  ask: (question: Question) => void
+}
+
+interface PageContext extends Common {
+  pages: readonly Page[]
+  setPage: (id: string) => void
+}
+
+export function usePageActions({ board, words, page, pages, setPage, ask }: PageContext): PageActions {
+  return useMemo(
+    () => ({
+      open: setPage,
+      add() {
+        const id = uuid()
+        board.edit((doc) => addPage(doc, id, page), uuid())
+        setPage(id)
+      },
+      rename: (id, title) => board.edit((doc) => renamePage(doc, id, title), uuid()),
+      move: (id, to) => board.edit((doc) => movePage(doc, id, to), uuid()),
+      remove(id) {
+        ask({
+          text: words.deletePageAsk(titleOf(pages, id, words)),
+          action: words.remove,
+          onYes() {
+            const index = pages.findIndex((other) => other.id === id)
+            setPage((pages[index + 1] ?? pages[index - 1])?.id ?? '')
+            board.edit((doc) => deletePage(doc, id, Date.now()), uuid())
+          }
+        })
+      }
+    }),
+    [board, words, page, pages, setPage, ask]
+  )
+}
+
+interface CommentContext extends Common {
+  handle: CanvasHandle | null
+  setPage: (id: string) => void
+}
+
+export function useCommentActions({ board, words, handle, page, setPage, ask }: CommentContext) {
+  const [open, setOpen] = useState<string | null>(null)
+  const [anchor, setAnchor] = useState<Anchor | null>(null)
+  const [isPlacing, setPlacing] = useState(false)
+  const target = useRef<Thread | null>(null)
+  // The page of a thread must be on the canvas before it can be shown.
+  useEffect(() => {
+    if (handle && target.current?.page === page) {
+      handle.reveal(target.current)
+      target.current = null
+    }
+  })
+  const actions = useMemo((): CommentActions => {
+    const user = () => board.user ?? ''
+    return {
+      begin() {
+        const element = handle?.selected
+        if (element) setAnchor({ page, element, x: undefined, y: undefined })
+        else {
+          setPlacing(true)
+          if (handle?.isPhone) handle.toggleSidebar(COMMENTS, false)
+        }
+      },
+      place(at) {
+        setPlacing(false)
+        if (at) setAnchor({ page, element: undefined, ...at })
+        handle?.toggleSidebar(COMMENTS, true)
+      },
+      cancel: () => setAnchor(null),
+      add(text) {
+        if (!anchor) return
+        const id = uuid()
+        board.edit((doc) => addThread(doc, id, user(), Date.now(), text, anchor))
+        setAnchor(null)
+        setOpen(id)
+      },
+      reply: (thread, text) => board.edit((doc) => addReply(doc, uuid(), user(), Date.now(), text, thread)),
+      edit: (comment, text) => board.edit((doc) => editComment(doc, comment, text)),
+      remove(comment) {
+        const onYes = () => board.edit((doc) => deleteComment(doc, comment, Date.now()))
+        ask({ text: words.deleteCommentAsk, action: words.remove, onYes })
+      },
+      resolve: (thread, isResolved) => board.edit((doc) => resolveThread(doc, thread, isResolved)),
+      like: (comment, isLiked) => board.edit((doc) => setLike(doc, comment, user(), isLiked, Date.now())),
+      goTo(thread) {
+        setOpen(thread.id)
+        if (thread.page === page) handle?.reveal(thread)
+        else {
+          target.current = thread
+          setPage(thread.page)
+        }
+      }
+    }
+  }, [board, words, handle, page, anchor, setPage, ask])
+  return { open, setOpen, anchor, isPlacing, actions }
+}
+
+interface FileContext extends Common {
+  rest: Rest
+  handle: CanvasHandle | null
+  title: string
+  canEdit: boolean
+  isTeacher: boolean
+}
+
+/** Entries of the main menu. */
+export function useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask }: FileContext): {
+  menu: MenuItem[]
+  load: (file: File) => void
+} {
+  return useMemo(() => {
+    const save = (options: { page?: string }) => {
+      rest.export(board.id, 'excalidraw', options).then(
+        (file) => download(file, `${title || board.id}.excalidraw`),
+        () => handle?.toast(words.exportFailed)
+      )
+    }
+    const load = (file: File) => {
+      rest.importInto(board.id, file).then(
+        ({ elements }) => handle?.toast(words.imported(elements)),
+        () => handle?.toast(words.importFailed)
+      )
+    }
+    const clear = () => {
+      const onYes = () => {
+        board
+          .op(page === '' ? { op: 'board.clear', page: '' } : { op: 'board.clear', page })
+          .catch(() => handle?.toast(words.refused))
+      }
+      ask({ text: words.clearPageAsk, action: words.remove, onYes })
+    }
+    const items: MenuItem[] = [
+      { key: 'export-page', label: words.exportPage, icon: icons.export, onSelect: () => save({ page }) },
+      { key: 'export-board', label: words.exportBoard, icon: icons.export, onSelect: () => save({}) }
+    ]
+    if (canEdit)
+      items.unshift({ key: 'import', label: words.importFile, icon: icons.import, onSelect: () => pick(load) })
+    if (isTeacher && canEdit) items.push({ key: 'clear', label: words.clearPage, icon: icons.trash, onSelect: clear })
+    return { menu: items, load }
+  }, [board, rest, words, handle, page, title, canEdit, isTeacher, ask])
+}
+
+function pick(onFile: (file: File) => void): void {
+  const input = document.createElement('input')
+  input.type = 'file'
+  input.accept = '.excalidraw,.excalidrawlib,.tldr,.json'
+  input.onchange = () => {
+    const file = input.files?.[0]
+    if (file) onFile(file)
+  }
+  input.click()
+}
+
+function download(file: Blob, name: string): void {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(file)
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+}
+
+/** Tells people why something they did is gone again. */
+export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandle | null): void {
+  useEffect(() => {
+    if (!handle) return
+    const ends = [
+      board.on('refused', ({ code }) => {
+        const reasons: Readonly<Record<string, string>> = words.refusedBecause
+        handle.toast(`${words.refused}: ${reasons[code] ?? words.refusedBecause.other}`)
+      }),
+      board.on('event', ({ author, kind, gesture }) => {
+        // One's own update comes back only if something in it was put back.
+        if (kind === 'update' && author === board.user && gesture !== null && handle.session.isOwnGesture(gesture)) {
+          handle.toast(words.putBack)
+        }
+      })
+    ]
+    return () => ends.forEach((end) => end())
+  }, [board, words, handle])
+}

@@ -1,0 +1,234 @@
+// Excalidraw with our parts in its slots. The only place that renders it.
+
+import '@excalidraw/excalidraw/index.css'
+
+import { Excalidraw, Footer, MainMenu, Sidebar, useDevice } from '@excalidraw/excalidraw'
+import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState } from '@excalidraw/excalidraw/types'
+import type { Board, Rest } from '@panseo/sdk'
+import { type ReactNode, memo, useCallback, useEffect, useRef, useState } from 'react'
+
+import { type Dictionary, type Language, useWords } from '../i18n'
+import { CanvasHandle } from './handle'
+import { Images } from './images'
+import { CanvasSession } from './session'
+import { Undo } from './undo'
+
+export const COMMENTS = 'comments'
+
+export interface MenuItem {
+  key: string
+  label: string
+  icon: ReactNode
+  onSelect: () => void
+}
+
+export interface CanvasProps {
+  board: Board
+  rest: Rest
+  page: string
+  title: string
+  language: Language
+  canEdit: boolean
+  menu: readonly MenuItem[]
+  /** Top right, beside the library. */
+  status: ReactNode
+  /** Bottom centre. */
+  pages: ReactNode
+  /** Both of them on a phone, above the tools. */
+  phoneBar: ReactNode
+  /** Over the canvas, under Excalidraw's own parts. */
+  overlay: ReactNode
+  sidebar: ReactNode
+  onReady: (handle: CanvasHandle | null) => void
+  onCount: (count: number) => void
+  onSidebar: (name: string | null) => void
+  /** Another page is to be shown. */
+  onPage: (page: string) => void
+  /** A file of a board was dropped on the canvas. */
+  onFile: (file: File) => void
+}
+
+const LANGUAGE_CODES: Readonly<Record<Language, string>> = { ko: 'ko-KR', en: 'en' }
+const THEME_KEY = 'panseo.theme'
+const BOARD_FILE = /\.(excalidraw|tldr)$/i
+const ACTIONS = { loadScene: false, export: false, saveToActiveFile: false, clearCanvas: false } as const
+const UI_OPTIONS = { canvasActions: ACTIONS, dockedSidebarBreakpoint: 900 }
+
+export const Canvas = memo(function Canvas(props: CanvasProps) {
+  const words = useWords()
+  const container = useRef<HTMLDivElement>(null)
+  const [api, setApi] = useState<ExcalidrawImperativeAPI | null>(null)
+  const [isLoaded, setLoaded] = useState(false)
+  const session = useRef<CanvasSession | null>(null)
+  const handle = useHandle(api, isLoaded, container, props, words)
+  session.current = handle?.session ?? null
+
+  const initialData = useRef<ExcalidrawInitialDataState>({ appState: { theme: rememberedTheme() } })
+  const theme = useRef<string>('')
+  const sidebar = useRef<string | null>(null)
+  const { onSidebar, status } = props
+
+  const onChange = useCallback(
+    (_elements: unknown, state: { theme: string; openSidebar: { name: string } | null }) => {
+      // The first change comes when Excalidraw has set up its own scene; before, ours would be wiped away.
+      setLoaded(true)
+      if (theme.current !== '' && theme.current !== state.theme) rememberTheme(state.theme)
+      theme.current = state.theme
+      const open = state.openSidebar?.name ?? null
+      if (open !== sidebar.current) onSidebar((sidebar.current = open))
+    },
+    [onSidebar]
+  )
+  const onPointerUpdate = useCallback(({ pointer }: { pointer: { x: number; y: number } }) => {
+    session.current?.pointer(pointer.x, pointer.y)
+  }, [])
+  const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
+
+  // Excalidraw would put the file in the place of what is there; here it is added to the board.
+  const onDrop = (event: React.DragEvent) => {
+    const file = [...event.dataTransfer.files].find(({ name }) => BOARD_FILE.test(name))
+    if (!file) return
+    event.preventDefault()
+    event.stopPropagation()
+    if (props.canEdit) props.onFile(file)
+  }
+
+  return (
+    <div className="panseo-board" ref={container} data-loaded={handle !== null} onDropCapture={onDrop}>
+      <Excalidraw
+        excalidrawAPI={setApi}
+        initialData={initialData.current}
+        langCode={LANGUAGE_CODES[props.language]}
+        name={props.title}
+        viewModeEnabled={!props.canEdit}
+        UIOptions={UI_OPTIONS}
+        aiEnabled={false}
+        validateEmbeddable={false}
+        autoFocus
+        handleKeyboardGlobally
+        generateLinkForSelection={linkTo}
+        onChange={onChange}
+        onPointerUpdate={onPointerUpdate}
+        renderTopRightUI={renderTopRight}
+      >
+        <MainMenu>
+          {props.menu.map(({ key, label, icon, onSelect }) => (
+            <MainMenu.Item key={key} icon={icon as never} onSelect={onSelect} data-testid={`menu-${key}`}>
+              {label}
+            </MainMenu.Item>
+          ))}
+          <MainMenu.DefaultItems.SaveAsImage />
+          <MainMenu.DefaultItems.SearchMenu />
+          <MainMenu.DefaultItems.Help />
+          <MainMenu.Separator />
+          <MainMenu.DefaultItems.ToggleTheme />
+          {props.canEdit && <MainMenu.DefaultItems.ChangeCanvasBackground />}
+        </MainMenu>
+        <Footer>
+          <div className="panseo-footer">{props.pages}</div>
+        </Footer>
+        <Sidebar name={COMMENTS} docked={false} className="panseo-sidebar">
+          <Sidebar.Header>
+            <h2 className="panseo-sidebar-title">{words.comments}</h2>
+          </Sidebar.Header>
+          {props.sidebar}
+        </Sidebar>
+        {props.overlay}
+        <PhoneOnly>{props.phoneBar}</PhoneOnly>
+      </Excalidraw>
+    </div>
+  )
+})
+
+function PhoneOnly({ children }: { children: ReactNode }) {
+  const device = useDevice()
+  return device.editor.isMobile ? <div className="panseo-phone-bar">{children}</div> : null
+}
+
+/** The session between canvas and board, for as long as both are there. */
+function useHandle(
+  api: ExcalidrawImperativeAPI | null,
+  isLoaded: boolean,
+  container: React.RefObject<HTMLDivElement | null>,
+  props: CanvasProps,
+  words: Dictionary
+): CanvasHandle | null {
+  const { board, rest, page } = props
+  const [handle, setHandle] = useState<CanvasHandle | null>(null)
+  const latest = useRef({ props, words })
+  latest.current = { props, words }
+
+  useEffect(() => {
+    const root = container.current
+    if (!api || !isLoaded || !root) return
+    const now = () => latest.current
+    const toast = (message: string) => api.setToast({ message, duration: 4_000, closable: true })
+    const images = new Images(board, rest, api, (why) =>
+      toast(why === 'kind' ? now().words.imageKind : now().words.imageRefused)
+    )
+    const session = new CanvasSession(board, api, now().props.page, images, root, {
+      canEdit: () => now().props.canEdit,
+      onCount: (count) => now().props.onCount(count),
+      onEdit: () => undo.edited(),
+      onElsewhere: (page) => now().props.onPage(page)
+    })
+    const undo = new Undo(board, root, {
+      before: () => {
+        session.flush()
+        session.followNext()
+      },
+      rests: () => (isConnected(board) ? null : now().words.undoRests(now().words.notConnected)),
+      label: (op) => now().words[op],
+      after: (op, fault) => {
+        const { nothingToUndo, nothingToRedo, undoFailed, undoRests, notConnected } = now().words
+        if (fault === 'empty') toast(op === 'undo' ? nothingToUndo : nothingToRedo)
+        else if (fault === 'failed') toast(isConnected(board) ? undoFailed : undoRests(notConnected))
+      }
+    })
+    const made = new CanvasHandle(api, root, session, undo)
+    setHandle(made)
+    now().props.onReady(made)
+    return () => {
+      undo.close()
+      session.close()
+      images.close()
+      setHandle(null)
+      latest.current.props.onReady(null)
+    }
+  }, [api, isLoaded, board, rest, container])
+
+  useEffect(() => {
+    if (handle && handle.session.pageId !== page) handle.session.open(page)
+  }, [handle, page])
+  return handle
+}
+
+function isConnected(board: Board): boolean {
+  return board.state.save !== 'offline'
+}
+
+/** Addresses of elements, without what else stands in the address of the page: a token perhaps. */
+function linkTo(id: string): string {
+  const url = new URL(location.pathname, location.href)
+  url.searchParams.set('element', id)
+  return url.href
+}
+
+function rememberedTheme(): 'light' | 'dark' {
+  let kept: string | null = null
+  try {
+    kept = localStorage.getItem(THEME_KEY)
+  } catch {
+    // No storage here: the system's choice.
+  }
+  if (kept === 'dark' || kept === 'light') return kept
+  return matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'
+}
+
+function rememberTheme(theme: string): void {
+  try {
+    localStorage.setItem(THEME_KEY, theme)
+  } catch {
+    // Only remembered where that is allowed.
+  }
+}

@@ -1,0 +1,225 @@
+// Images: named by the hash of their content, kept on the server, fetched when an element shows them. The document holds
+// the hash only.
+
+import type { ExcalidrawElement, ExcalidrawImageElement, FileId } from '@excalidraw/excalidraw/element/types'
+import type { BinaryFileData, BinaryFiles, DataURL, ExcalidrawImperativeAPI } from '@excalidraw/excalidraw/types'
+import type { Board, Rest } from '@panseo/sdk'
+import { CaptureUpdateAction } from '@excalidraw/excalidraw'
+
+import type { Scene } from './binding'
+import { PendingImages } from './pending'
+
+const SHA256 = /^[0-9a-f]{64}$/
+/** Kinds the server keeps; others are painted into a PNG. */
+const KEPT_TYPES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif'])
+/** Longer side in px that a painted image has at least. */
+const PAINTED_SIDE = 1_024
+const RETRY_MIN_MS = 2_000
+const UNTOLD_MS = 10_000
+const RETRY_MAX_MS = 60_000
+
+export class Images {
+  /** Hashes whose content is on this canvas. */
+  private readonly ready = new Set<string>()
+  private readonly asked = new Set<string>()
+  private readonly awaited = new Set<string>()
+  private readonly listeners = new Set<() => void>()
+  private readonly timers = new Set<ReturnType<typeof setTimeout>>()
+  private isClosed = false
+
+  private readonly pending: PendingImages
+
+  constructor(
+    private readonly board: Board,
+    private readonly rest: Rest,
+    private readonly api: ExcalidrawImperativeAPI,
+    /** An image could not be taken. */
+    private readonly onRefused: (why: 'kind' | 'refused') => void
+  ) {
+    this.pending = new PendingImages(board.id)
+    void this.resume()
+  }
+
+  close(): void {
+    this.isClosed = true
+    for (const timer of this.timers) clearTimeout(timer)
+  }
+
+  /** Calls back when an image that was put in here may be written. */
+  onReady(listener: () => void): () => void {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  /** Whether an image element may be written. Starts what is needed for that. */
+  isReady(fileId: unknown, files: BinaryFiles): boolean {
+    if (typeof fileId !== 'string') return false
+    if (this.ready.has(fileId)) return true
+    const file = files[fileId]
+    // Without content it is a copy of an element whose content is still coming.
+    if (!file) return SHA256.test(fileId)
+    if (!this.asked.has(fileId)) {
+      this.asked.add(fileId)
+      void this.take(file)
+    }
+    return false
+  }
+
+  /** Fetches the content of images that the scene shows and the canvas lacks, once the board knows it is uploaded. */
+  want(scene: Scene): void {
+    const files = this.api.getFiles()
+    const uploaded = this.board.doc.getMap('board:assets')
+    for (const { type, fileId, isDeleted } of scene) {
+      if (type !== 'image' || isDeleted || typeof fileId !== 'string' || files[fileId] || !SHA256.test(fileId)) continue
+      if (uploaded.has(fileId)) this.ask(fileId)
+      else if (!this.awaited.has(fileId)) {
+        // Programs may put images on a board without telling it.
+        this.awaited.add(fileId)
+        this.later(UNTOLD_MS, () => this.ask(fileId))
+      }
+    }
+  }
+
+  private ask(sha256: string): void {
+    if (this.asked.has(sha256)) return
+    this.asked.add(sha256)
+    void this.fetch(sha256, RETRY_MIN_MS)
+  }
+
+  /** Sends what an earlier visit could not. */
+  private async resume(): Promise<void> {
+    for (const sha256 of await this.pending.list()) {
+      const content = await this.pending.find(sha256)
+      if (content) this.upload(sha256, new Uint8Array(await content.arrayBuffer()), RETRY_MIN_MS)
+    }
+  }
+
+  private async fetch(sha256: string, wait: number): Promise<void> {
+    try {
+      const content = (await this.pending.find(sha256)) ?? (await this.rest.asset(this.board.id, sha256))
+      if (!this.isClosed) this.add(sha256, await dataUrl(content), content.type)
+    } catch {
+      // Not uploaded yet, or no connection: both pass.
+      this.again(wait, (next) => void this.fetch(sha256, next))
+    }
+  }
+
+  /** An image put in here: its content gets its name, and goes to the server. */
+  private async take(file: BinaryFileData): Promise<void> {
+    let content: Blob
+    try {
+      content = await kept(contentOf(file.dataURL))
+    } catch {
+      this.onRefused('kind')
+      return
+    }
+    const bytes = new Uint8Array(await content.arrayBuffer())
+    const sha256 = await hashOf(bytes)
+    if (this.isClosed) return
+    this.asked.add(sha256)
+    if (sha256 !== file.id) {
+      this.add(sha256, await dataUrl(content), content.type)
+      this.rename(file.id, sha256)
+    }
+    await this.pending.keep(sha256, content)
+    this.ready.add(sha256)
+    for (const listener of this.listeners) listener()
+    this.upload(sha256, bytes, RETRY_MIN_MS)
+  }
+
+  private upload(sha256: string, bytes: Uint8Array<ArrayBuffer>, wait: number): void {
+    this.rest
+      .putAsset(this.board.id, bytes)
+      .then(() => this.board.op({ op: 'asset.add', sha256 }))
+      .then(() => this.pending.drop(sha256))
+      .catch((error: unknown) => {
+        const status = (error as { status?: unknown }).status
+        const isFinal = typeof status === 'number' && status >= 400 && status < 500 && status !== 429 && status !== 401
+        if (isFinal) {
+          void this.pending.drop(sha256)
+          this.onRefused('refused')
+        } else this.again(wait, (next) => this.upload(sha256, bytes, next))
+      })
+  }
+
+  private add(sha256: string, dataURL: DataURL, mimeType: string): void {
+    this.ready.add(sha256)
+    const id = sha256 as FileId
+    this.api.addFiles([{ id, dataURL, mimeType: mimeType as BinaryFileData['mimeType'], created: Date.now() }])
+  }
+
+  private rename(from: string, to: string): void {
+    const elements = this.api.getSceneElementsIncludingDeleted().map((element): ExcalidrawElement => {
+      if (element.type !== 'image' || element.fileId !== from) return element
+      const renamed: ExcalidrawImageElement = {
+        ...element,
+        fileId: to as FileId,
+        status: 'saved',
+        version: element.version + 1
+      }
+      return renamed
+    })
+    this.api.updateScene({ elements, captureUpdate: CaptureUpdateAction.NEVER })
+  }
+
+  private again(wait: number, run: (next: number) => void): void {
+    this.later(wait * (0.5 + Math.random()), () => run(Math.min(2 * wait, RETRY_MAX_MS)))
+  }
+
+  private later(wait: number, run: () => void): void {
+    if (this.isClosed) return
+    const timer = setTimeout(() => {
+      this.timers.delete(timer)
+      run()
+    }, wait)
+    this.timers.add(timer)
+  }
+}
+
+async function hashOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  // Browsers have no `crypto.subtle` on a page without https.
+  const digest = crypto.subtle
+    ? new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+    : (await import('lib0/hash/sha256')).digest(bytes)
+  return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/** The page's policy does not let data URLs be fetched. */
+function contentOf(dataURL: string): Blob {
+  const [head = '', body = ''] = dataURL.split(',', 2)
+  const type = /^data:([^;]*)/.exec(head)?.[1] ?? ''
+  const text = head.endsWith(';base64') ? atob(body) : decodeURIComponent(body)
+  return new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type })
+}
+
+/** The content in a kind that the server keeps. */
+async function kept(content: Blob): Promise<Blob> {
+  if (KEPT_TYPES.has(content.type)) return content
+  const url = URL.createObjectURL(content)
+  try {
+    const image = new Image()
+    image.src = url
+    await image.decode()
+    const canvas = document.createElement('canvas')
+    // A drawing without a size of its own, or a small one, shall still be sharp.
+    const [width, height] = [image.naturalWidth || 512, image.naturalHeight || 512]
+    const scale = Math.max(1, PAINTED_SIDE / Math.max(width, height))
+    canvas.width = Math.round(width * scale)
+    canvas.height = Math.round(height * scale)
+    canvas.getContext('2d')?.drawImage(image, 0, 0, canvas.width, canvas.height)
+    return await new Promise((resolve, reject) =>
+      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('the image cannot be painted'))), 'image/png')
+    )
+  } finally {
+    URL.revokeObjectURL(url)
+  }
+}
+
+function dataUrl(blob: Blob): Promise<DataURL> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader()
+    reader.onload = () => resolve(reader.result as DataURL)
+    reader.onerror = () => reject(reader.error ?? new Error('the image cannot be read'))
+    reader.readAsDataURL(blob)
+  })
+}

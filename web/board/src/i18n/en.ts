@@ -1,0 +1,110 @@
+// English. The other dictionaries have the same keys, which the compiler checks.
+
+export const en = {
+  // Save state
+  saved: 'Saved',
+  saving: 'Saving',
+  offline: 'Not saved yet: reconnecting',
+  readOnly: 'Read-only',
+  savedHint: 'Everything is on the server.',
+  savingHint: (count: number) => (count === 1 ? 'One edit is on its way.' : `${count} edits are on their way.`),
+  offlineHint: (count: number) =>
+    count === 0
+      ? 'No connection. You can go on drawing.'
+      : `No connection. Waiting here: ${count === 1 ? 'one edit' : `${count} edits`}.`,
+  why: {
+    connecting: 'Connecting',
+    closed: 'The connection was lost',
+    server_restarts: 'The server restarts',
+    board_is_loading: 'The board is being loaded',
+    busy: 'The server is busy',
+    rate: 'Too many requests',
+    viewer: 'You can look, but not draw',
+    board_read_only: 'The server takes no edits now; what waits here is sent later',
+    unauthenticated: 'Your log-in has ended',
+    forbidden: 'You have no access to this board',
+    no_board: 'This board does not exist any more',
+    other_user: 'This drawing belongs to another user',
+    token: 'No valid log-in',
+    fault: 'Something went wrong'
+  },
+  deviceFull: 'No room on this device: what is not saved yet is lost when you close this page.',
+  deviceForbidden: 'This browser keeps nothing: what is not saved yet is lost when you close this page.',
+
+  // Undo
+  undo: 'Undo',
+  redo: 'Redo',
+  nothingToUndo: 'Nothing to undo',
+  nothingToRedo: 'Nothing to redo',
+  undoRests: (why: string) => `Undo rests: ${why}`,
+  notConnected: 'no connection',
+  undoFailed: 'That could not be undone',
+
+  // Refusals
+  refused: 'An edit was not taken',
+  putBack: 'This is locked or somebody else’s: it was put back',
+  refusedBecause: {
+    forbidden: 'You may not change this',
+    board_full: 'The board is full',
+    too_large: 'That is too large',
+    bad_op: 'That does not fit on a board',
+    other: 'The server did not take it'
+  },
+  imageKind: 'This file is not an image that the board can show',
+  imageRefused: 'The image was not taken: 10 MB at most, PNG, JPEG, WebP or GIF',
+
+  // Pages
+  pages: 'Pages',
+  page: (number: number) => `Page ${number}`,
+  addPage: 'Add page',
+  renamePage: 'Rename page',
+  deletePage: 'Delete page',
+  movePageLeft: 'Move left',
+  movePageRight: 'Move right',
+  pageMenu: (title: string) => `Menu of ${title}`,
+  deletePageAsk: (title: string) => `Delete “${title}” with everything on it?`,
+  pageTitle: 'Title of the page',
+  pageFull: (count: number) => `${count} elements on this page. It gets slow; go on on a new page.`,
+
+  // People
+  people: 'People',
+  you: 'you',
+
+  // Comments
+  comments: 'Comments',
+  addComment: 'Add comment',
+  commentHere: 'Click where the comment belongs',
+  commentText: 'Write a comment',
+  reply: 'Reply',
+  send: 'Send',
+  resolve: 'Resolve',
+  reopen: 'Reopen',
+  resolved: 'Resolved',
+  like: 'Like',
+  unlike: 'Take the like back',
+  likes: (count: number) => (count === 1 ? '1 like' : `${count} likes`),
+  edit: 'Edit',
+  remove: 'Delete',
+  deleteCommentAsk: 'Delete this comment?',
+  noComments: 'No comments yet. Select something, or a place, and say what you think.',
+  showResolved: (count: number) => `Show resolved (${count})`,
+  goTo: 'Show on the board',
+  onOtherPage: (title: string) => `on ${title}`,
+
+  // Menu and tools
+  stickyNote: 'Sticky note',
+  importFile: 'Import a file',
+  exportPage: 'Export this page (.excalidraw)',
+  exportBoard: 'Export the whole board (.excalidraw)',
+  clearPage: 'Clear this page',
+  clearPageAsk: 'Delete everything on this page?',
+  imported: (count: number) => (count === 1 ? 'One element imported' : `${count} elements imported`),
+  importFailed: 'The file could not be imported',
+  exportFailed: 'The board could not be exported',
+  boardArea: 'Board',
+
+  // Dialogs
+  cancel: 'Cancel',
+  ok: 'OK',
+  close: 'Close'
+}

@@ -1,0 +1,56 @@
+// The board as React state.
+
+import type { Board, BoardState, Person, Role } from '@panseo/sdk'
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
+import type * as Y from 'yjs'
+
+export function useSave(board: Board): BoardState {
+  return useSyncExternalStore(
+    (changed) => board.on('state', changed),
+    () => board.state
+  )
+}
+
+export function useRole(board: Board): Role | null {
+  return useSyncExternalStore(
+    (changed) => {
+      const ends = [board.on('role', changed), board.on('state', changed)]
+      return () => ends.forEach((end) => end())
+    },
+    () => board.role
+  )
+}
+
+export function usePeople(board: Board): readonly Person[] {
+  const [people, setPeople] = useState(() => [...board.people.values()])
+  useEffect(() => {
+    setPeople([...board.people.values()])
+    return board.on('people', () => setPeople([...board.people.values()]))
+  }, [board])
+  return people
+}
+
+/** The document that is bound now. */
+export function useDoc(board: Board): Y.Doc {
+  return useSyncExternalStore(
+    (changed) => board.on('document', changed),
+    () => board.doc
+  )
+}
+
+/** Something read from roots of the document, again after each transaction that changed one of them. */
+export function useFromDoc<T>(board: Board, roots: readonly string[], read: (doc: Y.Doc) => T): T {
+  const doc = useDoc(board)
+  const [turn, setTurn] = useState(0)
+  const names = roots.join()
+  useEffect(() => {
+    const changed = () => setTurn((before) => before + 1)
+    const maps = names.split(',').map((name) => doc.getMap(name))
+    for (const map of maps) map.observeDeep(changed)
+    return () => maps.forEach((map) => map.unobserveDeep(changed))
+  }, [doc, names])
+  const latest = useRef(read)
+  latest.current = read
+  // `turn` stands for the content of the document
+  return useMemo(() => latest.current(doc), [doc, turn])
+}

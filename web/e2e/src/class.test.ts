@@ -1,0 +1,145 @@
+// A class with log-in: who may draw, and what happens without a connection.
+
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+
+import { PHONE, Person, launch, until } from './browser'
+import { Server } from './server'
+
+let server: Server
+let browser: Browser
+let board = ''
+
+beforeAll(async () => {
+  server = await Server.start('jwt')
+  browser = await launch()
+})
+afterAll(async () => {
+  await browser?.close()
+  await server?.stop()
+})
+beforeEach(async () => {
+  board = `e2e-${crypto.randomUUID()}`
+  await server.call('POST', '/boards', { id: board, title: 'Lesson 7' })
+})
+
+const visit = (user: string, role: string, options = {}) =>
+  Person.open(browser, `${server.url}/b/${board}#token=${server.token(user, role)}`, options)
+const count = async () => (await server.entries(board)).length
+const give = (user: string, role: string) => server.call('PUT', `/boards/${board}/members/${user}`, { role })
+
+async function redSquare({ page }: Person): Promise<Buffer> {
+  const url = await page.evaluate(() => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 200, height: 200 })
+    const context = canvas.getContext('2d') as CanvasRenderingContext2D
+    context.fillStyle = '#c00'
+    context.fillRect(0, 0, 200, 200)
+    return canvas.toDataURL()
+  })
+  return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64')
+}
+
+test('the token does not stay in the address', async () => {
+  const kim = await visit('kim', 'teacher')
+  expect(kim.page.url()).toBe(`${server.url}/b/${board}`)
+  await kim.page.reload()
+  await kim.ready()
+  await kim.leave()
+})
+
+test('a student without the pen cannot draw, with it they can, and without it no more', async () => {
+  const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'viewer')]
+  await kim.draws('r', [500, 300], [600, 400])
+  await until('Mina sees it', () => mina.sees(500, 350))
+  await mina.draws('r', [700, 300], [800, 400])
+  expect(await mina.sees(700, 350)).toBe(false)
+  await mina.page.getByText('Read-only').waitFor()
+  expect(await mina.barriers()).toEqual([])
+
+  await give('mina', 'editor')
+  await mina.page.getByTestId('toolbar-rectangle').waitFor({ state: 'attached' })
+  await mina.draws('r', [700, 300], [800, 400])
+  await until('it is written', async () => (await count()) === 2)
+
+  await mina.press('Escape')
+  await mina.press('r')
+  await mina.down(850, 300)
+  await give('mina', 'viewer')
+  await mina.page.getByText('Read-only').waitFor()
+  await mina.move([850, 300], [950, 400])
+  await mina.up()
+  await until('what came too late is gone from the screen', async () => !(await mina.sees(850, 330)))
+  await kim.leave()
+  await mina.leave()
+})
+
+test('what a teacher locked is put back, with the reason', async () => {
+  const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'editor')]
+  await kim.draws('r', [500, 300], [600, 400])
+  await kim.press('Control+Shift+l')
+  const isLocked = async () => (await server.entries(board))[0]?.properties.locked === true
+  await until('it is locked', isLocked)
+  await until('Mina sees it', () => mina.sees(500, 350))
+  await mina.page.mouse.click(500, 350, { button: 'right' })
+  await mina.page.getByText('Unlock', { exact: true }).click()
+  await mina.page.getByText('it was put back').waitFor()
+  expect(await isLocked()).toBe(true)
+  await kim.leave()
+  await mina.leave()
+})
+
+test('drawn without a connection, reloaded, and saved when the server is back', async () => {
+  const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'editor')]
+  await kim.draws('r', [500, 300], [600, 400])
+  await until('it is saved', async () => (await kim.save()) === 'saved' && (await count()) === 1)
+  await server.kill()
+  await until('Mina knows', async () => (await mina.save()) === 'offline')
+  await mina.draws('d', [650, 300], [750, 400])
+  const waiting = () => mina.page.getByTestId('save-state').first().getAttribute('title')
+  await until('the diamond waits', async () => (await waiting())?.includes('edit') === true)
+  const diamond = await waiting()
+  const chosen = mina.page.waitForEvent('filechooser')
+  await mina.page.locator('label:has([data-testid="toolbar-image"])').click()
+  await (await chosen).setFiles({ name: 'red.png', mimeType: 'image/png', buffer: await redSquare(mina) })
+  await until('the image is on the canvas', async () => {
+    await mina.page.mouse.click(450, 600)
+    return mina.sees(450, 600)
+  })
+  await until('it waits as well', async () => (await waiting()) !== diamond)
+  await mina.press('Control+z')
+  await mina.page.getByText('Undo rests: no connection').waitFor()
+  await mina.page.reload()
+  await mina.ready()
+  expect(await mina.save()).toBe('offline')
+  await server.restart()
+  await until('it is saved', async () => (await mina.save()) === 'saved', 40_000)
+  const kinds = (await server.entries(board)).map(({ properties }) => properties.type)
+  expect(kinds.sort()).toEqual(['diamond', 'image', 'rectangle'])
+  await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
+  await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
+  const cut = /WebSocket connection|502|Failed to load/
+  await kim.leave(cut)
+  await mina.leave(cut)
+})
+
+test('on a phone, in the dark, in Korean', async () => {
+  const kim = await visit('kim', 'teacher', { ...PHONE, colorScheme: 'dark', locale: 'ko-KR' })
+  expect(await kim.page.locator('html').getAttribute('lang')).toMatch(/^ko/)
+  await kim.page.locator('.excalidraw.theme--dark.excalidraw--mobile').waitFor()
+  const devtools = await kim.devtools()
+  const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', x = 0) =>
+    devtools.send('Input.dispatchTouchEvent', { type, touchPoints: type === 'touchEnd' ? [] : [{ x, y: 400 }] })
+  await kim.page.locator('label:has([data-testid="toolbar-freedraw"])').tap()
+  await touch('touchStart', 100)
+  for (let x = 100; x <= 260; x += 8) await touch('touchMove', x)
+  await touch('touchEnd')
+  await until('the finger’s stroke is written', async () => (await count()) === 1)
+  await kim.page.locator('.panseo-phone-bar').getByTestId('people').tap()
+  await kim.page.getByRole('heading', { name: '참여자' }).waitFor()
+  expect(await kim.barriers()).toEqual([])
+  const small = await kim.page.$$eval('.panseo-phone-bar button:not(.panseo-panel *)', (buttons) =>
+    buttons.map((button) => button.getBoundingClientRect()).filter(({ width, height }) => width < 40 || height < 40)
+  )
+  expect(small).toEqual([])
+  await kim.leave()
+})

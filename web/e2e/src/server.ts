@@ -1,0 +1,113 @@
+// The real server on a free port, and the built site before it.
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { preview } from 'vite'
+
+const web = join(dirname(fileURLToPath(import.meta.url)), '../..')
+const BIN = process.env.PANSEO_BIN ?? join(web, '../target/release/panseo')
+const KEY = 'a secret of at least thirty-two bytes, for tests only'
+
+export type Entry = { kind: string; id: string; properties: Record<string, unknown> }
+
+export class Server {
+  private constructor(
+    /** Address of the site. */
+    readonly url: string,
+    private readonly home: string,
+    private port: number,
+    private child: ChildProcess,
+    private readonly isOpen: boolean,
+    private readonly endSite: () => Promise<void>
+  ) {}
+
+  /** `open`: nobody logs in. `jwt`: everybody needs a token. */
+  static async start(auth: 'open' | 'jwt'): Promise<Server> {
+    const home = mkdtempSync(join(tmpdir(), 'panseo-e2e-'))
+    writeFileSync(join(home, 'key'), KEY)
+    const isOpen = auth === 'open'
+    const { child, port } = await run(home, 0, isOpen)
+    process.env.PANSEO_URL = `http://127.0.0.1:${port}`
+    const site = await preview({
+      configFile: join(web, 'app/vite.config.ts'),
+      logLevel: 'error',
+      preview: { host: '127.0.0.1', port: 0 }
+    })
+    const address = site.httpServer.address()
+    if (address === null || typeof address === 'string') throw new Error('the site has no port')
+    const url = `http://127.0.0.1:${address.port}`
+    return new Server(url, home, port, child, isOpen, () => site.close())
+  }
+
+  /** Ends it as a power cut would. */
+  async kill(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return
+    const ended = new Promise((resolve) => this.child.once('exit', resolve))
+    this.child.kill('SIGKILL')
+    await ended
+  }
+
+  async restart(): Promise<void> {
+    this.child = (await run(this.home, this.port, this.isOpen)).child
+  }
+
+  async stop(): Promise<void> {
+    await this.endSite()
+    await this.kill()
+    rmSync(this.home, { recursive: true })
+  }
+
+  token(user: string, role: string): string {
+    const args = [
+      'token',
+      '--user',
+      user,
+      '--name',
+      user,
+      '--board',
+      `*:${role}`,
+      '--jwt-key-file',
+      join(this.home, 'key')
+    ]
+    return execFileSync(BIN, args, { encoding: 'utf8' }).trim()
+  }
+
+  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const authorization = `Bearer ${this.isOpen ? '' : this.token('root', 'teacher')}`
+    const answer = await fetch(`http://127.0.0.1:${this.port}/v1${path}`, {
+      method,
+      headers: { 'content-type': 'application/json', ...(!this.isOpen && { authorization }) },
+      ...(body !== undefined && { body: JSON.stringify(body) })
+    })
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`)
+    return answer.status === 204 ? undefined : await answer.json()
+  }
+
+  /** Live entries of a kind. */
+  async entries(board: string, kind = 'element'): Promise<Entry[]> {
+    const { entries } = (await this.call('GET', `/boards/${board}/state`)) as { entries: Entry[] }
+    return entries.filter((entry) => entry.kind === kind && entry.properties.deleted === undefined)
+  }
+}
+
+async function run(home: string, port: number, isOpen: boolean): Promise<{ child: ChildProcess; port: number }> {
+  const auth = isOpen ? [] : ['--jwt-key-file', join(home, 'key')]
+  const args = ['serve', '--listen', `127.0.0.1:${port}`, '--data-dir', join(home, 'data'), ...auth]
+  const child = spawn(BIN, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const read = (chunk: Buffer) => {
+      text += chunk.toString()
+      const found = /listens on http:\/\/127\.0\.0\.1:(\d+)/.exec(text)
+      if (found) resolve({ child, port: Number(found[1]) })
+    }
+    child.stdout.on('data', read)
+    child.stderr.on('data', read)
+    child.once('error', reject)
+    child.once('exit', () => reject(new Error(`the server did not start:\n${text}`)))
+  })
+}

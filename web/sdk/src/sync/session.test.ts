@@ -1,0 +1,352 @@
+// The session against a server that says what each test wants: order, answers, and what people are told.
+
+import { beforeEach, expect, test } from 'vitest'
+import * as Y from 'yjs'
+import { FakeClock, FakeSocket, settle } from '../../test/fake.ts'
+import type { BoardState, OpenOptions, Refused } from '../api.ts'
+import type { DocumentBoard } from './board.ts'
+import { open } from './open.ts'
+
+let clock: FakeClock
+
+beforeEach(() => {
+  clock = new FakeClock()
+  FakeSocket.all = []
+})
+
+const enter = async (options: Partial<OpenOptions> = {}): Promise<DocumentBoard> => {
+  const all = { url: 'http://host', board: 'lesson 7', user: 'mina', WebSocket: FakeSocket as never, ...options }
+  const opening = open(all, { clock, browser: null })
+  await settle()
+  FakeSocket.newest.welcome()
+  return (await opening) as DocumentBoard
+}
+
+const draw = (board: DocumentBoard, id: string, gesture?: string) =>
+  board.edit((doc) => doc.getMap('board:elements').set(id, new Y.Map([['x', 1]])), gesture)
+
+const states = (board: DocumentBoard): BoardState['save'][] => {
+  const heard = [board.state.save]
+  board.on('state', ({ save }) => heard.at(-1) !== save && heard.push(save))
+  return heard
+}
+
+/** The line is cut, and the client comes back to a server that knows so much of it. */
+const comeBack = async (seq: number, welcome: Parameters<FakeSocket['welcome']>[0] = {}) => {
+  FakeSocket.newest.end(1006)
+  await clock.pass(40_000)
+  FakeSocket.newest.welcome({ seq, ...welcome })
+  return FakeSocket.newest
+}
+
+/** A server's document, to see what edits come to. */
+const serverDoc = (edits: { update?: Uint8Array }[]): Y.Doc => {
+  const doc = new Y.Doc()
+  for (const { update } of edits) if (update) Y.applyUpdate(doc, update)
+  return doc
+}
+
+test('greets with outbox, user and what the document has', async () => {
+  await enter()
+  const [hello] = FakeSocket.newest.heard
+  expect(FakeSocket.newest.url).toBe('ws://host/v1/boards/lesson%207/ws')
+  expect(hello).toMatchObject({ t: 'hello', user: 'mina', document: true, vector: Uint8Array.of(0) })
+})
+
+test('saved only when the last edit is acknowledged', async () => {
+  const board = await enter()
+  const heard = states(board)
+  draw(board, 'a')
+  draw(board, 'b')
+  expect(board.state).toMatchObject({ save: 'saving', unsaved: 2 })
+  FakeSocket.newest.ack(2)
+  expect(board.state).toMatchObject({ save: 'saving', unsaved: 1 })
+  FakeSocket.newest.ack(1)
+  expect(heard).toEqual(['saved', 'saving', 'saved'])
+})
+
+test('what is not acknowledged is sent again, in order, under the same numbers', async () => {
+  const board = await enter()
+  for (const id of ['a', 'b', 'c', 'd']) draw(board, id)
+  FakeSocket.newest.ack(1)
+  const first = FakeSocket.newest.edits()
+  const heard = states(board)
+  FakeSocket.newest.end(1006)
+  draw(board, 'e')
+  expect(board.state).toMatchObject({ save: 'offline', unsaved: 4 })
+  const socket = await comeBack(0)
+  const again = socket.edits()
+  expect(again.map(({ seq }) => seq)).toEqual([2, 3, 4, 5])
+  expect(again.slice(0, 3)).toEqual(first.slice(1))
+  for (const seq of [2, 3, 4, 5]) socket.ack(seq)
+  expect(heard).toEqual(['saving', 'offline', 'saving', 'saved'])
+})
+
+test('a lost refusal does not look like an acknowledgement', async () => {
+  const board = await enter()
+  draw(board, 'a')
+  const op = board.op({ op: 'undo' })
+  // The server refused 1 and took 2; both answers were lost.
+  const socket = await comeBack(2)
+  const again = socket.edits()
+  expect(again.map(({ seq }) => seq)).toEqual([1, 2, 3])
+  expect(
+    serverDoc(again.slice(2) as never)
+      .getMap('board:elements')
+      .has('a')
+  ).toBe(true)
+  socket.ack(1)
+  socket.ack(2)
+  await op
+  expect(board.state).toMatchObject({ save: 'saving', unsaved: 1 })
+  socket.ack(3)
+  expect(board.state.save).toBe('saved')
+})
+
+test('busy: all of it again later, in order, under new numbers, ops once', async () => {
+  const board = await enter()
+  draw(board, 'a')
+  const op = board.op({ op: 'element.move', targets: ['a'], dx: 1, dy: 0 })
+  const socket = FakeSocket.newest
+  expect(socket.seqs()).toEqual([1, 2])
+  socket.say({ t: 'error', code: 'busy', message: 'later', seq: 1 })
+  draw(board, 'b')
+  expect(socket.seqs()).toEqual([])
+  socket.say({ t: 'error', code: 'busy', message: 'later', seq: 2 })
+  await clock.pass(2_000)
+  const again = socket.edits()
+  expect(again.map(({ seq, t }) => [seq, t])).toEqual([
+    [6, 'update'],
+    [7, 'op'],
+    [8, 'update']
+  ])
+  for (const seq of [6, 7, 8]) socket.ack(seq)
+  await expect(op).resolves.toMatchObject({ undone: null })
+  expect(board.state.save).toBe('saved')
+})
+
+test('ops that may be known by their number keep it when others are refused', async () => {
+  const board = await enter()
+  draw(board, 'a')
+  void board.op({ op: 'undo' })
+  const socket = await comeBack(0)
+  socket.edits()
+  // Only the first is answered; then the line is cut again.
+  socket.say({ t: 'error', code: 'busy', message: 'later', seq: 1 })
+  const next = await comeBack(2)
+  expect(next.edits().map(({ seq, t }) => [seq, t])).toEqual([
+    [2, 'op'],
+    [4, 'update']
+  ])
+})
+
+test('a board that takes no edits for a while: they wait, and go when it does again', async () => {
+  const board = await enter()
+  const socket = FakeSocket.newest
+  socket.say({ t: 'role', role: 'viewer', why: 'the server cannot save now' })
+  draw(board, 'a')
+  const op = board.op({ op: 'undo' })
+  socket.seqs()
+  socket.say({ t: 'error', code: 'read_only', message: 'not now', seq: 1 })
+  socket.say({ t: 'error', code: 'read_only', message: 'not now', seq: 2 })
+  await expect(op).rejects.toMatchObject({ code: 'read_only' })
+  expect(board.state).toMatchObject({ save: 'read-only', why: 'board_read_only', unsaved: 1 })
+  await clock.pass(3_000)
+  const [again] = socket.edits()
+  socket.say({ t: 'error', code: 'read_only', message: 'not now', seq: again?.seq ?? 0 })
+  socket.say({ t: 'role', role: 'teacher', why: 'the board takes edits again' })
+  const [edit] = socket.edits()
+  socket.ack(edit?.seq ?? 0)
+  expect(board.state).toMatchObject({ save: 'saved', why: null, unsaved: 0 })
+})
+
+test('a refused op rejects with its code and changes nothing else', async () => {
+  const board = await enter()
+  const op = board.op({ op: 'undo' })
+  FakeSocket.newest.say({ t: 'error', code: 'nothing_to_undo', message: 'no', seq: 1 })
+  await expect(op).rejects.toMatchObject({ name: 'OpError', code: 'nothing_to_undo' })
+  expect(board.state.save).toBe('saved')
+})
+
+test('a refused edit leaves the document, those beside it are written again', async () => {
+  const board = await enter()
+  const heard: Refused[] = []
+  board.on('refused', (refused) => heard.push(refused))
+  draw(board, 'bad')
+  draw(board, 'good', '01980000-0000-7000-8000-000000000001')
+  const old = board.doc
+  const socket = FakeSocket.newest
+  socket.say({ t: 'error', code: 'bad_op', message: 'no', seq: 1 })
+  socket.say({ t: 'error', code: 'needs_resync', message: 'gap', seq: 2 })
+  await settle()
+  expect(FakeSocket.newest).not.toBe(socket)
+  FakeSocket.newest.welcome()
+  expect(FakeSocket.newest.heard[0]).not.toHaveProperty('vector')
+  const [edit, ...rest] = FakeSocket.newest.edits()
+  expect([edit?.seq, edit?.gesture, rest]).toEqual([5, '01980000-0000-7000-8000-000000000001', []])
+  expect(Object.keys(board.doc.getMap('board:elements').toJSON())).toEqual(['good'])
+  expect(board.doc.clientID).not.toBe(old.clientID)
+  expect(heard).toMatchObject([{ code: 'bad_op', entries: [{ kind: 'element', id: 'bad', properties: { x: 1 } }] }])
+  FakeSocket.newest.ack(5)
+  expect(board.state).toMatchObject({ save: 'saved', unsaved: 0 })
+})
+
+test('a client id of another user: new document, the drawing is written again', async () => {
+  const board = await enter()
+  draw(board, 'a')
+  const old = board.doc
+  FakeSocket.newest.end(4409)
+  expect(board.state).toMatchObject({ save: 'offline', unsaved: 1 })
+  await clock.pass(5_000)
+  FakeSocket.newest.welcome()
+  expect(board.doc).not.toBe(old)
+  const edits = FakeSocket.newest.edits()
+  expect(
+    serverDoc(edits as never)
+      .getMap('board:elements')
+      .toJSON()
+  ).toEqual({ a: { x: 1 } })
+  expect([...Y.decodeStateVector(Y.encodeStateVector(serverDoc(edits as never))).keys()]).toEqual([board.doc.clientID])
+})
+
+test("if it is refused as another user's again and again, it is told and left out", async () => {
+  const board = await enter()
+  const heard: Refused[] = []
+  board.on('refused', (refused) => heard.push(refused))
+  draw(board, 'a')
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    FakeSocket.newest.end(4409)
+    await clock.pass(5_000)
+    FakeSocket.newest.welcome()
+  }
+  expect(heard).toMatchObject([{ code: 'foreign_client', entries: [{ id: 'a' }] }])
+  expect(board.state.save).toBe('saved')
+})
+
+test('what builds on lost work of others waits for them, then is written anew', async () => {
+  const others = new Y.Doc()
+  others.getMap('board:elements').set('theirs', new Y.Map(Object.entries({ type: 'text', x: 1 })))
+  const board = await enter()
+  const time = { id: [9, 1] as [number, number], author: 'juno', kind: 'update' as const, time: 1 }
+  FakeSocket.newest.say({ t: 'event', ...time, update: Y.encodeStateAsUpdate(others) })
+  const theirs = board.doc.getMap<Y.Map<unknown>>('board:elements').get('theirs') as Y.Map<unknown>
+  board.doc.transact(() => theirs.set('x', 2))
+  let sent: number[] = []
+  for (let round = 0; round < 30 && sent.at(-1) !== -1; round += 1) {
+    const socket = FakeSocket.newest
+    if (socket.readyState === 0) {
+      socket.welcome()
+      sent = [-1]
+      continue
+    }
+    for (const { seq } of socket.edits()) {
+      sent.push(seq)
+      socket.say({ t: 'error', code: 'needs_resync', message: 'gap', seq })
+    }
+    await clock.pass(1_500)
+  }
+  const edits = FakeSocket.newest.edits()
+  expect(
+    serverDoc(edits as never)
+      .getMap('board:elements')
+      .toJSON()
+  ).toEqual({ theirs: { type: 'text', x: 2 } })
+})
+
+test('a large edit waits until it can be the first of a connection; a larger one is refused here', async () => {
+  const board = await enter()
+  const heard: Refused[] = []
+  board.on('refused', (refused) => heard.push(refused))
+  const text = (length: number) =>
+    board.edit((doc) => doc.getMap('board:elements').set(`t${length}`, new Y.Map([['text', 'x'.repeat(length)]])))
+  draw(board, 'small')
+  text(4_000)
+  const first = FakeSocket.newest
+  expect(first.seqs()).toEqual([1])
+  first.ack(1)
+  await settle()
+  expect(FakeSocket.newest).not.toBe(first)
+  FakeSocket.newest.welcome({ seq: 1 })
+  expect(FakeSocket.newest.seqs()).toEqual([2])
+  FakeSocket.newest.ack(2)
+  text(9_000)
+  await settle()
+  FakeSocket.newest.welcome({ seq: 2 })
+  expect(heard).toMatchObject([{ code: 'too_large' }])
+  await expect(board.op({ op: 'comment.add', comment: 'c', text: 'x'.repeat(5_000) })).rejects.toMatchObject({
+    code: 'too_large'
+  })
+})
+
+test("malformed by the server's word: what was under way is not sent again", async () => {
+  const board = await enter()
+  const heard: Refused[] = []
+  board.on('refused', (refused) => heard.push(refused))
+  draw(board, 'a')
+  const op = board.op({ op: 'undo' })
+  FakeSocket.newest.end(4400)
+  await expect(op).rejects.toMatchObject({ code: 'malformed' })
+  draw(board, 'b')
+  await clock.pass(5_000)
+  FakeSocket.newest.welcome()
+  expect(heard).toMatchObject([{ code: 'malformed', entries: [{ id: 'a' }] }])
+  expect(Object.keys(board.doc.getMap('board:elements').toJSON())).toEqual(['b'])
+})
+
+test.each([
+  [4403, 'forbidden'],
+  [4404, 'no_board']
+])('after %i it is read-only and says why', async (code, why) => {
+  const board = await enter()
+  draw(board, 'a')
+  FakeSocket.newest.end(code)
+  expect(board.state).toMatchObject({ save: 'read-only', why, unsaved: 1 })
+  await expect(board.saved()).rejects.toMatchObject({ code: 'closed' })
+  await expect(board.op({ op: 'undo' })).rejects.toMatchObject({ code: 'closed' })
+})
+
+test('the token is a function and goes in the first frame; it is asked again when refused', async () => {
+  let asked = 0
+  const board = await enter({ token: () => `token ${++asked}` })
+  expect(FakeSocket.newest.heard[0]).toMatchObject({ token: 'token 1' })
+  FakeSocket.newest.end(1006)
+  await clock.pass(500)
+  FakeSocket.newest.accept()
+  expect(FakeSocket.newest.heard[0]).toMatchObject({ token: 'token 1' })
+  FakeSocket.newest.end(4401)
+  await clock.pass(10)
+  FakeSocket.newest.welcome()
+  expect(FakeSocket.newest.heard[0]).toMatchObject({ token: 'token 2' })
+  expect(board.state.save).toBe('saved')
+})
+
+test('unknown frames and errors without a number are as if they had not come', async () => {
+  const board = await enter()
+  const heard = states(board)
+  FakeSocket.newest.say({ t: 'weather' } as never)
+  FakeSocket.newest.say({ t: 'error', code: 'bad_op', message: 'a pointer needs numbers' })
+  FakeSocket.newest.ack(77)
+  expect(heard).toEqual(['saved'])
+})
+
+test('opening fails with a reason where there will be no board', async () => {
+  const opening = open({ url: 'http://host', board: 'b', WebSocket: FakeSocket as never }, { clock, browser: null })
+  await settle()
+  FakeSocket.newest.end(4404)
+  await expect(opening).rejects.toMatchObject({ code: 'no_board' })
+  expect(clock.waiting).toBe(0)
+})
+
+test('opening can be called off', async () => {
+  const off = new AbortController()
+  const { signal } = off
+  const opening = open(
+    { url: 'http://host', board: 'b', WebSocket: FakeSocket as never, signal },
+    { clock, browser: null }
+  )
+  await settle()
+  FakeSocket.newest.end(1006)
+  off.abort()
+  await expect(opening).rejects.toMatchObject({ code: 'closed' })
+  expect(clock.waiting).toBe(0)
+})

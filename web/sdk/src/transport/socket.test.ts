@@ -1,0 +1,139 @@
+import { beforeEach, expect, test } from 'vitest'
+import { FakeClock, FakeSocket, settle } from '../../test/fake.ts'
+import type { Why } from '../api.ts'
+import type { ServerFrame } from '../protocol/wire.gen.ts'
+import { Link } from './socket.ts'
+
+let clock: FakeClock
+let heard: (ServerFrame['t'] | Why)[]
+let canGreet: boolean
+
+const start = async (): Promise<Link> => {
+  const owner = {
+    hello: async () => {
+      if (!canGreet) throw new Error('no token')
+      return { client: '01980000-0000-7000-8000-00000000000c' }
+    },
+    frame: ({ t }: ServerFrame) => heard.push(t),
+    down: (why: Why) => heard.push(why),
+    stopped: (why: Why) => heard.push(why)
+  }
+  const link = new Link('ws://board', FakeSocket as never, clock, owner)
+  link.start()
+  await settle()
+  return link
+}
+
+beforeEach(() => {
+  clock = new FakeClock()
+  FakeSocket.all = []
+  heard = []
+  canGreet = true
+})
+
+test('greets first, and is up with the welcome', async () => {
+  const link = await start()
+  FakeSocket.newest.accept()
+  expect(FakeSocket.newest.heard).toMatchObject([{ t: 'hello' }])
+  expect(link.isUp).toBe(false)
+  FakeSocket.newest.welcome()
+  expect(link.isUp).toBe(true)
+  expect(heard).toEqual(['welcome', 'resync'])
+})
+
+test('comes back after waits that grow, and short ones again once it stood for a while', async () => {
+  await start()
+  const waits: number[] = []
+  const end = async () => {
+    FakeSocket.newest.end(1006)
+    const before = FakeSocket.all.length
+    const from = clock.now()
+    while (FakeSocket.all.length === before) await clock.pass(5)
+    waits.push(clock.now() - from)
+  }
+  for (let attempt = 0; attempt < 10; attempt += 1) await end()
+  expect(waits).toEqual([125, 250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000])
+  FakeSocket.newest.welcome()
+  await clock.pass(1_000)
+  await end()
+  FakeSocket.newest.welcome()
+  await clock.pass(6_000)
+  await end()
+  expect(waits.slice(10)).toEqual([15_000, 125])
+})
+
+test('a wake-up ends a wait, but not one that the server asked for', async () => {
+  const link = await start()
+  for (let attempt = 0; attempt < 8; attempt += 1) {
+    FakeSocket.newest.end(1006)
+    link.nudge()
+    await settle()
+  }
+  expect(FakeSocket.all).toHaveLength(9)
+  FakeSocket.newest.end(4529, '9')
+  link.nudge()
+  await clock.pass(8_900)
+  expect(FakeSocket.all).toHaveLength(9)
+  await clock.pass(5_000)
+  expect(FakeSocket.all).toHaveLength(10)
+})
+
+test('a line that died silently is found: by a ping now and then, sooner after a wake-up', async () => {
+  const link = await start()
+  FakeSocket.newest.welcome()
+  await clock.pass(24_000)
+  FakeSocket.newest.say({ t: 'pong' })
+  await clock.pass(24_900)
+  expect(FakeSocket.newest.heard.filter(({ t }) => t === 'ping')).toHaveLength(0)
+  await clock.pass(200)
+  expect(FakeSocket.newest.heard.filter(({ t }) => t === 'ping')).toHaveLength(1)
+  FakeSocket.newest.say({ t: 'pong' })
+  await clock.pass(20_000)
+  expect(FakeSocket.all).toHaveLength(1)
+  const first = FakeSocket.newest
+  link.nudge()
+  await clock.pass(4_500)
+  expect(FakeSocket.all).toHaveLength(2)
+  expect(first.readyState).toBe(3)
+})
+
+test('an attempt that hangs is given up', async () => {
+  await start()
+  await clock.pass(20_500)
+  expect(FakeSocket.all).toHaveLength(2)
+})
+
+test('a token that cannot be fetched is a reason to wait, a second bad one to stop', async () => {
+  canGreet = false
+  await start()
+  expect(heard).toEqual(['token'])
+  canGreet = true
+  await clock.pass(200)
+  FakeSocket.newest.end(4401)
+  await settle()
+  await clock.pass(10)
+  FakeSocket.newest.end(4401)
+  expect(heard).toEqual(['token', 'unauthenticated', 'unauthenticated'])
+  await clock.pass(60_000)
+  expect(FakeSocket.all).toHaveLength(2)
+  expect(clock.waiting).toBe(0)
+})
+
+test('after the end nothing comes any more', async () => {
+  const link = await start()
+  FakeSocket.newest.welcome()
+  link.stop('closed')
+  link.nudge()
+  await clock.pass(100_000)
+  expect(heard).toEqual(['welcome', 'resync', 'closed'])
+  expect([FakeSocket.all.length, clock.waiting]).toEqual([1, 0])
+})
+
+test('bytes that are no frame end the connection, not the program', async () => {
+  await start()
+  FakeSocket.newest.welcome()
+  FakeSocket.newest.onmessage?.({ data: Uint8Array.of(0xc1, 1, 2).buffer } as never)
+  await clock.pass(500)
+  expect(heard.at(-1)).toBe('connecting')
+  expect(FakeSocket.all).toHaveLength(2)
+})

@@ -1,0 +1,190 @@
+// One connection after another over WebSocket: opens, greets, watches that it lives, and comes back when it ends. What
+// the frames mean is its owner's business.
+
+import type { SocketClass, SocketLike, Why } from '../api.ts'
+import type { Clock } from '../clock.ts'
+import { decode, encode, SUBPROTOCOL } from '../protocol/codec.ts'
+import type { ClientFrame, Hello, ServerFrame } from '../protocol/wire.gen.ts'
+import { type Advice, advise, backoff, STEADY_MS } from './close.ts'
+
+/** From the beginning of an attempt to `welcome`. */
+const GREETING_MS_MAX = 20_000
+/** After so long without a frame we ask whether anybody is there; servers ping at another level, where we cannot see it. */
+const SILENCE_MS = 25_000
+const PONG_MS_MAX = 10_000
+/** The same after a wake-up, when people look at the screen. */
+const PONG_MS_AWAKE = 4_000
+/** States that are only shown wait while more than this is unsent, so that they do not delay edits. */
+const UNSENT_BYTES_MAX = 16 * 1024
+
+export interface Owner {
+  /** The first frame; it may have to fetch a token. */
+  hello(): Promise<Hello>
+  frame(frame: ServerFrame): void
+  /** The connection has ended, and the next one comes. What must not be sent again is the owner's to put aside. */
+  down(why: Why, advice: Advice): void
+  /** There will be no other. */
+  stopped(why: Why): void
+}
+
+export class Link {
+  /** Whether `welcome` has come on this connection. */
+  isUp = false
+  readonly #url: string
+  readonly #Socket: SocketClass
+  readonly #clock: Clock
+  readonly #owner: Owner
+  #socket: SocketLike | null = null
+  #attempt = 0
+  #upSince = 0
+  #heard = 0
+  /** A new token was refused as well. */
+  #hasAskedAgain = false
+  #mayNudge = false
+  #isStopped = false
+  #cancel = () => {}
+
+  constructor(url: string, Socket: SocketClass, clock: Clock, owner: Owner) {
+    this.#url = url
+    this.#Socket = Socket
+    this.#clock = clock
+    this.#owner = owner
+  }
+
+  start(): void {
+    void this.#connect()
+  }
+
+  /** Sends, if there is a connection that has been greeted. */
+  send(frame: ClientFrame): void {
+    if (this.isUp && this.#socket?.readyState === 1) this.#socket.send(encode(frame))
+  }
+
+  /** Whether what is only shown may be sent now. */
+  get hasRoom(): boolean {
+    return this.isUp && (this.#socket?.bufferedAmount ?? 0) <= UNSENT_BYTES_MAX
+  }
+
+  /** Ends this connection and opens the next one at once. */
+  renew(): void {
+    this.#drop()
+    if (!this.#isStopped) void this.#connect()
+  }
+
+  /** Something says that the network may be back: do not wait, or ask whether the connection still lives. */
+  nudge(): void {
+    if (this.#mayNudge) this.renew()
+    else if (this.isUp) this.#ask(PONG_MS_AWAKE)
+  }
+
+  stop(why: Why): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    this.#drop()
+    this.#owner.stopped(why)
+  }
+
+  async #connect(): Promise<void> {
+    this.#mayNudge = false
+    let isCurrent = true
+    this.#cancel = () => {
+      isCurrent = false
+    }
+    const hello = await this.#owner.hello().catch(() => null)
+    if (!isCurrent) return
+    if (hello === null) return this.#retry('token', backoff(this.#attempt++, 250, this.#clock.random))
+    this.#wait(GREETING_MS_MAX, () => this.#ended(1006, ''))
+    let socket: SocketLike
+    try {
+      socket = new this.#Socket(this.#url, SUBPROTOCOL)
+    } catch {
+      // The address is none, or the page's policy forbids it: no other attempt would end differently.
+      return this.stop('fault')
+    }
+    this.#socket = socket
+    socket.binaryType = 'arraybuffer'
+    socket.onopen = () => socket.send(encode({ t: 'hello', ...hello }))
+    socket.onmessage = (event) => this.#take(new Uint8Array((event as { data: ArrayBuffer }).data))
+    socket.onclose = (event) => {
+      const { code, reason } = event as { code: number; reason: string }
+      this.#ended(code, reason)
+    }
+    // `close` follows every error and says as much.
+    socket.onerror = () => {}
+  }
+
+  #take(bytes: Uint8Array): void {
+    let frame: ServerFrame
+    try {
+      frame = decode(bytes)
+    } catch {
+      return this.#ended(1006, '')
+    }
+    this.#heard = this.#clock.now()
+    if (frame.t === 'welcome') {
+      this.isUp = true
+      this.#hasAskedAgain = false
+      this.#upSince = this.#heard
+      this.#watch()
+    }
+    this.#owner.frame(frame)
+  }
+
+  /** Looks from time to time whether anything was heard. */
+  #watch(): void {
+    const silence_ms = this.#clock.now() - this.#heard
+    if (silence_ms >= SILENCE_MS) this.#ask(PONG_MS_MAX)
+    else this.#wait(SILENCE_MS - silence_ms, () => this.#watch())
+  }
+
+  #ask(patience_ms: number): void {
+    const asked = this.#clock.now()
+    this.send({ t: 'ping' })
+    this.#wait(patience_ms, () => (this.#heard < asked ? this.#ended(1006, '') : this.#watch()))
+  }
+
+  #ended(code: number, reason: string): void {
+    const { now, random } = this.#clock
+    if (this.isUp && now() - this.#upSince >= STEADY_MS) this.#attempt = 0
+    const advice = advise(code, reason, this.#attempt, random)
+    this.#attempt += 1
+    this.#drop()
+    switch (advice.then) {
+      case 'stop':
+        return this.stop(advice.why)
+      case 'ask for a token':
+        if (this.#hasAskedAgain) return this.stop('unauthenticated')
+        this.#hasAskedAgain = true
+        return this.#retry('unauthenticated', 0, advice)
+      case 'take a new document':
+        return this.#retry('connecting', backoff(this.#attempt, 250, random), advice)
+      case 'leave out':
+        return this.#retry('fault', advice.wait_ms, advice)
+      case 'reconnect':
+        return this.#retry(advice.why, advice.wait_ms, advice)
+    }
+  }
+
+  #retry(why: Why, wait_ms: number, advice: Advice = { then: 'reconnect', wait_ms, why, isHint: false }): void {
+    this.#mayNudge = advice.then !== 'reconnect' || !advice.isHint
+    this.#wait(wait_ms, () => void this.#connect())
+    this.#owner.down(why, advice)
+  }
+
+  #wait(ms: number, then: () => void): void {
+    this.#cancel()
+    this.#cancel = this.#clock.after(ms, then)
+  }
+
+  #drop(): void {
+    this.#cancel()
+    this.isUp = false
+    this.#mayNudge = false
+    const socket = this.#socket
+    this.#socket = null
+    if (socket === null) return
+    socket.onopen = socket.onmessage = socket.onclose = null
+    // 0 and 1: it still stands, or is being opened.
+    if (socket.readyState < 2) socket.close(1000)
+  }
+}
