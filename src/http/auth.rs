@@ -116,11 +116,13 @@ pub fn identify_token(state: &AppState, peer: IpAddr, token: &str) -> Result<Cal
     })
 }
 
-/// The caller in the open mode, under the name they give.
+/// The caller in the open mode, under the name they give: `Mina~4f2a` is shown as «Mina», so that two may have one name.
 pub fn open_caller(user: Option<UserId>) -> Caller {
     let user = user.unwrap_or_else(|| UserId::new(GUEST).expect("the constant is a valid name"));
+    let name = user.as_str().rsplit_once('~').map(|(name, _mark)| name);
+    let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
     Caller {
-        identity: Identity { user, name: None },
+        identity: Identity { user, name },
         grants: Grants::Open,
         expires: None,
         token: None,
@@ -232,5 +234,18 @@ impl FromRequestParts<AppState> for Caller {
             None if matches!(*state.auth, AuthMode::Open) => Ok(open_caller(None)),
             None => Err(AuthError::Missing.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_behind_the_name_keeps_two_of_one_name_apart() {
+        let name = |user: &str| open_caller(Some(UserId::new(user).unwrap())).identity.name;
+        assert_eq!(name("Mina~4f2a").as_deref(), Some("Mina"));
+        assert_eq!(name("a~b~c").as_deref(), Some("a~b"));
+        assert_eq!((name("Mina"), name("~4f2a")), (None, None));
     }
 }

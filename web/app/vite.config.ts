@@ -15,7 +15,10 @@ const excalidraw = dirname(createRequire(import.meta.url).resolve('@excalidraw/e
 const server = process.env.PANSEO_URL ?? 'http://127.0.0.1:8080'
 
 /** One HTML file for each page; boards have addresses of their own. */
-const PAGES: readonly { file: string; path: RegExp }[] = [{ file: 'b.html', path: /^\/b\/[^/]+$/ }]
+const PAGES: readonly { file: string; path: RegExp }[] = [
+  { file: 'index.html', path: /^\/(join)?$/ },
+  { file: 'b.html', path: /^\/b\/[^/]+$/ }
+]
 
 const LOCALES = /^\.\/locales\/(?!en-|ko-KR|ja-JP|zh-CN|zh-TW|percentages)/
 const NO_WORDS = '\0no-words'
@@ -26,6 +29,15 @@ const locales: Plugin = {
   enforce: 'pre',
   resolveId: (source, importer) => (LOCALES.test(source) && importer?.includes('excalidraw') ? NO_WORDS : null),
   load: (id) => (id === NO_WORDS ? 'export default {}' : null)
+}
+
+/** Excalidraw would ask another host for a font that it does not find here. */
+const ownFonts: Plugin = {
+  name: 'own-fonts',
+  transform: (code, id) =>
+    id.includes('excalidraw') && code.includes('https://esm.sh/')
+      ? code.replace(/`https:\/\/esm\.sh\/\$\{.*?\}\/dist\/prod\/`/g, '`${globalThis.location?.origin}/`')
+      : null
 }
 
 const rewrite: Connect.NextHandleFunction = (request, _response, next) => {
@@ -64,7 +76,7 @@ const proxy = {
 
 export default defineConfig({
   root: here,
-  plugins: [react(), locales, pages, extras],
+  plugins: [react(), locales, ownFonts, pages, extras],
   server: { proxy },
   preview: { proxy },
   // The fonts are asked for at /fonts while developing, too.

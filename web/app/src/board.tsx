@@ -1,49 +1,35 @@
 // `/b/:id`: opens the board that the address names and mounts it.
-//
-// The token comes behind `#token=` (a part of the address that no server sees) and is taken out of the address at once.
 
+import './tokens.css'
+import './controls.css'
 import './page.css'
-
-import { PanseoBoard, languageOf } from '@panseo/board'
-import { openBoard, openRest } from '@panseo/sdk'
+import './board/board.css'
+import { PanseoBoard } from '@panseo/board'
+import { useEffect } from 'react'
 import { createRoot } from 'react-dom/client'
+import { Gate, type Opened } from './board/Gate.tsx'
+import { Share } from './board/Share.tsx'
+import { type Language, language } from './words.ts'
 
 const id = decodeURIComponent(/^\/b\/([^/]+)/.exec(location.pathname)?.[1] ?? '')
-const query = new URLSearchParams(location.search)
-const token = tokenOf(location.hash)
-const user = query.get('user')
-const language = languageOf(location.search, navigator.languages)
 
-document.documentElement.lang = language
-const root = createRoot(document.getElementById('root') as HTMLElement)
-const options = { url: location.origin, ...(token && { token }), ...(user && { user }) }
-
-openBoard({ ...options, board: id }).then(
-  (board) => {
-    const rest = openRest(options)
-    const show = (title: string) => {
-      document.title = title
-      root.render(<PanseoBoard board={board} rest={rest} title={title} language={language} />)
-    }
-    show(id)
-    rest.board(id).then(
-      (info) => show(info.title || id),
-      // Without a connection the board is there, its title is not.
-      () => {}
-    )
-    addEventListener('pagehide', () => void board.close())
-  },
-  (error: unknown) => {
-    root.render(<p role="alert">{error instanceof Error ? error.message : String(error)}</p>)
-  }
-)
-
-/** Kept for this tab, so that a reload still has it. */
-function tokenOf(hash: string): string | null {
-  const found = new URLSearchParams(hash.slice(1)).get('token')
-  const key = `panseo.token.${id}`
-  if (found === null) return sessionStorage.getItem(key)
-  sessionStorage.setItem(key, found)
-  history.replaceState(history.state, '', location.pathname + location.search)
-  return found
+function Page({ opened: { board, rest, title }, lang }: { opened: Opened; lang: Language }) {
+  useEffect(() => {
+    document.title = title
+    const leave = () => void board.close()
+    addEventListener('pagehide', leave)
+    return () => removeEventListener('pagehide', leave)
+  }, [board, title])
+  const share = <Share board={board} rest={rest} language={lang} />
+  return <PanseoBoard board={board} rest={rest} title={title} language={lang} extra={share} />
 }
+
+const lang = language()
+document.documentElement.lang = lang
+const root = document.getElementById('root')
+if (root)
+  createRoot(root).render(
+    <Gate id={id} language={lang}>
+      {(opened) => <Page opened={opened} lang={lang} />}
+    </Gate>
+  )

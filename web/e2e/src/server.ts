@@ -1,12 +1,10 @@
-// The real server on a free port, and the built site before it.
+// The real server on a free port, with the site that is built into it.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-
-import { preview } from 'vite'
 
 const web = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const BIN = process.env.PANSEO_BIN ?? join(web, '../target/release/panseo')
@@ -21,8 +19,7 @@ export class Server {
     private readonly home: string,
     private port: number,
     private child: ChildProcess,
-    private readonly isOpen: boolean,
-    private readonly endSite: () => Promise<void>
+    private readonly isOpen: boolean
   ) {}
 
   /** `open`: nobody logs in. `jwt`: everybody needs a token. */
@@ -31,16 +28,7 @@ export class Server {
     writeFileSync(join(home, 'key'), KEY)
     const isOpen = auth === 'open'
     const { child, port } = await run(home, 0, isOpen)
-    process.env.PANSEO_URL = `http://127.0.0.1:${port}`
-    const site = await preview({
-      configFile: join(web, 'app/vite.config.ts'),
-      logLevel: 'error',
-      preview: { host: '127.0.0.1', port: 0 }
-    })
-    const address = site.httpServer.address()
-    if (address === null || typeof address === 'string') throw new Error('the site has no port')
-    const url = `http://127.0.0.1:${address.port}`
-    return new Server(url, home, port, child, isOpen, () => site.close())
+    return new Server(`http://127.0.0.1:${port}`, home, port, child, isOpen)
   }
 
   /** Ends it as a power cut would. */
@@ -56,7 +44,6 @@ export class Server {
   }
 
   async stop(): Promise<void> {
-    await this.endSite()
     await this.kill()
     rmSync(this.home, { recursive: true })
   }

@@ -251,6 +251,8 @@ export interface Rest {
   join(code: string): Promise<{ board: string; role: Role }>
   /** Boards the caller was on, newest first. */
   recent(): Promise<(BoardInfo & { visited: number })[]>
+  /** A small PNG of what is on the board. */
+  thumbnail(id: string): Promise<Blob>
   noteVisit(id: string): Promise<void>
   /** Uploads an image under the hash of its content; then tell the board with the op `asset.add`. */
   putAsset(id: string, content: Uint8Array<ArrayBuffer>): Promise<AssetView>

@@ -70,6 +70,7 @@ export const openRest = ({ url, token, user }: RestOptions): Rest => {
     removeInvite: async (id, code) => void (await ask('DELETE', at(id, 'invites', code))),
     join: (code) => json('POST', `invites/${encodeURIComponent(code)}/join`),
     recent: () => json('GET', 'recent'),
+    thumbnail: async (id) => (await ask('GET', at(id, 'thumbnail.png'))).blob(),
     noteVisit: async (id) => void (await ask('PUT', `recent/${encodeURIComponent(id)}`)),
     putAsset: async (id, content) => json('PUT', at(id, 'assets', await sha256(content)), {}, content),
     asset: async (id, hash) => (await ask('GET', at(id, 'assets', hash))).blob(),
