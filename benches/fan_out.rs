@@ -34,7 +34,8 @@ impl Class {
         for number in 1..=sessions {
             room.handle(NOW, Input::Join(class::joining(number)));
             ring.join(SessionId(number), Form::MsgPackUpdates);
-            ring.begin(SessionId(number));
+            ring.mark(SessionId(number));
+            ring.level(SessionId(number), None);
         }
         let mut class = Self {
             room,

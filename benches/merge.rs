@@ -12,7 +12,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use panseo::bench::content::{Script, script};
 use panseo::bench::{Kind, document};
 use panseo::board::Board;
-use panseo::board::guard::{Admission, Checked, Deed};
+use panseo::board::guard::{Admission, CheckContext, Checked, Deed, Relay};
 use panseo::board::rights::Editor;
 use panseo::protocol::ids::{EditScope, EntryId, Role, Timestamp, UserId};
 use panseo::protocol::op::Op;
@@ -39,7 +39,13 @@ fn editor() -> Editor {
 }
 
 fn check(board: &Board, update: &[u8], editor: &Editor) -> Admission {
-    match board.check(update, &editor.user, &|_| false) {
+    let context = CheckContext {
+        user: &editor.user,
+        is_handover: false,
+        may_bind: &|_| true,
+        may_relay: &|_| Relay::No,
+    };
+    match board.check(update, &context) {
         Ok(Checked::New(admission)) => admission,
         other => panic!("a sound update came to {other:?}"),
     }

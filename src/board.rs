@@ -10,6 +10,7 @@ pub mod apply;
 pub mod draft;
 pub mod guard;
 pub mod keyframe;
+pub mod outbox;
 pub mod read;
 pub mod rights;
 pub mod shape;
@@ -27,12 +28,13 @@ use yrs::updates::encoder::Encode;
 use yrs::{DeepObservable, Doc, Map, MapRef, ReadTxn, StateVector, Transact, TransactionMut, Update};
 
 use crate::protocol::element::{Change, Entry, EntryKind, Item, Properties, Property, Target, Value};
-use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
+use crate::protocol::ids::{Position, Timestamp, UserId};
 use crate::protocol::op::{Op, StepName};
-use crate::protocol::{Record, Undone};
+use crate::protocol::{Record, RecordKind, Undone};
 use apply::{ApplyError, Context};
 use draft::Draft;
 use guard::{Admission, BlockIndex, CheckContext, Checked, Deed, WalkError, WalkLimits};
+use outbox::Outboxes;
 use read::{KINDS, ReadModel, any_of};
 use rights::Editor;
 use undo::{Direction, Stacks};
@@ -54,8 +56,7 @@ pub struct Board {
     index: BlockIndex,
     read: ReadModel,
     stacks: Stacks,
-    /// Highest `seq` of each client's outbox, and when it came.
-    seqs: HashMap<ClientId, (u64, Timestamp)>,
+    outboxes: Outboxes,
     /// Highest number of each room, and when it came.
     rooms: HashMap<u64, (u64, Timestamp)>,
     replica: u64,
@@ -128,7 +129,7 @@ impl Board {
             index,
             read: ReadModel::default(),
             stacks: Stacks::default(),
-            seqs: HashMap::new(),
+            outboxes: Outboxes::default(),
             rooms: HashMap::new(),
             replica,
             document_bytes: 0,
@@ -166,9 +167,9 @@ impl Board {
         &self.index
     }
 
-    /// Highest `seq` of a client's outbox.
-    pub fn seq(&self, client: ClientId) -> u64 {
-        self.seqs.get(&client).map_or(0, |(seq, _)| *seq)
+    /// What was taken and refused of each client's outbox.
+    pub fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
     }
 
     /// Bytes of the encoded document, at most: exact at the last keyframe, plus all updates since.
@@ -182,9 +183,9 @@ impl Board {
     }
 
     /// Checks raw updates of one session without changing anything.
-    pub fn check(&self, update: &[u8], user: &UserId, may_relay: &dyn Fn(u64) -> bool) -> Result<Checked, MergeError> {
+    pub fn check(&self, update: &[u8], context: &CheckContext<'_>) -> Result<Checked, MergeError> {
         let walk = guard::walk(update)?;
-        Ok(self.index.check(&walk, &CheckContext { user, may_relay })?)
+        Ok(self.index.check(&walk, context)?)
     }
 
     /// Merges a raw update that [`Board::check`] admitted; what the editor may not do is put back in the same
@@ -218,6 +219,7 @@ impl Board {
         for touch in &admission.touched {
             let target = || (touch.kind, Arc::clone(&touch.id));
             let property = match &touch.deed {
+                Deed::Set(_) | Deed::Unset(_) if touch.kind == EntryKind::Like => None,
                 Deed::Set(property) | Deed::Unset(property) => Some(*property),
                 Deed::Created { author, client } => {
                     let owner = self.owner_of(*client, admission, editor);
@@ -228,7 +230,8 @@ impl Board {
                 }
                 Deed::Removed | Deed::Replaced { .. } => None,
             };
-            if editor.may_touch_all() {
+            let is_fixed = matches!(property, Some(Property::Type | Property::Author | Property::Created));
+            if editor.may_touch_all() && !is_fixed {
                 continue;
             }
             // The properties of one entry stand side by side and share its id, so it is looked up once.
@@ -238,7 +241,7 @@ impl Board {
             };
             looked_up = Some((&touch.id, entry));
             let creator = || self.index.creator(touch.kind, &touch.id);
-            if !editor.may_touch((touch.kind, &touch.id), entry, property, creator) {
+            if is_fixed || !editor.may_touch((touch.kind, &touch.id), entry, property, creator) {
                 amends.push(match property {
                     None => Amend::Whole(target()),
                     Some(property) => Amend::Property(target(), property),
@@ -449,12 +452,21 @@ impl Board {
         if record.update.0.len() <= EMPTY_UPDATE_BYTES {
             return Ok(Applied::default());
         }
-        guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+        let walk = guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+        self.index.note_owners(&walk, &record.author, &record.relayed);
         let decoded = Update::decode_v1(&record.update.0).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
         let mut txn = self.doc.transact_mut();
         txn.apply_update(decoded).expect("a record can be applied");
         let update = emit(txn);
-        Ok(self.finish(update, Some(&record.author), &record.relayed))
+        Ok(self.finish(update, None, &[]))
+    }
+
+    /// A record of this room has come back in its place in the log: whose its client ids are is settled.
+    pub fn settle(&mut self, record: &Record) {
+        if record.kind == RecordKind::Update && self.index.has_unlogged() {
+            let walk = guard::walk_within(&record.update.0, &WalkLimits::TRUSTED).expect("it was applied");
+            self.index.note_owners(&walk, &record.author, &record.relayed);
+        }
     }
 
     /// Takes the next record of the log, own ones too: it moves the stacks and the counters of clients and rooms.
@@ -472,10 +484,7 @@ impl Board {
 
     /// Remembers the `seq` of a record that this node has made, so that a repeat is known at once.
     pub fn note_seq(&mut self, record: &Record) {
-        if let (Some(client), Some(seq)) = (record.client, record.seq) {
-            let known = self.seqs.entry(client).or_insert((0, record.time));
-            *known = (known.0.max(seq), record.time);
-        }
+        self.outboxes.note(record);
     }
 
     /// The document's state vector, encoding v1.

@@ -249,6 +249,12 @@ impl Presence {
         counted
     }
 
+    /// Whether a Yjs client shows itself under this client id.
+    pub fn speaks_for(&self, session: SessionId, client: u64) -> bool {
+        let entry = self.entries.get(&client).filter(|entry| entry.session == session);
+        entry.is_some() && self.sessions.get(&session).is_some_and(|session| session.own.is_none())
+    }
+
     /// A frame of our own door. `stroke` adds to its gesture; of any other kind the newest counts. `Null` data ends it.
     pub fn ephemeral(&mut self, now: Timestamp, session: SessionId, frame: Ephemeral) -> Result<(), PresenceError> {
         let id = session;

@@ -128,6 +128,11 @@ pub enum ClientFrame {
         /// Yjs update, encoding v1.
         update: Blob,
     },
+    /// What the server lacks, where its `resync` had a vector: all that the client's document has beyond that.
+    Resync {
+        /// Yjs update, encoding v1.
+        update: Blob,
+    },
     /// A state that is shown and never stored: pointer, stroke in the making, drag.
     Ephemeral(Ephemeral),
     /// Asks for a `pong`.
@@ -148,9 +153,6 @@ pub struct Hello {
     /// Whether the client keeps a Yjs document. `false`: events carry changes, not updates.
     #[serde(default = "yes")]
     pub document: bool,
-    /// Place in the log up to which the client has everything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub position: Option<Position>,
     /// State vector of the client's document, encoding v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Blob>,
@@ -202,8 +204,11 @@ pub enum ServerFrame {
         user: UserId,
         /// What the client may do.
         role: Role,
-        /// Highest `seq` of this client that is on the board; send what comes after it.
+        /// Highest `seq` of this client that was taken.
         seq: u64,
+        /// Frames of this client that were refused, in case their errors were lost. No `ack` speaks for them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<Refused>,
         /// Place in the log up to which the server has applied.
         position: Position,
         /// Ceilings the client should know.
@@ -218,6 +223,9 @@ pub enum ServerFrame {
         /// All entries, for clients without one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entries: Option<Vec<Item>>,
+        /// State vector of the server, encoding v1: the client answers with a `resync` of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vector: Option<Blob>,
         /// Place in the log up to which this is known to hold everything.
         position: Position,
     },
@@ -336,7 +344,7 @@ pub enum ErrorCode {
     NotFound,
     /// The id is taken by another content.
     Conflict,
-    /// Too large.
+    /// The frame is larger than its kind may be.
     TooLarge,
     /// The board has as many elements, or its document as many bytes, as it may.
     BoardFull,
@@ -344,16 +352,23 @@ pub enum ErrorCode {
     Busy,
     /// The board takes no edits now.
     ReadOnly,
-    /// `seq` leaves a gap: send what lies between first.
-    Gap,
     /// The update builds on what the server does not have: send the whole difference.
     NeedsResync,
     /// There is nothing to undo or redo.
     NothingToUndo,
     /// The place in the log is not known.
     UnknownPosition,
-    /// Something on this side went wrong.
-    Internal,
+}
+
+/// A run of frames that were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refused {
+    /// `seq` of the first.
+    pub first: u64,
+    /// `seq` of the last.
+    pub last: u64,
+    /// Why.
+    pub code: ErrorCode,
 }
 
 //
@@ -389,6 +404,9 @@ pub struct Record {
     /// Highest `seq` of that outbox in this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+    /// Frames of that outbox before `seq`, and after its last record, that were refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
     /// How it came about.
     pub kind: RecordKind,
     /// Step of undo it belongs to.

@@ -9,6 +9,7 @@ mod edit;
 mod gather;
 pub mod hub;
 mod pulse;
+mod refusals;
 pub mod ring;
 mod roles;
 mod saving;
@@ -33,11 +34,12 @@ use crate::protocol::limits::Limits;
 use crate::protocol::{ClientFrame, ClientLimits, ErrorCode, Record, ServerFrame, Undone};
 use crate::store::StoredKeyframe;
 pub use edit::{Audit, Deed};
+use refusals::Refusals;
 use ring::{FORMS, Form, Frame, Lacks};
 pub use roles::ReadOnly;
 pub use saving::AppendFault;
 use saving::Saving;
-use session::{Door, Joining, Offence, Session};
+use session::{Door, Joining, Session};
 use yjs::YjsMessage;
 
 /// What reaches a room.
@@ -100,8 +102,10 @@ pub enum Effect {
     FanOut(Frame),
     /// A frame for one session.
     Send(SessionId, Bytes),
-    /// All that a reader lacked.
-    Level(SessionId, Bytes),
+    /// A reader reads on from here, once it is level.
+    Mark(SessionId),
+    /// All that a reader lacked when it was marked.
+    Level(SessionId, Vec<Bytes>),
     /// The answer to a request.
     Answer(SessionId, Answer),
     /// End a session.
@@ -135,6 +139,8 @@ pub enum Counter {
     PutBacks,
     /// Blocks of another user were handed over.
     Relays,
+    /// A message of a session that was told to end.
+    Late,
     /// An awareness entry was dropped.
     AwarenessDrops,
     /// A reader was brought level with one difference.
@@ -159,6 +165,7 @@ pub struct Room {
     forms: [usize; FORMS],
     presence: Presence,
     saving: Saving,
+    refusals: Refusals,
     server_user: UserId,
     read_only: Option<ReadOnly>,
     /// The node holds as many bytes for the log as it may.
@@ -198,6 +205,7 @@ impl Room {
             clients: HashMap::new(),
             forms: [0; FORMS],
             saving: Saving::new(opened.tail_bytes, opened.keyframe_bytes),
+            refusals: Refusals::default(),
             server_user: UserId::new("server").expect("a valid name"),
             read_only: None,
             is_node_busy: false,
@@ -262,7 +270,9 @@ impl Room {
             Input::Tick => is_large && self.saving.has_tail() && self.saving.is_idle(),
             Input::Import(..) => true,
             Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,
-            Input::Frame(_, ClientFrame::Update { update, .. }) => update.0.len() > UPDATE_BYTES,
+            Input::Frame(_, ClientFrame::Update { update, .. } | ClientFrame::Resync { update }) => {
+                update.0.len() > UPDATE_BYTES
+            }
             Input::Frame(_, ClientFrame::Op { ops, .. }) => {
                 ops.len() > 100 || (is_large && ops.iter().any(crate::protocol::op::Op::stands_alone))
             }
@@ -289,7 +299,9 @@ impl Room {
             Input::Yjs(session, message) => self.yjs_message(now, session, &message, &mut effects),
             Input::BadFrame(session, message, seq) => self.bad_frame(now, session, message, seq, &mut effects),
             Input::Refused(session, seq, code, message) => {
-                self.refuse(session, Some(seq), code, message, &mut effects);
+                if self.is_new(session, seq, &mut effects) {
+                    self.refuse(session, Some(seq), code, message, &mut effects);
+                }
             }
             Input::Import(session, import) => self.import(now, session, &import, &mut effects),
             Input::Behind(session, lacks) => self.bring_level(session, &lacks, &mut effects),
@@ -303,6 +315,13 @@ impl Room {
             Input::ReadOnly(why) => self.set_read_only(why, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
             Input::Closing => self.make_keyframe(now, &mut effects),
+        }
+        for effect in &effects {
+            if let Effect::Close(id, _) = effect
+                && let Some(session) = self.sessions.get_mut(id)
+            {
+                session.is_over = true;
+            }
         }
         effects
     }
@@ -320,11 +339,13 @@ impl Room {
             user: joining.user.clone(),
             name: joining.name.clone(),
         };
+        effects.push(Effect::Mark(id));
         match joining.door {
             Door::Yjs => {
                 self.presence.join(now, person, presence::Door::Yjs);
-                effects.push(Effect::Send(id, yjs::step1(&self.board.state_vector())));
-                effects.extend(self.presence.snapshot_awareness().map(|bytes| Effect::Send(id, bytes)));
+                let mut frames = vec![yjs::step1(&self.board.state_vector())];
+                frames.extend(self.presence.snapshot_awareness());
+                effects.push(Effect::Level(id, frames));
             }
             Door::Own {
                 format,
@@ -337,18 +358,17 @@ impl Room {
                     session: id,
                     user: joining.user.clone(),
                     role: self.role_now(joining.role),
-                    seq: self.board.seq(client),
+                    seq: self.board.outboxes().seq(client),
+                    refused: self.refused(client),
                     position: self.position,
                     limits: self.client_limits(),
                 };
+                let asks = joining.is_asked();
                 let vector = joining.vector.clone().unwrap_or_default();
-                let frames = [Some(welcome), Some(self.resync(document, vector)), others];
-                effects.extend(
-                    frames
-                        .iter()
-                        .flatten()
-                        .map(|frame| Effect::Send(id, codec::encode_server(format, frame))),
-                );
+                effects.push(Effect::Send(id, codec::encode_server(format, &welcome)));
+                let frames = [Some(self.resync(document, vector, asks)), others];
+                let frames = frames.iter().flatten().map(|frame| codec::encode_server(format, frame));
+                self.show_durable(Effect::Level(id, frames.collect()), effects);
                 if let Some(why) = self.read_only {
                     self.tell_role(id, why.told(), effects);
                 }
@@ -388,23 +408,9 @@ impl Room {
         self.save_tick(now, effects);
     }
 
-    fn bring_level(&mut self, id: SessionId, lacks: &Lacks, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let known = self.board.index().state_vector();
-        let vector: Vec<_> = known
-            .map(|(client, next)| (client, lacks.get(&client).map_or(next, |from| next.min(*from))))
-            .collect();
-        let bytes = match session.door {
-            Door::Yjs => yjs::update(&self.board.diff(vector)),
-            Door::Own { format, document, .. } => codec::encode_server(format, &self.resync(document, vector)),
-            Door::Request { .. } => return,
-        };
-        effects.push(Effect::Level(id, bytes));
-        effects.push(Effect::Count(Counter::Levels));
-    }
-
-    fn resync(&self, document: bool, vector: Vec<(u64, u32)>) -> ServerFrame {
+    fn resync(&self, document: bool, vector: Vec<(u64, u32)>, asks: bool) -> ServerFrame {
         ServerFrame::Resync {
+            vector: asks.then(|| self.board.state_vector().into()),
             update: document.then(|| self.board.diff(vector).into()),
             entries: (!document).then(|| self.board.items()),
             position: self.position,
@@ -413,6 +419,9 @@ impl Room {
 
     fn yjs_message(&mut self, now: Timestamp, id: SessionId, message: &YjsMessage, effects: &mut Vec<Effect>) {
         const ASK_AGAIN_MS: u64 = 2_000;
+        if self.is_over(id) {
+            return effects.push(Effect::Count(Counter::Late));
+        }
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -425,7 +434,10 @@ impl Room {
             YjsMessage::Step1(_) if asks_too_often(0) => effects.push(Effect::Close(id, CloseCode::Rate)),
             YjsMessage::Query if asks_too_often(1) => effects.push(Effect::Close(id, CloseCode::Rate)),
             YjsMessage::Step1(vector) => match crate::board::guard::walk_state_vector(vector) {
-                Ok(vector) => effects.push(Effect::Send(id, yjs::step2(&self.board.diff(vector)))),
+                Ok(vector) => {
+                    let step2 = Effect::Send(id, yjs::step2(&self.board.diff(vector)));
+                    self.show_durable(step2, effects);
+                }
                 Err(_) => effects.push(Effect::Close(id, CloseCode::Malformed)),
             },
             YjsMessage::Step2(update) => self.raw_update(now, id, update, true, effects),
@@ -435,7 +447,7 @@ impl Room {
                     let (index, user) = (self.board.index(), &session.user);
                     let may_claim = |client: u64| match index.owner(client) {
                         None => true,
-                        Some(crate::board::guard::Owner::User(owner)) => owner == user,
+                        Some(crate::board::guard::Owner::User(owner)) => owner == user || index.is_handed(client),
                         Some(crate::board::guard::Owner::Server) => false,
                     };
                     let entries = entries.iter().map(|entry| (entry.client, entry.clock, entry.json));
@@ -452,35 +464,8 @@ impl Room {
         }
     }
 
-    fn bad_frame(
-        &mut self,
-        now: Timestamp,
-        id: SessionId,
-        message: String,
-        seq: Option<u64>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let strikes = session.strike(Offence::Malformed, now);
-        self.refuse(id, seq, ErrorCode::BadOp, message, effects);
-        if strikes >= self.limits.malformed_max as usize {
-            effects.push(Effect::Close(id, CloseCode::Malformed));
-        }
-    }
-
-    /// Tells the author that a frame was refused.
-    fn refuse(&self, id: SessionId, seq: Option<u64>, code: ErrorCode, message: String, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Count(Counter::Refusals(code)));
-        match self.sessions.get(&id).map(|session| session.door) {
-            Some(Door::Own { format, .. }) => {
-                let frame = ServerFrame::Error { code, message, seq };
-                effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
-            }
-            Some(Door::Request { .. }) => effects.push(Effect::Answer(id, Err((code, message)))),
-            Some(Door::Yjs) | None => {}
-        }
+    fn is_over(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.is_over)
     }
 
     /// Tells the author that all up to `seq` is kept.

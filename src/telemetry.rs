@@ -50,6 +50,8 @@ pub const PUT_BACKS_TOTAL: &str = "panseo_put_backs_total";
 pub const RELAYS_TOTAL: &str = "panseo_relays_total";
 /// Lines of the audit log, by `deed` (`relayed` or `foreign_client`).
 pub const AUDIT_RECORDS_TOTAL: &str = "panseo_audit_records_total";
+/// Messages of sessions that were told to end, not read.
+pub const LATE_MESSAGES_TOTAL: &str = "panseo_late_messages_total";
 /// Awareness entries dropped: echoes, bad ones, too many.
 pub const AWARENESS_DROPS_TOTAL: &str = "panseo_awareness_drops_total";
 /// Readers brought level with one difference instead of a backlog.
@@ -168,6 +170,10 @@ fn describe() {
         "Runs of blocks handed over for another user after a crash."
     );
     describe_counter!(AUDIT_RECORDS_TOTAL, "Lines of the audit log, by `deed`.");
+    describe_counter!(
+        LATE_MESSAGES_TOTAL,
+        "Messages of sessions that were told to end, not read."
+    );
     describe_counter!(
         AWARENESS_DROPS_TOTAL,
         "Awareness entries dropped: echoes, bad ones, too many."

@@ -142,6 +142,7 @@ pub(crate) fn run(bytes: &[u8]) {
             author: editor.user,
             client: None,
             seq: None,
+            refused: Vec::new(),
             kind,
             gesture: None,
             time: editor.now,

@@ -1,6 +1,6 @@
 //! Bytes as an update, past the guard, into a document: nothing is parked, index and document stay level.
 
-use panseo::board::guard::{BlockIndex, CheckContext, Checked, WalkLimits, walk, walk_within};
+use panseo::board::guard::{BlockIndex, CheckContext, Checked, Relay, WalkLimits, walk, walk_within};
 use panseo::protocol::ids::UserId;
 use yrs::block::ClientID;
 use yrs::updates::decoder::Decode;
@@ -12,7 +12,9 @@ pub(crate) fn run(bytes: &[u8]) {
     let mut index = BlockIndex::new();
     let context = CheckContext {
         user: &user,
-        may_relay: &|_| false,
+        is_handover: false,
+        may_bind: &|_| true,
+        may_relay: &|_| Relay::No,
     };
     let Ok(Checked::New(_)) = index.check(&walked, &context) else {
         return;

@@ -143,6 +143,7 @@ fn logged(number: u64, update: Vec<u8>) -> Logged {
         author: UserId::new("anna").expect("a valid name"),
         client: None,
         seq: None,
+        refused: Vec::new(),
         kind: RecordKind::Update,
         gesture: None,
         time: Timestamp(1_790_000_000_000),

@@ -147,7 +147,6 @@ async fn greet_own(sender: &mut Sender, receiver: &mut Receiver) -> anyhow::Resu
         token: None,
         user: None,
         document: true,
-        position: None,
         vector: None,
     });
     sender.send(&wire::binary(&rmp_serde::to_vec_named(&hello)?)).await?;

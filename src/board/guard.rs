@@ -22,7 +22,7 @@ mod walk;
 mod tests;
 
 pub use bytes::WalkError;
-pub use check::{Admission, CheckContext, Checked, Deed, Refusal, Touch};
+pub use check::{Admission, CheckContext, Checked, Deed, Refusal, Relay, Touch};
 pub use index::{BlockIndex, Owner};
 pub use walk::{
     AwarenessEntry, Block, BlockId, Content, DeleteRange, Parent, Section, SharedType, Walk, WalkLimits, walk,

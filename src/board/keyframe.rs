@@ -12,12 +12,13 @@ use yrs::updates::decoder::Decode;
 use yrs::{ReadTxn, StateVector, Transact, Update};
 
 use super::guard::{self, Owner, WalkLimits};
+use super::outbox::Outboxes;
 use super::read::KINDS;
 use super::undo::Stacks;
 use super::{Board, EMPTY_UPDATE_BYTES, emit};
 use crate::protocol::Logged;
-use crate::protocol::codec;
 use crate::protocol::ids::{ClientId, Position, Timestamp, UserId};
+use crate::protocol::{Refused, codec};
 
 /// Life of a client's or room's counter after its last record, in ms: 7 days.
 const COUNTER_LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
@@ -32,7 +33,12 @@ struct Keyframe {
     stacks: Stacks,
     /// Client id -> its user; none for those of the server.
     owners: Vec<(u64, Option<UserId>)>,
+    /// Client ids among them whose blocks were handed over only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    handed: Vec<u64>,
     seqs: Vec<(ClientId, u64, Timestamp)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<(ClientId, Vec<Refused>)>,
     rooms: Vec<(u64, u64, Timestamp)>,
 }
 
@@ -57,19 +63,17 @@ impl Board {
         let mut owners: Vec<_> = self
             .index
             .owners()
-            .map(|(client, owner)| match owner {
+            .map(|(client, owner, _)| match owner {
                 Owner::User(user) => (client, Some(user.clone())),
                 Owner::Server => (client, None),
             })
             .collect();
         owners.sort();
-        let mut seqs: Vec<_> = self
-            .seqs
-            .iter()
-            .map(|(client, (seq, time))| (*client, *seq, *time))
-            .collect();
-        seqs.retain(|(.., time)| is_recent(time));
-        seqs.sort();
+        let handed = self.index.owners().filter(|(.., is_firm)| !is_firm);
+        let mut handed: Vec<_> = handed.map(|(client, ..)| client).collect();
+        handed.sort_unstable();
+        let seqs = self.outboxes.recent(is_recent);
+        let refused = self.outboxes.all_refused(&seqs);
         let mut rooms: Vec<_> = self
             .rooms
             .iter()
@@ -84,7 +88,9 @@ impl Board {
             document,
             stacks,
             owners,
+            handed,
             seqs,
+            refused,
             rooms,
         })
         .into()
@@ -131,7 +137,10 @@ impl Board {
         let walk = guard::walk_within(&state, &WalkLimits::TRUSTED).map_err(|error| fault(&error))?;
         for (client, owner) in keyframe.owners {
             match owner {
-                Some(user) => self.index.bind(client, &user),
+                Some(user) => {
+                    let is_firm = keyframe.handed.binary_search(&client).is_err();
+                    self.index.bind(client, &user, is_firm);
+                }
                 None => self.index.bind_server(client),
             }
         }
@@ -143,11 +152,7 @@ impl Board {
             .map_err(|error| fault(&error))?;
         self.document_bytes = state.len();
         self.stacks = keyframe.stacks;
-        self.seqs = keyframe
-            .seqs
-            .into_iter()
-            .map(|(client, seq, time)| (client, (seq, time)))
-            .collect();
+        self.outboxes = Outboxes::from_keyframe(keyframe.seqs, keyframe.refused);
         self.rooms = keyframe
             .rooms
             .into_iter()
@@ -160,7 +165,8 @@ impl Board {
         let record = &logged.record;
         self.index.bind_server(record.id.0);
         if record.update.0.len() > EMPTY_UPDATE_BYTES {
-            guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+            let walk = guard::walk_within(&record.update.0, &WalkLimits::TRUSTED)?;
+            self.index.note_owners(&walk, &record.author, &record.relayed);
             let update = Update::decode_v1(&record.update.0).map_err(|_undecodable| super::MergeError::Undecodable)?;
             let mut txn = self.doc.transact_mut();
             txn.apply_update(update)
@@ -169,7 +175,7 @@ impl Board {
             // go, nor what came too late for an entry that was gone.
             let emitted = emit(txn);
             let walk = guard::walk_within(&emitted, &WalkLimits::TRUSTED)?;
-            self.index.note(&walk, Some(&record.author), &record.relayed)?;
+            self.index.note(&walk, None, &[])?;
         }
         self.document_bytes += record.update.0.len();
         self.note(record, logged.position);

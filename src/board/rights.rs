@@ -42,6 +42,10 @@ impl Editor {
         if self.role == Role::Viewer {
             return false;
         }
+        if kind == EntryKind::Like {
+            let before = id.strip_suffix(self.user.as_str());
+            return before.is_some_and(|rest| rest.ends_with(':'));
+        }
         let Some(entry) = entry else { return true };
         match kind {
             EntryKind::Element => {
@@ -50,11 +54,9 @@ impl Editor {
                     && (self.scope == EditScope::All || self.is_author(entry, creator))
             }
             EntryKind::Page => self.scope == EditScope::All,
-            EntryKind::Asset => false,
+            // Likes have been decided above.
+            EntryKind::Asset | EntryKind::Like => false,
             EntryKind::Comment => property == Some(Property::Resolved) || self.is_author(entry, creator),
-            EntryKind::Like => id
-                .strip_suffix(self.user.as_str())
-                .is_some_and(|rest| rest.ends_with(':')),
         }
     }
 

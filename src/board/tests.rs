@@ -23,6 +23,15 @@ fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
 }
 
+fn plain(user: &UserId) -> CheckContext<'_> {
+    CheckContext {
+        user,
+        is_handover: false,
+        may_bind: &|_| true,
+        may_relay: &|_| guard::Relay::No,
+    }
+}
+
 fn editor(name: &str, role: Role, now: u64) -> Editor {
     Editor {
         user: user(name),
@@ -57,6 +66,7 @@ impl Node {
             author: user(who),
             client: None,
             seq: None,
+            refused: Vec::new(),
             kind,
             gesture,
             time: Timestamp(self.now),
@@ -170,7 +180,7 @@ impl Node {
 
     fn merge(&mut self, who: &str, role: Role, update: &[u8]) -> Result<Applied, MergeError> {
         self.now += 10;
-        let Checked::New(admission) = self.board.check(update, &user(who), &|_| false)? else {
+        let Checked::New(admission) = self.board.check(update, &plain(&user(who)))? else {
             return Ok(Applied::default());
         };
         let applied = self.board.merge(update, &admission, &editor(who, role, self.now))?;

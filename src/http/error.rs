@@ -196,11 +196,9 @@ fn refused(code: ErrorCode, message: String) -> Problem {
         ErrorCode::BoardFull => (StatusCode::CONFLICT, "board_full"),
         ErrorCode::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         ErrorCode::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
-        ErrorCode::Gap => (StatusCode::CONFLICT, "gap"),
         ErrorCode::NeedsResync => (StatusCode::CONFLICT, "needs_resync"),
         ErrorCode::NothingToUndo => (StatusCode::CONFLICT, "nothing_to_undo"),
         ErrorCode::UnknownPosition => (StatusCode::NOT_FOUND, "unknown_position"),
-        ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     };
     let problem = Problem::new(status, name, message);
     if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::session::{Door, Offence};
 use super::{Counter, Effect, Import, Room};
-use crate::board::guard::{Checked, Owner, Refusal};
+use crate::board::guard::{CheckContext, Checked, Owner, Refusal, Relay};
 use crate::board::rights::Editor;
 use crate::board::undo::Direction;
 use crate::board::{Applied, MergeError};
@@ -62,6 +62,9 @@ impl Room {
         frame: ClientFrame,
         effects: &mut Vec<Effect>,
     ) {
+        if self.is_over(id) {
+            return effects.push(Effect::Count(Counter::Late));
+        }
         match frame {
             ClientFrame::Op { seq, gesture, ops } => {
                 if self.may_edit(id, seq, effects) {
@@ -73,6 +76,7 @@ impl Room {
                     self.own_update(now, id, seq, gesture, &update.0, effects);
                 }
             }
+            ClientFrame::Resync { update } => self.raw_update(now, id, &update.0, true, effects),
             ClientFrame::Ephemeral(state) => {
                 if let Err(error) = self.presence.ephemeral(now, id, state) {
                     self.bad_frame(now, id, error.to_string(), None, effects);
@@ -99,21 +103,15 @@ impl Room {
                 bytes < self.limits.pending_bytes_board_max / 2,
             )
         };
+        if !self.is_new(id, seq, effects) {
+            return false;
+        }
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
         if session.role < Role::Editor {
             let message = "you may look, not edit: ask a teacher for the pen".into();
             self.refuse(id, Some(seq), ErrorCode::Forbidden, message, effects);
-            return false;
-        }
-        if session
-            .door
-            .client()
-            .is_some_and(|client| seq <= self.board.seq(client))
-        {
-            effects.push(Effect::Count(Counter::Repeats));
-            self.acknowledge_unchanged(id, seq, effects);
             return false;
         }
         if let Some(why) = self.read_only {
@@ -124,6 +122,25 @@ impl Room {
         if session.is_held {
             let message = "the log does not keep up: send this again in some seconds, and all behind it".into();
             self.refuse(id, Some(seq), ErrorCode::Busy, message, effects);
+            return false;
+        }
+        true
+    }
+
+    /// Whether a frame comes for the first time. A repeat gets the answer that the first one got.
+    pub(super) fn is_new(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
+        let Some(client) = self.sessions.get(&id).and_then(|session| session.door.client()) else {
+            return true;
+        };
+        if let Some(code) = self.refused(client).iter().find_map(|refused| refused.code(seq)) {
+            effects.push(Effect::Count(Counter::Repeats));
+            let message = "this was refused before: what is sent again takes a new `seq`".into();
+            self.refuse(id, Some(seq), code, message, effects);
+            return false;
+        }
+        if seq <= self.board.outboxes().seq(client) {
+            effects.push(Effect::Count(Counter::Repeats));
+            self.acknowledge_unchanged(id, seq, effects);
             return false;
         }
         true
@@ -296,7 +313,7 @@ impl Room {
                 effects.push(Effect::Close(id, CloseCode::ForeignClient));
             }
             Err(MergeError::Refused(Refusal::Gap)) => {
-                let message = "the update builds on what is not here: send the whole difference to our vector".into();
+                let message = "the update builds on what is not here: send `resync` with all that we lack".into();
                 self.refuse(id, Some(seq), ErrorCode::NeedsResync, message, effects);
                 self.gap(now, id, effects);
             }
@@ -313,16 +330,19 @@ impl Room {
         }
     }
 
-    /// An update of the Yjs door. Nobody waits for an answer there: what was lost is sent again at the next handshake.
+    /// An update of the Yjs door, or what a client of either door hands over because we lack it. Nobody waits for an
+    /// answer: what was lost is sent again at the next handshake.
     pub(super) fn raw_update(
         &mut self,
         now: Timestamp,
         id: SessionId,
         update: &Bytes,
-        is_step2: bool,
+        is_handover: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if session.role < Role::Editor {
             return effects.push(Effect::Count(Counter::ViewerEdits));
         }
@@ -340,7 +360,11 @@ impl Room {
             owner: None,
             is_raw: true,
         };
-        match self.merge(now, id, update, is_step2) {
+        let merged = self.merge(now, id, update, is_handover);
+        if let Some(session) = self.sessions.get_mut(&id).filter(|_| is_handover && merged.is_ok()) {
+            session.is_settled = true;
+        }
+        match merged {
             Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
             Ok(None) => {}
             Err(error) => {
@@ -350,6 +374,7 @@ impl Room {
                         self.audit(id, Deed::ForeignClient, blocks, effects);
                         CloseCode::ForeignClient
                     }
+                    MergeError::Refused(Refusal::Later { .. }) => CloseCode::NeedsResync,
                     MergeError::Refused(Refusal::Shape(_)) | MergeError::BoardFull => CloseCode::BadShape,
                     MergeError::Malformed(_) | MergeError::Undecodable => CloseCode::Malformed,
                 };
@@ -359,13 +384,15 @@ impl Room {
         }
     }
 
-    /// Asks a client for what we lack; one that does so again and again must connect anew.
+    /// Asks a client for what we lack; one that does so again and again must connect anew. On our own door it was asked
+    /// at the handshake: what it sends before its answer may well build on what we lack.
     fn gap(&mut self, now: Timestamp, id: SessionId, effects: &mut Vec<Effect>) {
         effects.push(Effect::Count(Counter::Refusals(ErrorCode::NeedsResync)));
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if session.strike(Offence::Gap, now) >= GAPS_MAX {
+        let is_expected = session.door != Door::Yjs && !session.is_settled;
+        if !is_expected && session.strike(Offence::Gap, now) >= GAPS_MAX {
             effects.push(Effect::Close(id, CloseCode::NeedsResync));
         } else if session.door == Door::Yjs {
             effects.push(Effect::Send(id, super::yjs::step1(&self.board.state_vector())));
@@ -378,34 +405,35 @@ impl Room {
         now: Timestamp,
         id: SessionId,
         update: &Bytes,
-        is_step2: bool,
+        is_handover: bool,
     ) -> Result<Option<Applied>, MergeError> {
         let Some(editor) = self.editor(now, id) else {
             return Ok(None);
         };
-        let sessions = &self.sessions;
-        let index = self.board.index();
-        // After a crash here, somebody else's blocks may come from those who saw them, while their owner is away.
-        let may_relay = |client: u64| match index.owner(client) {
-            Some(Owner::User(owner)) => {
-                is_step2
-                    && !sessions
-                        .values()
-                        .any(|other| other.user == *owner && other.role >= Role::Editor)
-            }
-            Some(Owner::Server) | None => false,
+        let context = CheckContext {
+            user: &editor.user,
+            is_handover,
+            // A client that hands over all it has shows by its awareness which part of that it made itself.
+            may_bind: &|client| !is_handover || self.presence.speaks_for(id, client),
+            may_relay: &|client| if is_handover { self.may_relay(client) } else { Relay::No },
         };
-        let Checked::New(admission) = self.board.check(update, &editor.user, &may_relay)? else {
+        let Checked::New(admission) = self.board.check(update, &context)? else {
             return Ok(None);
         };
+        let index = self.board.index();
         let elements = index.entry_count(EntryKind::Element) + admission.new_entries(EntryKind::Element);
         let is_full = admission.new_entries(EntryKind::Element) > 0 && elements > self.limits.elements_max;
-        let clients = index.client_count() + admission.binds.len();
+        let new_clients = admission.advances.iter().filter(|(_, from, _)| *from == 0);
+        let clients = index.client_count() + new_clients.count();
         let is_too_large = self.board.document_bytes() + update.len() > self.limits.document_bytes_max;
         if is_full || is_too_large || clients > self.limits.document_clients_max {
             return Err(MergeError::BoardFull);
         }
         let applied = self.board.merge(update, &admission, &editor)?;
+        if let Some(session) = self.sessions.get_mut(&id).filter(|_| !is_handover) {
+            let newest = admission.advances.last().map(|(client, ..)| *client);
+            session.document = newest.or(session.document);
+        }
         Ok(applied.update.is_some().then_some(applied))
     }
 
@@ -437,6 +465,25 @@ impl Room {
         if self.board.document_bytes() > 0 {
             self.describe(now, effects);
         }
+    }
+
+    /// Whether blocks that a crash took back here may come from those who saw them. Not while their owner is here and
+    /// has not handed over all of the own document yet, or goes on under that client id; never blocks of this room, which
+    /// has them all.
+    fn may_relay(&self, client: u64) -> Relay {
+        let owner = match self.board.index().owner(client) {
+            Some(Owner::Server) if client == self.board.replica() => return Relay::No,
+            Some(Owner::Server) | None => return Relay::Yes,
+            Some(Owner::User(owner)) => owner,
+        };
+        let mut theirs = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.user == *owner && session.role >= Role::Editor);
+        let may_bring = theirs.any(|(id, session)| {
+            !session.is_settled || session.document == Some(client) || self.presence.speaks_for(*id, client)
+        });
+        if may_bring { Relay::Later } else { Relay::Yes }
     }
 
     /// A record of the server's own doing.
@@ -477,19 +524,25 @@ impl Room {
         };
         let (user, client) = (session.user.clone(), session.door.client());
         let put_back = applied.put_back;
-        let is_offender = put_back > 0 && session.strike(Offence::PutBack, now) >= PUT_BACKS_MAX;
+        // Who hands over what others did is not to blame for it.
+        let is_blamed = put_back > 0 && applied.relayed.is_empty();
+        let is_offender = is_blamed && session.strike(Offence::PutBack, now) >= PUT_BACKS_MAX;
         effects.push(Effect::Count(Counter::Edits));
         effects.extend((0..put_back).map(|_| Effect::Count(Counter::PutBacks)));
         effects.extend(applied.relayed.iter().map(|_| Effect::Count(Counter::Relays)));
         if !applied.relayed.is_empty() {
             self.audit(id, Deed::Relayed, applied.relayed.clone(), effects);
+            // It may have brought another title.
+            self.is_described = false;
         }
         let undone = applied.undone.take();
         let steps = undone.as_ref().map(|undone| undone.steps.clone()).unwrap_or_default();
         let has_update = applied.update.is_some();
+        let named = client.zip(circumstances.seq);
         let record = Record {
-            client: client.filter(|_| circumstances.seq.is_some()),
-            seq: circumstances.seq.filter(|_| client.is_some()),
+            client: named.map(|(client, _)| client),
+            seq: named.map(|(_, seq)| seq),
+            refused: named.map_or_else(Vec::new, |(client, seq)| self.refusals.take(client, seq)),
             gesture,
             owner: circumstances.owner,
             steps,
@@ -519,6 +572,7 @@ impl Room {
             author,
             client: None,
             seq: None,
+            refused: Vec::new(),
             kind,
             gesture: None,
             time: now,

@@ -152,7 +152,7 @@ impl Ring {
         }
     }
 
-    /// A session comes; it is sent what is for it alone, and what is for all once it [`Ring::begin`]s.
+    /// A session comes; it is sent what is for it alone, and what is for all once it is level.
     pub fn join(&self, session: SessionId, form: Form) -> Arc<Bell> {
         let mut state = self.state.lock();
         let bell = Arc::new(Bell::default());
@@ -169,14 +169,14 @@ impl Ring {
         bell
     }
 
-    /// The session reads all that is pushed from here on.
-    pub fn begin(&self, session: SessionId) {
+    /// The session reads all that is pushed from here on, once it has its difference: see [`Ring::level`].
+    pub fn mark(&self, session: SessionId) {
         let mut state = self.state.lock();
         let head = state.head();
         if let Some(reader) = state.readers.get_mut(&session) {
             reader.position = head;
             reader.lacks = None;
-            reader.is_waiting = false;
+            reader.is_waiting = true;
             reader.bell.has_begun.store(true, Ordering::Release);
         }
     }
@@ -205,14 +205,10 @@ impl Ring {
         }
     }
 
-    /// Brings a reader level: `bytes` holds all it lacked.
-    pub fn level(&self, session: SessionId, bytes: Bytes) {
-        let mut state = self.state.lock();
-        let head = state.head();
-        if let Some(reader) = state.readers.get_mut(&session) {
-            reader.direct.push_back(bytes);
-            reader.position = head;
-            reader.lacks = None;
+    /// Brings a reader level: `frames` hold all it lacked when it was marked. It reads on from there.
+    pub fn level(&self, session: SessionId, frames: impl IntoIterator<Item = Bytes>) {
+        if let Some(reader) = self.state.lock().readers.get_mut(&session) {
+            reader.direct.extend(frames);
             reader.is_waiting = false;
             reader.bell.ring();
         }
@@ -392,7 +388,8 @@ mod tests {
     fn a_reader_gets_each_frame_once_and_in_order() {
         let ring = Ring::new(8, 1_000);
         ring.join(READER, Form::Yjs);
-        ring.begin(READER);
+        ring.mark(READER);
+        ring.level(READER, None);
         let mut got = Vec::new();
         for number in 0..20 {
             ring.push(frame(number, 10));
@@ -411,7 +408,8 @@ mod tests {
     fn the_author_does_not_hear_its_own_frame() {
         let ring = Ring::new(8, 1_000);
         ring.join(READER, Form::Yjs);
-        ring.begin(READER);
+        ring.mark(READER);
+        ring.level(READER, None);
         ring.push(Frame {
             except: Some(READER),
             ..frame(1, 10)
@@ -423,7 +421,8 @@ mod tests {
     fn who_falls_behind_the_ring_is_told_what_it_lacks() {
         let ring = Ring::new(4, 1_000);
         ring.join(READER, Form::Yjs);
-        ring.begin(READER);
+        ring.mark(READER);
+        ring.level(READER, None);
         for number in 3..20 {
             ring.push(frame(number, 10));
         }
@@ -431,7 +430,8 @@ mod tests {
             ring.pull(READER, &mut Vec::new(), 1_000),
             Pulled::Behind([(7, 3)].into())
         );
-        ring.level(READER, Bytes::from_static(b"all"));
+        ring.mark(READER);
+        ring.level(READER, [Bytes::from_static(b"all")]);
         let mut got = Vec::new();
         ring.push(frame(20, 10));
         ring.pull(READER, &mut got, 1_000);
@@ -445,9 +445,15 @@ mod tests {
         let ring = Ring::new(8, 1_000);
         let bells = [READER, OTHER, QUICK].map(|session| {
             let bell = ring.join(session, Form::Yjs);
-            ring.begin(session);
+            ring.mark(session);
+            ring.level(session, None);
             bell
         });
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(
+            bells.iter().all(|bell| bell.poll_rung(&mut context).is_ready()),
+            "level"
+        );
         ring.push(Frame {
             except: Some(READER),
             ..frame(1, 10)
@@ -455,7 +461,6 @@ mod tests {
         // A frame of its own brought it here early, and it took along what waited.
         ring.pull(QUICK, &mut Vec::new(), 1_000);
         ring.wake();
-        let mut context = Context::from_waker(Waker::noop());
         let woken = bells.each_ref().map(|bell| bell.poll_rung(&mut context).is_ready());
         assert_eq!(woken, [false, true, false]);
         // Once for any number of rings.
@@ -466,7 +471,8 @@ mod tests {
     fn too_many_unsent_bytes_count_as_behind() {
         let ring = Ring::new(100, 50);
         ring.join(READER, Form::Yjs);
-        ring.begin(READER);
+        ring.mark(READER);
+        ring.level(READER, None);
         for number in 3..10 {
             ring.push(frame(number, 10));
         }

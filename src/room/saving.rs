@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::ring::Frame;
-use super::{Effect, Room};
+use super::ring::{Frame, Lacks};
+use super::session::Door;
+use super::{Counter, Effect, Room, yjs};
 use crate::log::Logged;
+use crate::protocol::codec;
 use crate::protocol::ids::{Position, RecordId, SessionId, Timestamp};
 use crate::protocol::{Record, RecordKind, ServerFrame, Undone};
 use crate::store::StoredKeyframe;
@@ -49,8 +51,8 @@ struct Pending {
 pub(super) struct Saving {
     pending: VecDeque<Pending>,
     pending_bytes: usize,
-    /// Frames that must not be seen before the record of that number is durable, and those behind them.
-    held: VecDeque<(u64, Timestamp, Frame)>,
+    /// What must not be seen before the record of that number is durable, and all frames behind it.
+    held: VecDeque<(u64, Timestamp, Effect)>,
     in_flight: usize,
     /// Since when appends fail.
     failing: Option<Timestamp>,
@@ -84,6 +86,18 @@ impl Saving {
 
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Client ids and first clocks of the blocks in frames that are held back.
+    pub(super) fn held_blocks(&self) -> impl Iterator<Item = (u64, u32)> {
+        let frames = self.held.iter().filter_map(|(.., effect)| {
+            if let Effect::FanOut(frame) = effect {
+                Some(frame)
+            } else {
+                None
+            }
+        });
+        frames.flat_map(|frame| frame.advances.iter().map(|&(client, from, _)| (client, from)))
     }
 
     /// Own records that the log has not brought back yet.
@@ -123,7 +137,7 @@ impl Room {
         self.board.note_seq(&record);
         if let Some(frame) = frame {
             if is_server_made || !self.saving.held.is_empty() {
-                self.saving.held.push_back((record.id.1, now, frame));
+                self.saving.held.push_back((record.id.1, now, Effect::FanOut(frame)));
             } else {
                 effects.push(Effect::FanOut(frame));
             }
@@ -164,9 +178,40 @@ impl Room {
             self.acknowledge(session, seq, position, None, effects);
         }
         while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
-            effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
+            effects.extend(self.saving.held.pop_front().map(|(.., effect)| effect));
         }
         self.release();
+    }
+
+    /// What was made out of all that is on the board now waits behind what is held back.
+    pub(super) fn show_durable(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
+        match self.saving.held.back() {
+            Some(&(number, since, _)) => self.saving.held.push_back((number, since, effect)),
+            None => effects.push(effect),
+        }
+    }
+
+    /// One difference instead of a backlog.
+    pub(super) fn bring_level(&mut self, id: SessionId, lacks: &Lacks, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let mut lacks = lacks.clone();
+        // What is held back is on the board, and in no frame of the ring yet.
+        for (client, from) in self.saving.held_blocks() {
+            let lacked = lacks.entry(client).or_insert(from);
+            *lacked = from.min(*lacked);
+        }
+        let known = self.board.index().state_vector();
+        let vector: Vec<_> = known
+            .map(|(client, next)| (client, lacks.get(&client).map_or(next, |from| next.min(*from))))
+            .collect();
+        let bytes = match session.door {
+            Door::Yjs => yjs::update(&self.board.diff(vector)),
+            Door::Own { format, document, .. } => codec::encode_server(format, &self.resync(document, vector, false)),
+            Door::Request { .. } => return,
+        };
+        effects.push(Effect::Mark(id));
+        effects.push(Effect::Count(Counter::Levels));
+        self.show_durable(Effect::Level(id, vec![bytes]), effects);
     }
 
     /// A frame changed nothing: it is acknowledged once all before it is durable, because an `ack` speaks for all up
@@ -208,15 +253,20 @@ impl Room {
         if is_own {
             if let Some(index) = self.index_of(record.id.1) {
                 self.saving.pending[index].is_read_back = true;
+                self.board.settle(record);
             }
             self.release();
             return;
         }
+        if let (Some(client), Some(seq)) = (record.client, record.seq) {
+            self.refusals.take(client, seq);
+        }
         match self.board.merge_record(record) {
             Ok(applied) => {
                 if let Some(update) = applied.update {
+                    // It was merged behind what is held back: some of it may have lost against that.
                     let frame = self.frame(record, &update, &applied.changes, Some(logged.position), None);
-                    effects.push(Effect::FanOut(frame));
+                    self.show_durable(Effect::FanOut(frame), effects);
                 }
             }
             Err(_) => effects.push(Effect::Rebuild),
@@ -231,7 +281,7 @@ impl Room {
             .front()
             .is_some_and(|(_, since, _)| now.since(*since) >= HOLD_MS)
         {
-            effects.extend(self.saving.held.pop_front().map(|(.., frame)| Effect::FanOut(frame)));
+            effects.extend(self.saving.held.pop_front().map(|(.., effect)| effect));
         }
         if self.saving.failing.is_some_and(|since| now.since(since) >= RETRY_MS) && self.saving.in_flight == 0 {
             self.saving.failing = None;

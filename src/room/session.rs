@@ -87,6 +87,14 @@ pub struct Joining {
     pub vector: Option<Vec<(u64, u32)>>,
 }
 
+impl Joining {
+    /// Whether a client of our own door keeps a document that may hold what this side lost.
+    pub fn is_asked(&self) -> bool {
+        let keeps_document = matches!(self.door, Door::Own { document: true, .. });
+        keeps_document && self.vector.is_some() && self.role >= Role::Editor
+    }
+}
+
 /// One connection inside a room.
 #[derive(Debug)]
 pub struct Session {
@@ -100,6 +108,12 @@ pub struct Session {
     window: Option<(GestureId, Timestamp)>,
     /// Refused `busy`: all behind it is refused too, until the log has caught up.
     pub is_held: bool,
+    /// It has handed over what this side lacked, or its client keeps no document.
+    pub is_settled: bool,
+    /// Client id that its own blocks came under last.
+    pub document: Option<u64>,
+    /// It was told to end: what it still sends is not read, but comes again.
+    pub is_over: bool,
     /// When sync step 1 came last, and an awareness query.
     pub asked: [Option<Timestamp>; 2],
     malformed: Strikes,
@@ -140,6 +154,9 @@ impl Session {
             door: joining.door,
             window: None,
             is_held: false,
+            is_settled: joining.door != Door::Yjs && !joining.is_asked(),
+            document: None,
+            is_over: false,
             asked: [None; 2],
             malformed: Strikes::default(),
             gaps: Strikes::default(),

@@ -229,7 +229,6 @@ impl Task {
             && match message {
                 Message::Input(input) => {
                     if let Input::Join(joining) = &*input {
-                        self.ring.begin(joining.session);
                         self.sessions.insert(joining.session);
                     } else if let Input::Leave(session) = &*input {
                         self.sessions.remove(session);
@@ -303,7 +302,8 @@ impl Task {
         match effect {
             Effect::FanOut(frame) => self.ring.push(frame),
             Effect::Send(session, bytes) => self.ring.send(session, bytes),
-            Effect::Level(session, bytes) => self.ring.level(session, bytes),
+            Effect::Mark(session) => self.ring.mark(session),
+            Effect::Level(session, frames) => self.ring.level(session, frames),
             Effect::Answer(session, answer) => {
                 if let Some(waiting) = self.answers.remove(&session) {
                     // Nobody waits any more if the request was dropped.
@@ -462,6 +462,7 @@ fn count(counter: Counter) {
         Counter::ViewerEdits => metrics::counter!(telemetry::VIEWER_EDITS_TOTAL).increment(1),
         Counter::PutBacks => metrics::counter!(telemetry::PUT_BACKS_TOTAL).increment(1),
         Counter::Relays => metrics::counter!(telemetry::RELAYS_TOTAL).increment(1),
+        Counter::Late => metrics::counter!(telemetry::LATE_MESSAGES_TOTAL).increment(1),
         Counter::AwarenessDrops => metrics::counter!(telemetry::AWARENESS_DROPS_TOTAL).increment(1),
         Counter::Levels => metrics::counter!(telemetry::LEVELS_TOTAL).increment(1),
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use panseo::board::guard::{
-    BlockIndex, CheckContext, Checked, WalkLimits, walk, walk_awareness, walk_state_vector, walk_within,
+    BlockIndex, CheckContext, Checked, Relay, WalkLimits, walk, walk_awareness, walk_state_vector, walk_within,
 };
 use panseo::protocol::ClientFrame;
 use panseo::protocol::codec::{Format, decode_client};
@@ -38,7 +38,9 @@ impl Board {
         let Ok(walked) = walk(update) else { return };
         let context = CheckContext {
             user,
-            may_relay: &|_| false,
+            is_handover: false,
+            may_bind: &|_| true,
+            may_relay: &|_| Relay::No,
         };
         let Ok(Checked::New(admission)) = self.index.check(&walked, &context) else {
             return;

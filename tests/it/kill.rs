@@ -136,7 +136,6 @@ impl Line {
             token: None,
             user: None,
             document,
-            position: None,
             vector: None,
         });
         line.send(&hello).await.expect("the server reads the hello");

@@ -148,7 +148,20 @@ async fn messages_above_their_limit_end_the_connection() {
     let mut own = server.own("fates", "", Uuid::now_v7()).await;
     own.text(&json!({ "t": "op", "seq": 1, "ops": [], "padding": "x".repeat(3_000) }).to_string())
         .await;
-    assert_eq!(own.closed().await, 1009, "a large op frame");
+    assert_eq!(
+        refused(&mut own).await,
+        (ErrorCode::TooLarge, Some(1)),
+        "a large op frame"
+    );
+    own.text(&json!({ "t": "op", "seq": 1, "ops": [] }).to_string()).await;
+    assert_eq!(
+        refused(&mut own).await,
+        (ErrorCode::TooLarge, Some(1)),
+        "the same `seq`"
+    );
+    own.text(&json!({ "t": "ping", "padding": "x".repeat(4_000) }).to_string())
+        .await;
+    assert_eq!(own.closed().await, 1009, "a large frame without a `seq`");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod kill;
 mod layering;
 mod limits;
 mod log_contract;
+mod lost;
 mod pictures;
 mod power_cut;
 mod rest;

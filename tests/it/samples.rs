@@ -13,6 +13,7 @@ pub(crate) fn record(number: u64, size: usize) -> Arc<Record> {
         author: UserId::new("ada").unwrap(),
         client: None,
         seq: Some(number),
+        refused: Vec::new(),
         kind: RecordKind::Op,
         gesture: None,
         time: Timestamp(1_000 + number),

@@ -19,8 +19,24 @@ use crate::protocol::ids::UserId;
 pub struct CheckContext<'a> {
     /// The session's user.
     pub user: &'a UserId,
-    /// Whether the session may hand over blocks of this client id, which is another user's.
-    pub may_relay: &'a dyn Fn(u64) -> bool,
+    /// Whether the session hands over all that this side lacks. It may have seen a value go for one that is lost: what an
+    /// entry then lacks is put back, where an update would be refused.
+    pub is_handover: bool,
+    /// Whether new blocks under this client id, which is nobody's yet, are the session's own. Else it hands them over.
+    pub may_bind: &'a dyn Fn(u64) -> bool,
+    /// Whether the session may hand over blocks of this client id, which is another user's or the server's.
+    pub may_relay: &'a dyn Fn(u64) -> Relay,
+}
+
+/// Whether blocks may be handed over for somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relay {
+    /// They may.
+    Yes,
+    /// Their owner may still bring them.
+    Later,
+    /// They may not.
+    No,
 }
 
 /// Why an update is not taken. Nothing of it was applied.
@@ -34,6 +50,12 @@ pub enum Refusal {
     ForeignClient {
         /// Those blocks: `(client id, first clock, end clock)`.
         blocks: Vec<(u64, u32, u32)>,
+    },
+    /// It brings blocks that their owner, who is here, may still bring.
+    #[error("client id {client} belongs to somebody who may bring its blocks: try again")]
+    Later {
+        /// That client id.
+        client: u64,
     },
     /// It does not fit the schema.
     #[error("{0}")]
@@ -126,6 +148,7 @@ impl BlockIndex {
             facts: vec![Fresh::default(); resolved.entries.len()],
             deeds: Vec::new(),
             foreign: Vec::new(),
+            later: None,
             rivals: Vec::new(),
             admission: Admission::default(),
             resolved,
@@ -135,6 +158,9 @@ impl BlockIndex {
         }
         if !check.foreign.is_empty() {
             return Err(Refusal::ForeignClient { blocks: check.foreign });
+        }
+        if let Some(client) = check.later {
+            return Err(Refusal::Later { client });
         }
         if let Some(misfit) = check.resolved.misfit {
             return Err(Refusal::Shape(misfit));
@@ -205,6 +231,8 @@ struct Check<'a> {
     deeds: Vec<(u32, Slot, After)>,
     /// New blocks under client ids that the session may not write.
     foreign: Vec<(u64, u32, u32)>,
+    /// A client id whose owner may still bring the new blocks.
+    later: Option<u64>,
     /// New values of required properties.
     rivals: Vec<Rival>,
     admission: Admission,
@@ -218,11 +246,21 @@ impl<'a> Check<'a> {
         }
         let advance = (section.client, known, section.to);
         self.admission.advances.push(advance);
-        match self.index.owner(section.client) {
-            None => self.admission.binds.push(section.client),
-            Some(Owner::User(user)) if user == self.context.user => {}
-            Some(Owner::User(_)) if (self.context.may_relay)(section.client) => self.admission.relayed.push(advance),
-            Some(Owner::User(_) | Owner::Server) => self.foreign.push(advance),
+        let client = section.client;
+        let owner = self.index.owner(client).filter(|_| !self.index.is_handed(client));
+        let relay = match owner {
+            None if (self.context.may_bind)(client) => {
+                self.admission.binds.push(client);
+                return;
+            }
+            None => Relay::Yes,
+            Some(Owner::User(user)) if user == self.context.user => return,
+            Some(Owner::User(_) | Owner::Server) => (self.context.may_relay)(client),
+        };
+        match relay {
+            Relay::Yes => self.admission.relayed.push(advance),
+            Relay::Later => self.later = Some(client),
+            Relay::No => self.foreign.push(advance),
         }
     }
 
@@ -235,7 +273,8 @@ impl<'a> Check<'a> {
             let place = self.resolved.places[number as usize];
             self.admission.weight += 1;
             if place.container < ENTRIES {
-                if place.container == META {
+                // Handed over blocks of the server's may say the title; the room writes the right one behind them.
+                if place.container == META && !self.is_unknown(section.client) {
                     return Err("`board:meta` is the server's");
                 }
                 continue;
@@ -256,7 +295,8 @@ impl<'a> Check<'a> {
             Slot::Root => {
                 let (kind, id) = self.entry(place.container);
                 shape::check_entry(kind, block)?;
-                if kind == EntryKind::Like {
+                // Of a handed over one nobody knows whose it is: it is put back unless it is the hander's own.
+                if kind == EntryKind::Like && !self.is_unknown(block.client) {
                     shape::check_like(id, self.owner_of(block.client))?;
                 }
                 match fresh {
@@ -277,7 +317,8 @@ impl<'a> Check<'a> {
                     self.rivals.push(Rival::new(block, place, is_alive));
                 }
                 let Some(fresh) = fresh else {
-                    if shape::is_fixed(property) {
+                    // The server sets authors right; who hands that over is not to blame, and it is put back.
+                    if shape::is_fixed(property) && !self.is_relayed(block.client) {
                         return Err("type, author and created never change");
                     }
                     let after = if is_alive { After::Set } else { After::Overwritten };
@@ -292,6 +333,15 @@ impl<'a> Check<'a> {
             }
         }
         Ok(())
+    }
+
+    fn is_relayed(&self, client: u64) -> bool {
+        self.admission.relayed.iter().any(|&(relayed, ..)| relayed == client)
+    }
+
+    fn is_unknown(&self, client: u64) -> bool {
+        let is_person = matches!(self.index.owner(client), Some(Owner::User(_)));
+        self.is_relayed(client) && (!is_person || self.index.is_handed(client))
     }
 
     /// Likes that are handed over stay those of the person they come from.
@@ -343,7 +393,7 @@ impl<'a> Check<'a> {
                 });
             }
         }
-        if is_meta_touched {
+        if is_meta_touched && self.admission.relayed.is_empty() {
             return Err("`board:meta` is the server's");
         }
         Ok(())
@@ -358,6 +408,7 @@ impl<'a> Check<'a> {
             let Place { container, slot } = rivals[0].place;
             match (self.fresh(container), slot, winner) {
                 (Some(fresh), Slot::Property(number), Winner::Alive) => self.facts[fresh].present |= shape::bit(number),
+                (None, _, Winner::None) if self.context.is_handover => {}
                 (_, _, Winner::None) => return Err("an entry must stay complete"),
                 (None, ..) | (Some(_), Slot::Plain | Slot::Root, _) | (Some(_), _, Winner::Dead) => {}
             }
@@ -423,7 +474,7 @@ impl<'a> Check<'a> {
                 let is_kept = shape::is_fixed(property) || shape::required(entry.kind) & shape::bit(number) != 0;
                 let deed = if values.iter().any(|deed| deed.2 == After::Set) {
                     Deed::Set(property)
-                } else if is_kept && values.iter().any(|deed| deed.2 == After::Gone) {
+                } else if is_kept && !self.context.is_handover && values.iter().any(|deed| deed.2 == After::Gone) {
                     return Err("an entry must stay complete");
                 } else {
                     Deed::Unset(property)

@@ -32,6 +32,18 @@ pub enum Owner {
     Server,
 }
 
+/// Whose a client id is, and how sure that is. Owners follow from the log alone, whatever order a node met them in: the
+/// first firm one there counts, else the first that handed blocks over.
+#[derive(Debug)]
+struct Binding {
+    owner: Owner,
+    /// Its blocks came from the owner's own hand. Else somebody handed them over, and the first to go on under the id is
+    /// its owner.
+    is_firm: bool,
+    /// The log has it; before, another node may come first.
+    is_logged: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Run {
     from: u32,
@@ -59,7 +71,9 @@ pub(super) struct EntryContainer {
 #[derive(Debug, Default)]
 pub struct BlockIndex {
     clients: HashMap<u64, ClientBlocks>,
-    owners: HashMap<u64, Owner>,
+    owners: HashMap<u64, Binding>,
+    /// Bindings that the log does not have yet.
+    unlogged: usize,
     containers: Vec<EntryContainer>,
     entries: [HashMap<Arc<str>, Container>; 5],
 }
@@ -104,7 +118,7 @@ impl BlockIndex {
     /// The person whose client id made the entry's present map; none where the server did.
     pub fn creator(&self, kind: EntryKind, id: &str) -> Option<&UserId> {
         let container = self.live(kind, id)?;
-        match self.owners.get(&self.entry(container).client)? {
+        match self.owner(self.entry(container).client)? {
             Owner::User(user) => Some(user),
             Owner::Server => None,
         }
@@ -112,22 +126,76 @@ impl BlockIndex {
 
     /// Whose a client id is.
     pub fn owner(&self, client: u64) -> Option<&Owner> {
-        self.owners.get(&client)
+        self.owners.get(&client).map(|binding| &binding.owner)
     }
 
-    /// All bindings of client ids, in no order.
-    pub fn owners(&self) -> impl Iterator<Item = (u64, &Owner)> + '_ {
-        self.owners.iter().map(|(&client, owner)| (client, owner))
+    /// Whether all of a client id's blocks were handed over by others than their maker, as far as the board can tell:
+    /// then it is not settled whose it is.
+    pub fn is_handed(&self, client: u64) -> bool {
+        self.owners.get(&client).is_some_and(|binding| !binding.is_firm)
     }
 
-    /// Binds a client id to a person, unless it is bound already.
-    pub fn bind(&mut self, client: u64, user: &UserId) {
-        self.owners.entry(client).or_insert_with(|| Owner::User(user.clone()));
+    /// All bindings of client ids, in no order: whose, and whether that is firm.
+    pub fn owners(&self) -> impl Iterator<Item = (u64, &Owner, bool)> + '_ {
+        let all = self.owners.iter();
+        all.map(|(&client, binding)| (client, &binding.owner, binding.is_firm))
+    }
+
+    /// Binds a client id as the log has it.
+    pub fn bind(&mut self, client: u64, user: &UserId, is_firm: bool) {
+        self.bind_as(client, user, is_firm, true);
+    }
+
+    fn bind_as(&mut self, client: u64, user: &UserId, is_firm: bool, is_logged: bool) {
+        if let Some(known) = self.owners.get(&client) {
+            let is_better = is_firm && !known.is_firm;
+            let is_surer = is_firm == known.is_firm && is_logged && !known.is_logged;
+            if !is_better && !is_surer {
+                return;
+            }
+            self.unlogged -= usize::from(!known.is_logged);
+        }
+        self.unlogged += usize::from(!is_logged);
+        let owner = Owner::User(user.clone());
+        self.owners.insert(
+            client,
+            Binding {
+                owner,
+                is_firm,
+                is_logged,
+            },
+        );
     }
 
     /// Makes a client id the server's, which no client may use.
     pub fn bind_server(&mut self, client: u64) {
-        self.owners.insert(client, Owner::Server);
+        let owner = Owner::Server;
+        let before = self.owners.insert(
+            client,
+            Binding {
+                owner,
+                is_firm: true,
+                is_logged: true,
+            },
+        );
+        self.unlogged -= usize::from(before.is_some_and(|binding| !binding.is_logged));
+    }
+
+    /// Whether a record of this node says whose a client id is, and the log has not brought it back yet.
+    pub fn has_unlogged(&self) -> bool {
+        self.unlogged > 0
+    }
+
+    /// Binds the client ids of a record in its place in the log.
+    pub fn note_owners(&mut self, walk: &Walk<'_>, author: &UserId, relayed: &[(u64, u32, u32)]) {
+        self.bind_sections(walk, author, relayed, true);
+    }
+
+    fn bind_sections(&mut self, walk: &Walk<'_>, author: &UserId, relayed: &[(u64, u32, u32)], is_logged: bool) {
+        for section in walk.sections() {
+            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
+            self.bind_as(section.client, author, !is_relayed, is_logged);
+        }
     }
 
     /// Bytes that the index holds on the heap, give or take the allocator.
@@ -143,7 +211,8 @@ impl BlockIndex {
             .containers
             .iter()
             .map(|entry| entry.id.len() + 2 * size_of::<usize>());
-        let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1) + self.owners.len() * 33;
+        let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1)
+            + self.owners.len() * (size_of::<(u64, Binding)>() + 1);
         let containers = self.containers.capacity() * size_of::<EntryContainer>();
         blocks.sum::<usize>() + listed.sum::<usize>() + ids.sum::<usize>() + maps + containers
     }
@@ -156,7 +225,7 @@ impl BlockIndex {
     }
 
     /// Takes up an update that was applied, in the form in which the document emitted it. Its new client ids become
-    /// `author`'s, but for the ranges that were `relayed`.
+    /// `author`'s until the log says otherwise, those that were `relayed` not firmly; see [`BlockIndex::note_owners`].
     ///
     /// An error means that the index and the document are not level any more.
     pub fn note(
@@ -166,14 +235,13 @@ impl BlockIndex {
         relayed: &[(u64, u32, u32)],
     ) -> Result<(), Refusal> {
         let places = self.take_entries(walk)?;
+        if let Some(author) = author {
+            self.bind_sections(walk, author, relayed, false);
+        }
         for section in walk.sections() {
             let known = self.next_clock(section.client);
             if section.to <= known {
                 continue;
-            }
-            let is_relayed = relayed.iter().any(|&(client, ..)| client == section.client);
-            if let Some(author) = author.filter(|_| !is_relayed) {
-                self.bind(section.client, author);
             }
             let blocks = self.clients.entry(section.client).or_default();
             for number in walk.find(section, known)..section.blocks.end {

@@ -77,7 +77,9 @@ impl Board {
             &walk(update).unwrap(),
             &CheckContext {
                 user,
-                may_relay: &|_| false,
+                is_handover: false,
+                may_bind: &|_| true,
+                may_relay: &|_| Relay::No,
             },
         )
     }
@@ -256,7 +258,9 @@ fn a_gap_is_refused() {
         &context,
         &CheckContext {
             user: &anna,
-            may_relay: &|_| false,
+            is_handover: false,
+            may_bind: &|_| true,
+            may_relay: &|_| Relay::No,
         },
     );
     assert_eq!(context, Err(Refusal::Gap));
@@ -273,7 +277,9 @@ fn blocks_of_another_user_are_refused_unless_they_may_be_relayed() {
     assert_eq!(board.check(&update, &ben), Err(Refusal::ForeignClient { blocks }));
     let context = CheckContext {
         user: &ben,
-        may_relay: &|client| client == ANNA,
+        is_handover: false,
+        may_bind: &|_| true,
+        may_relay: &|client| if client == ANNA { Relay::Yes } else { Relay::No },
     };
     let Ok(Checked::New(admission)) = board.index.check(&walk(&update).unwrap(), &context) else {
         panic!()

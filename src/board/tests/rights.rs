@@ -36,7 +36,7 @@ fn a_removed_element_of_another_is_put_back_whole() {
     let raw = Raw::new(5);
     raw.sync(&node);
     let update = raw.edit(|txn, elements| _ = elements.remove(txn, "X"));
-    let Ok(Checked::New(admission)) = node.board.check(&update, &user("a"), &|_| false) else {
+    let Ok(Checked::New(admission)) = node.board.check(&update, &plain(&user("a"))) else {
         panic!("refused")
     };
     let own = Editor {

@@ -21,7 +21,7 @@ use crate::http::assets::complete;
 use crate::http::progress::Progress;
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::{self, Format};
-use crate::protocol::ids::BoardId;
+use crate::protocol::ids::{BoardId, SessionId};
 use crate::protocol::limits::Limits;
 use crate::protocol::{ClientFrame, ErrorCode};
 use crate::room::Input;
@@ -211,13 +211,12 @@ impl Line {
                 let frame = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
                 match codec::decode_client(format, &frame) {
                     Ok(mut decoded) => {
-                        self.judge_size(&frame, matches!(decoded, ClientFrame::Update { .. }))?;
-                        let is_op = matches!(decoded, ClientFrame::Op { .. });
-                        if is_op && frame.len() > self.limits.op_bytes_max {
-                            return Err(Some(CloseCode::TooBig));
-                        }
+                        self.pace.note_bytes(frame.len());
+                        let bytes_max = self.bytes_max(&decoded);
                         let is_ephemeral = matches!(decoded, ClientFrame::Ephemeral(_));
-                        if let ClientFrame::Op { seq, ops, .. } = &mut decoded
+                        if frame.len() > bytes_max {
+                            (too_large(session, &decoded, bytes_max)?, false)
+                        } else if let ClientFrame::Op { seq, ops, .. } = &mut decoded
                             && let Err(problem) = Box::pin(complete(&self.state, &self.board, ops)).await
                         {
                             let refused = Input::Refused(session, *seq, ErrorCode::NotFound, problem.detail);
@@ -244,6 +243,20 @@ impl Line {
             None => Ok(()),
         };
         sent.map_err(|_room_ended| Some(CloseCode::Rebuilt))
+    }
+
+    /// Bytes that a frame of our own door may have.
+    fn bytes_max(&mut self, frame: &ClientFrame) -> usize {
+        match frame {
+            ClientFrame::Op { .. } => self.limits.op_bytes_max,
+            ClientFrame::Resync { .. } => self.limits.first_update_bytes_max,
+            ClientFrame::Update { .. } if !std::mem::replace(&mut self.has_sent_update, true) => {
+                self.limits.first_update_bytes_max
+            }
+            ClientFrame::Update { .. } | ClientFrame::Hello(_) | ClientFrame::Ephemeral(_) | ClientFrame::Ping {} => {
+                self.limits.update_bytes_max
+            }
+        }
     }
 
     /// The first update of a connection may hold what was drawn offline; later ones are smaller.
@@ -359,4 +372,13 @@ fn size(message: &Message) -> usize {
         Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
         Message::Close(_) => 0,
     }
+}
+
+/// Refuses a frame by its `seq`; one without has to end the connection.
+fn too_large(session: SessionId, frame: &ClientFrame, bytes_max: usize) -> Result<Input, Closing> {
+    let (ClientFrame::Op { seq, .. } | ClientFrame::Update { seq, .. }) = frame else {
+        return Err(Some(CloseCode::TooBig));
+    };
+    let message = format!("the frame is above {bytes_max} bytes: send it in parts");
+    Ok(Input::Refused(session, *seq, ErrorCode::TooLarge, message))
 }

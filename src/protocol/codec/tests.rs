@@ -40,6 +40,7 @@ fn record(changes: Vec<Change>) -> Record {
         author: UserId::new("alice").unwrap(),
         client: Some(Uuid::from_u128(5)),
         seq: Some(7),
+        refused: Vec::new(),
         kind: RecordKind::Op,
         gesture: Some(Uuid::from_u128(6)),
         time: Timestamp(1_700_000_000_000),

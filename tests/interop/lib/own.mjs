@@ -36,6 +36,8 @@ export class OwnClient {
   #socket = null
   #seq = 0
   #codec
+  /** Vector of a server that asks for what it lost. */
+  #lacks = null
 
   /** `document: false` makes a client that reads changes and keeps plain elements; else it keeps a Y.Doc. */
   constructor (server, board, user, { format = 'msgpack', document = false } = {}) {
@@ -85,6 +87,7 @@ export class OwnClient {
       return this.welcome !== null && level
     })
     for (const frame of this.#outbox.values()) this.#write(frame)
+    this.#handOver()
     return this
   }
 
@@ -138,11 +141,16 @@ export class OwnClient {
     switch (frame.t) {
       case 'welcome':
         this.welcome = frame
+        for (const { first, last, code } of frame.refused ?? []) {
+          const told = [...this.#outbox.keys()].filter((seq) => seq >= first && seq <= last)
+          for (const seq of told) this.#settle(seq, 'reject', Object.assign(new Error(code), { code }))
+        }
         // Numbers go on where an earlier life of this outbox ended.
         this.#seq = Math.max(this.#seq, frame.seq)
         break
       case 'resync':
         if (frame.update) this.#merge(frame.update)
+        this.#lacks = frame.vector ?? this.#lacks
         if (frame.entries) {
           this.elements.clear()
           for (const { kind, id, properties } of frame.entries) {
@@ -170,6 +178,14 @@ export class OwnClient {
         break
       default:
     }
+  }
+
+  /** What the server lost in a crash and asks for. */
+  #handOver () {
+    if (this.#lacks === null) return
+    const update = Y.encodeStateAsUpdate(this.doc, this.#codec.bytes(this.#lacks))
+    this.#write({ t: 'resync', update: this.#blob(update) })
+    this.#lacks = null
   }
 
   #settle (seq, how, result) {

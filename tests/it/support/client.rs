@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// Since the answer to its first message; before, news are kept.
     is_level: bool,
     early: Vec<Bytes>,
+    /// What the server had at the handshake, where it asked for what it lacks.
+    known: Option<StateVector>,
 }
 
 pub(crate) struct Client {
@@ -47,14 +49,13 @@ pub(crate) struct Client {
     pub(crate) link: Option<Link>,
     pub(crate) id: ClientId,
     seq: u64,
-    pub(crate) sessions: Vec<SessionId>,
-    /// `seq` -> whether the op cannot have been without effect.
-    pub(crate) acked: BTreeMap<u64, bool>,
-    weighty: BTreeMap<u64, bool>,
+    /// Ops that were acknowledged.
+    pub(crate) acked: BTreeMap<u64, Option<Op>>,
     /// Frames that were unanswered when the client went elsewhere: the old node may still bring them to the log.
     pub(crate) moved: BTreeMap<u64, usize>,
     awareness: u32,
-    must_send_all: bool,
+    /// Which opening of the board it was on last.
+    last: Option<(usize, u64)>,
 }
 
 impl Client {
@@ -67,12 +68,10 @@ impl Client {
             link: None,
             id: Uuid::from_u128(u128::from(number) + 1),
             seq: 0,
-            sessions: Vec::new(),
             acked: BTreeMap::new(),
-            weighty: BTreeMap::new(),
             moved: BTreeMap::new(),
             awareness: 0,
-            must_send_all: false,
+            last: None,
         }
     }
 
@@ -98,14 +97,21 @@ impl Client {
             Kind::Yjs => (Door::Yjs, None),
         };
         let session = cluster.join(node, &self.name, door, vector);
-        self.sessions.push(session);
+        let opening = cluster.nodes[node].opening;
+        if let Some((node, last)) = self.last.replace((node, opening))
+            && last != opening
+            && cluster.nodes[node].opening == last
+        {
+            for (seq, _) in &self.outbox {
+                *self.moved.entry(*seq).or_default() += 1;
+            }
+        }
         let mut to_server = VecDeque::new();
         if self.kind == Kind::Yjs {
             use yrs::updates::encoder::Encode;
             let vector = self.raw.doc.transact().state_vector().encode_v1();
             to_server.push_back(Input::Yjs(session, YjsMessage::Step1(vector.into())));
         }
-        let opening = cluster.nodes[node].opening;
         self.link = Some(Link {
             node,
             opening,
@@ -113,7 +119,12 @@ impl Client {
             to_server,
             is_level: false,
             early: Vec::new(),
+            known: None,
         });
+        // Providers show themselves before they are asked for what they have; others never do.
+        if self.kind == Kind::Yjs && self.raw.doc.client_id().get() % 2 == 1 {
+            self.point(0);
+        }
     }
 
     /// The socket breaks: what was on it is lost.
@@ -121,9 +132,6 @@ impl Client {
         let Some(link) = self.link.take() else { return };
         if cluster.nodes[link.node].opening == link.opening {
             cluster.leave(link.node, link.session);
-        }
-        for (seq, _) in &self.outbox {
-            *self.moved.entry(*seq).or_default() += 1;
         }
     }
 
@@ -160,7 +168,7 @@ impl Client {
             if self.kind == Kind::Yjs {
                 self.hear_yjs(&bytes);
             } else {
-                self.hear_own(cluster, &bytes);
+                self.hear_own(&bytes);
             }
         }
         true
@@ -186,17 +194,11 @@ impl Client {
         }
     }
 
-    fn hear_own(&mut self, cluster: &mut Cluster, bytes: &[u8]) {
+    fn hear_own(&mut self, bytes: &[u8]) {
         match decode_server(Format::MsgPack, bytes).unwrap() {
-            ServerFrame::Welcome { .. } => {
-                if std::mem::take(&mut self.must_send_all) {
-                    let all = self.raw.doc.transact().encode_diff_v1(&StateVector::default());
-                    self.number(false, |seq| ClientFrame::Update {
-                        seq,
-                        gesture: None,
-                        update: Blob(all.into()),
-                    });
-                }
+            ServerFrame::Welcome { refused, .. } => {
+                self.outbox
+                    .retain(|(seq, _)| refused.iter().all(|refused| refused.code(*seq).is_none()));
                 let Some(link) = &mut self.link else { return };
                 link.is_level = true;
                 let frames = self
@@ -205,24 +207,37 @@ impl Client {
                     .map(|(_, frame)| Input::Frame(link.session, frame.clone()));
                 link.to_server.extend(frames);
             }
-            ServerFrame::Resync { update, .. } | ServerFrame::Event { update, .. } => {
+            ServerFrame::Resync { update, vector, .. } => {
+                if let Some(update) = update {
+                    self.raw.apply(&update.0);
+                }
+                if let (Some(vector), Some(link)) = (vector, &mut self.link) {
+                    link.known = Some(StateVector::decode_v1(&vector.0).unwrap());
+                    self.hand_over();
+                }
+            }
+            ServerFrame::Event { update, .. } => {
                 if let Some(update) = update {
                     self.raw.apply(&update.0);
                 }
             }
             ServerFrame::Ack { seq, .. } => {
                 while self.outbox.front().is_some_and(|(first, _)| *first <= seq) {
-                    let (seq, _) = self.outbox.pop_front().unwrap();
-                    self.acked.insert(seq, self.weighty[&seq]);
+                    let op = match self.outbox.pop_front().unwrap() {
+                        (_, ClientFrame::Op { mut ops, .. }) => ops.pop(),
+                        _ => None,
+                    };
+                    self.acked.insert(seq, op);
                 }
             }
             ServerFrame::Error {
                 code: ErrorCode::NeedsResync,
+                seq,
                 ..
             } => {
-                self.outbox.clear();
-                self.must_send_all = true;
-                self.cut(cluster);
+                // The document has it.
+                self.outbox.retain(|(waiting, _)| Some(*waiting) != seq);
+                self.hand_over();
             }
             ServerFrame::Error { seq, .. } => self.outbox.retain(|(waiting, _)| Some(*waiting) != seq),
             ServerFrame::Ephemeral { .. }
@@ -232,24 +247,26 @@ impl Client {
         }
     }
 
-    fn number(&mut self, is_weighty: bool, frame: impl FnOnce(u64) -> ClientFrame) -> ClientFrame {
-        self.seq += 1;
-        let frame = frame(self.seq);
-        self.weighty.insert(self.seq, is_weighty);
-        self.outbox.push_back((self.seq, frame.clone()));
-        frame
+    /// All that the server lacked at the handshake.
+    fn hand_over(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Some(known) = &link.known else { return };
+        let update = Blob(self.raw.doc.transact().encode_diff_v1(known).into());
+        link.to_server
+            .push_back(Input::Frame(link.session, ClientFrame::Resync { update }));
     }
 
-    fn send(&mut self, is_weighty: bool, frame: impl FnOnce(u64) -> ClientFrame) {
-        let frame = self.number(is_weighty, frame);
+    fn send(&mut self, frame: impl FnOnce(u64) -> ClientFrame) {
+        self.seq += 1;
+        let frame = frame(self.seq);
+        self.outbox.push_back((self.seq, frame.clone()));
         if let Some(link) = self.link.as_mut().filter(|link| link.is_level) {
             link.to_server.push_back(Input::Frame(link.session, frame));
         }
     }
 
     pub(crate) fn op(&mut self, op: Op) {
-        let is_weighty = matches!(op, Op::ElementCreate { .. } | Op::ElementMove { .. });
-        self.send(is_weighty, |seq| ClientFrame::Op {
+        self.send(|seq| ClientFrame::Op {
             seq,
             gesture: None,
             ops: vec![op],
@@ -262,32 +279,23 @@ impl Client {
             return;
         }
         if self.kind == Kind::Update {
-            if !self.must_send_all {
-                self.send(false, |seq| ClientFrame::Update {
-                    seq,
-                    gesture: None,
-                    update: Blob(update.into()),
-                });
-            }
+            self.send(|seq| ClientFrame::Update {
+                seq,
+                gesture: None,
+                update: Blob(update.into()),
+            });
         } else if let Some(link) = &mut self.link {
             link.to_server
                 .push_back(Input::Yjs(link.session, YjsMessage::Update(update.into())));
         }
     }
 
-    /// Throws the document away, and what was not acknowledged with it.
-    pub(crate) fn start_anew(&mut self, cluster: &mut Cluster) {
-        self.cut(cluster);
-        self.must_send_all = false;
-        self.raw = Raw::new(self.raw.doc.client_id().get() + 8);
-        self.outbox.retain(|(_, frame)| matches!(frame, ClientFrame::Op { .. }));
-    }
-
     /// Moves the pointer.
     pub(crate) fn point(&mut self, x: usize) {
-        let Some(link) = self.link.as_mut().filter(|link| link.is_level) else {
+        let Some(link) = &mut self.link else { return };
+        if self.kind != Kind::Yjs && !link.is_level {
             return;
-        };
+        }
         let input = if self.kind == Kind::Yjs {
             self.awareness += 1;
             let client = u8::try_from(self.raw.doc.client_id().get()).unwrap();

@@ -7,15 +7,15 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use panseo::board::Board;
+use panseo::board::guard::Owner;
 use panseo::log::Logged;
 use panseo::log::memory::{AppendFault as LogFault, MemoryLog};
 use panseo::protocol::close::CloseCode;
-use panseo::protocol::codec::{Format, decode_server};
 use panseo::protocol::element::Item;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, SessionId, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
 use panseo::protocol::op::Op;
-use panseo::protocol::{ClientFrame, Record, ServerFrame};
+use panseo::protocol::{ClientFrame, Record};
 use panseo::room::ring::Ring;
 use panseo::room::session::{Door, Joining};
 use panseo::room::{Answer, AppendFault, Counter, Effect, Input, Opened, Room};
@@ -48,8 +48,6 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) keyframes: Vec<StoredKeyframe>,
     pub(crate) counted: HashMap<Counter, usize>,
-    /// Frames that were answered with an error, whether or not their client has heard of it.
-    pub(crate) refused: BTreeSet<(SessionId, u64)>,
     /// Why sessions were ended.
     pub(crate) closed: Vec<(SessionId, CloseCode)>,
     limits: Limits,
@@ -84,7 +82,6 @@ impl Cluster {
             nodes: std::iter::repeat_with(node).take(nodes).collect(),
             keyframes: Vec::new(),
             counted: HashMap::new(),
-            refused: BTreeSet::new(),
             closed: Vec::new(),
             limits,
             openings: 0,
@@ -173,7 +170,6 @@ impl Cluster {
         let ring = Arc::clone(&self.nodes[node].ring);
         if let Some(form) = door.form() {
             ring.join(session, form);
-            ring.begin(session);
         }
         let role = Role::Editor;
         let joining = Joining {
@@ -214,13 +210,9 @@ impl Cluster {
         let slot = &mut self.nodes[node];
         match effect {
             Effect::FanOut(frame) => slot.ring.push(frame),
-            Effect::Send(session, bytes) => {
-                if let Ok(ServerFrame::Error { seq: Some(seq), .. }) = decode_server(Format::MsgPack, &bytes) {
-                    self.refused.insert((session, seq));
-                }
-                slot.ring.send(session, bytes);
-            }
-            Effect::Level(session, bytes) => slot.ring.level(session, bytes),
+            Effect::Send(session, bytes) => slot.ring.send(session, bytes),
+            Effect::Mark(session) => slot.ring.mark(session),
+            Effect::Level(session, frames) => slot.ring.level(session, frames),
             Effect::Answer(session, answer) => {
                 slot.answers.insert(session, answer);
                 return Some(Input::Leave(session));
@@ -396,6 +388,7 @@ impl Cluster {
             assert_eq!(board.items(), all.items(), "{context}: read model of node {node}");
             assert_eq!(reopened(board), all.items(), "{context}: document of node {node}");
             assert_eq!(board.stacks(), all.stacks(), "{context}: stacks of node {node}");
+            assert_eq!(owners(board), owners(&all), "{context}: owners on node {node}");
         }
     }
 }
@@ -403,6 +396,17 @@ impl Cluster {
 /// The state vector in one order.
 pub(crate) fn vector(board: &Board) -> BTreeSet<(u64, u32)> {
     board.index().state_vector().collect()
+}
+
+/// Whose each client id is that has blocks, and whether that is firm.
+fn owners(board: &Board) -> Vec<(u64, Owner, bool)> {
+    let index = board.index();
+    let used = index.owners().filter(|(client, ..)| index.next_clock(*client) > 0);
+    let mut owners: Vec<_> = used
+        .map(|(client, owner, is_firm)| (client, owner.clone(), is_firm))
+        .collect();
+    owners.sort_by_key(|(client, ..)| *client);
+    owners
 }
 
 /// What the document says, however the room's own copy came about.
@@ -414,6 +418,7 @@ fn reopened(board: &Board) -> Vec<Item> {
         author: user("nobody"),
         client: None,
         seq: None,
+        refused: Vec::new(),
         kind: panseo::protocol::RecordKind::Update,
         gesture: None,
         time: Timestamp(0),

@@ -265,7 +265,6 @@ pub(crate) fn hello(client: Uuid) -> ClientFrame {
         token: None,
         user: None,
         document: false,
-        position: None,
         vector: None,
     })
 }

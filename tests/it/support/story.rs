@@ -50,10 +50,9 @@ impl Raw {
     }
 
     pub(crate) fn apply(&self, update: &[u8]) {
-        self.doc
-            .transact_mut()
-            .apply_update(Update::decode_v1(update).unwrap())
-            .unwrap();
+        let mut txn = self.doc.transact_mut();
+        txn.apply_update(Update::decode_v1(update).unwrap()).unwrap();
+        assert!(!txn.has_missing_updates(), "an update builds on what its reader lacks");
     }
 
     fn edit(&self, change: impl FnOnce(&mut TransactionMut<'_>, &MapRef)) -> Vec<u8> {
@@ -219,8 +218,18 @@ impl Story {
 
     /// The person's document and their node level each other, as at a handshake.
     pub(crate) fn sync(&mut self, index: usize) {
+        let node = self.people[index].node;
+        let session = self.people[index].sessions[node];
+        if self
+            .cluster
+            .closed
+            .iter()
+            .any(|(closed, code)| *closed == session && code.may_reconnect())
+        {
+            self.cluster.leave(node, session);
+            self.people[index].sessions[node] = self.cluster.join(node, self.people[index].name, Door::Yjs, None);
+        }
         let person = &self.people[index];
-        let node = person.node;
         let known = self.cluster.board(node).state_vector();
         let vector = yrs::StateVector::decode_v1(&known).unwrap();
         let lacks = person.raw.doc.transact().encode_diff_v1(&vector);

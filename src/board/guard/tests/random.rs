@@ -207,7 +207,9 @@ fn survives(state: &[u8], index: &BlockIndex, mutant: &[u8], user: &UserId) -> O
     let walk = walk(mutant).ok()?;
     let context = CheckContext {
         user,
-        may_relay: &|_| false,
+        is_handover: false,
+        may_bind: &|_| true,
+        may_relay: &|_| Relay::No,
     };
     let Ok(Checked::New(admission)) = index.check(&walk, &context) else {
         return None;
@@ -354,7 +356,9 @@ fn walk_and_check_cost_microseconds() {
     for (what, update) in [("stroke", &fresh), ("drag of 22 elements", &drag)] {
         let context = CheckContext {
             user: &name,
-            may_relay: &|_| false,
+            is_handover: false,
+            may_bind: &|_| true,
+            may_relay: &|_| Relay::No,
         };
         let rounds = many("PANSEO_ROUNDS", 200);
         let start = std::time::Instant::now();
