@@ -17,7 +17,8 @@ help: ## What there is to do
 setup: ## Install what is missing
 	@dev/setup
 
-run: setup ## Build and start the server on http://127.0.0.1:8080
+run: setup $(WEB)/node_modules ## Build and start the server on http://127.0.0.1:8080
+	cd $(WEB) && npm run build
 	$(CARGO) build --release
 	exec target/release/panseo serve
 
@@ -25,8 +26,10 @@ test: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI r
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
+	cd $(WEB) && npm run build
 	$(CARGO) test --release
 	cd $(WEB) && npm test
+	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
 
 check: ## The quick half: formatting, lints, unit tests
 	$(CARGO) fmt --check

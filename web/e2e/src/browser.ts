@@ -68,6 +68,10 @@ export class Person {
       const to = new URL(request.url())
       if (!['data:', 'blob:'].includes(to.protocol) && to.hostname !== hostname) person.faults.push(`asked ${to.href}`)
     })
+    const { origin, pathname, searchParams } = new URL(url)
+    const [user, id] = [searchParams.get('user'), pathname.split('/').at(-1)]
+    // Without log-in the page of a board that is not there makes it, but the browser reports the 404 before.
+    if (user) await page.request.post(`${origin}/v1/boards?user=${user}`, { data: { id } })
     await page.goto(url)
     await person.ready()
     return person
