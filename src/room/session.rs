@@ -88,7 +88,7 @@ pub struct Joining {
 }
 
 impl Joining {
-    /// Whether a client of our own door keeps a document that may hold what this side lost.
+    /// Whether a client of our own door keeps a document that may hold what this side lost.
     pub fn is_asked(&self) -> bool {
         let keeps_document = matches!(self.door, Door::Own { document: true, .. });
         keeps_document && self.vector.is_some() && self.role >= Role::Editor

@@ -57,6 +57,7 @@ fn moved(name: &str) -> Op {
     }
 }
 
+//
 #[test]
 fn a_refusal_lost_with_its_socket_is_told_again() {
     for is_killed in [false, true] {
@@ -77,6 +78,7 @@ fn a_refusal_lost_with_its_socket_is_told_again() {
     }
 }
 
+//
 #[test]
 fn a_difference_waits_for_what_is_held_back() {
     for ends_by_the_clock in [false, true] {
@@ -101,6 +103,7 @@ fn a_difference_waits_for_what_is_held_back() {
     }
 }
 
+//
 #[test]
 fn blocks_of_a_dead_opening_come_from_those_who_saw_them() {
     for kind in [Kind::Yjs, Kind::Update] {
@@ -147,6 +150,7 @@ fn lost_deletes_come_back_too() {
     assert_eq!(cluster.board(0).items(), []);
 }
 
+//
 #[test]
 fn an_id_whose_first_blocks_were_lost_returns_to_its_owner() {
     let mut cluster = lesson();
