@@ -7,15 +7,6 @@ export type Value = null | boolean | number | bigint | string | Uint8Array | Val
  * Name of a person, as the verified token gives it.
  */
 export type UserId = string
-/**
- * A place in the life of a log. An offset of another epoch says nothing, so the two never part.
- *
- * On the wire: `[epoch, offset]`. Only comparisons are meaningful; there is no arithmetic on offsets.
- *
- * @minItems 2
- * @maxItems 2
- */
-export type Position = [number, number]
 export type Blob = Uint8Array
 /**
  * One request. The ops of one frame are one transaction and one record: all or none.
@@ -235,6 +226,15 @@ export type StepName = RecordId | string
  */
 export type RecordId = [number, number]
 /**
+ * A place in the life of a log. An offset of another epoch says nothing, so the two never part.
+ *
+ * On the wire: `[epoch, offset]`. Only comparisons are meaningful; there is no arithmetic on offsets.
+ *
+ * @minItems 2
+ * @maxItems 2
+ */
+export type Position = [number, number]
+/**
  * A frame from a client.
  */
 export type ClientFrame =
@@ -268,6 +268,10 @@ export type ClientFrame =
       gesture?: string | null
       update: Blob
     }
+  | {
+      t: 'resync'
+      update: Blob
+    }
   | (Ephemeral & {
       t: 'ephemeral'
     })
@@ -283,6 +287,21 @@ export type SessionId = number
  */
 export type Role = 'viewer' | 'editor' | 'teacher'
 /**
+ * Why a frame was refused.
+ */
+export type ErrorCode =
+  | 'bad_op'
+  | 'forbidden'
+  | 'not_found'
+  | 'conflict'
+  | 'too_large'
+  | 'board_full'
+  | 'busy'
+  | 'read_only'
+  | 'needs_resync'
+  | 'nothing_to_undo'
+  | 'unknown_position'
+/**
  * The collections of the document that hold entries; each is a root named `board:<name>`.
  */
 export type EntryKind = 'element' | 'page' | 'asset' | 'comment' | 'like'
@@ -295,23 +314,6 @@ export type RecordKind = 'op' | 'update' | 'undo' | 'redo' | 'purge'
  */
 export type Timestamp = number
 /**
- * Why a frame was refused.
- */
-export type ErrorCode =
-  | 'bad_op'
-  | 'forbidden'
-  | 'not_found'
-  | 'conflict'
-  | 'too_large'
-  | 'board_full'
-  | 'busy'
-  | 'read_only'
-  | 'gap'
-  | 'needs_resync'
-  | 'nothing_to_undo'
-  | 'unknown_position'
-  | 'internal'
-/**
  * A frame from the server.
  */
 export type ServerFrame =
@@ -321,9 +323,13 @@ export type ServerFrame =
       user: UserId
       role: Role
       /**
-       * Highest `seq` of this client that is on the board; send what comes after it.
+       * Highest `seq` of this client that was taken.
        */
       seq: number
+      /**
+       * Frames of this client that were refused, in case their errors were lost. No `ack` speaks for them.
+       */
+      refused?: Refused[]
       position: Position
       limits: ClientLimits
     }
@@ -337,6 +343,10 @@ export type ServerFrame =
        * All entries, for clients without one.
        */
       entries?: Item[] | null
+      /**
+       * State vector of the server, encoding v1: the client answers with a `resync` of its own.
+       */
+      vector?: Blob | null
       position: Position
     }
   | {
@@ -430,10 +440,6 @@ export interface Hello {
    * Whether the client keeps a Yjs document. `false`: events carry changes, not updates.
    */
   document?: boolean
-  /**
-   * Place in the log up to which the client has everything.
-   */
-  position?: Position | null
   /**
    * State vector of the client's document, encoding v1.
    */
@@ -541,6 +547,20 @@ export interface Ephemeral {
    */
   gesture?: string | null
   data: Value
+}
+/**
+ * A run of frames that were refused.
+ */
+export interface Refused {
+  /**
+   * `seq` of the first.
+   */
+  first: number
+  /**
+   * `seq` of the last.
+   */
+  last: number
+  code: ErrorCode
 }
 /**
  * Ceilings a client should know, so that it can refuse by itself.
@@ -663,6 +683,10 @@ export interface Record {
    * Highest `seq` of that outbox in this record.
    */
   seq?: number | null
+  /**
+   * Frames of that outbox before `seq`, and after its last record, that were refused.
+   */
+  refused?: Refused[]
   kind: RecordKind
   /**
    * Step of undo it belongs to.

@@ -1,6 +1,6 @@
 // What is kept on this device: the document, and edits without an acknowledgement. One IndexedDB database for each board
 // and person; an edit goes into both stores in one transaction, so a crash leaves no block in the document that nobody
-// would ever send (decision 0006).
+// would ever send (decision 0008).
 //
 // Several tabs share the database, not an outbox: each has its own, under a Web Lock. An outbox whose lock is free was
 // left by a tab that is gone; the next tab sends what is in it, as it is, and never adds to it.
