@@ -60,9 +60,12 @@ impl Board {
         self.document_bytes = state.len();
         let document = zstd::encode_all(state.as_slice(), 1).expect("memory takes all that is written to it");
         let is_recent = |time: &Timestamp| now.since(*time) < COUNTER_LIFE_MS;
+        // The log does not know of this opening before its first blocks.
+        let is_logged = |client: u64| client != self.replica || self.index.next_clock(client) > 0;
         let mut owners: Vec<_> = self
             .index
             .owners()
+            .filter(|(client, ..)| is_logged(*client))
             .map(|(client, owner, _)| match owner {
                 Owner::User(user) => (client, Some(user.clone())),
                 Owner::Server => (client, None),
