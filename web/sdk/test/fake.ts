@@ -90,11 +90,12 @@ export class FakeSocket implements SocketLike {
     seq = 0,
     user = 'mina',
     role = 'teacher' as Role,
-    update = new Uint8Array([0, 0]) as Uint8Array
+    update = new Uint8Array([0, 0]) as Uint8Array,
+    vector = null as Uint8Array | null
   } = {}): void {
     this.accept()
     this.say({ t: 'welcome', session: 1, user, role, seq, position: [7, 1], limits: LIMITS })
-    this.say({ t: 'resync', update, position: [7, 1] })
+    this.say({ t: 'resync', update, position: [7, 1], ...(vector && { vector }) })
   }
 
   ack(seq: number): void {

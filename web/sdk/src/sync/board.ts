@@ -34,7 +34,8 @@ export class DocumentBoard extends Live implements Board {
       isDocument: true,
       vector: () => Y.encodeStateVector(this.doc),
       resync: ({ update }: ResyncFrame) => this.#merge(update),
-      event: ({ update }: EventFrame) => this.#merge(update)
+      event: ({ update }: EventFrame) => this.#merge(update),
+      beyond: (vector: Uint8Array) => Y.encodeStateAsUpdate(this.doc, vector)
     }
   }
 

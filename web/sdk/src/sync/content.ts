@@ -12,6 +12,8 @@ export interface Content {
   vector(): Uint8Array | null
   resync(frame: ResyncFrame): void
   event(frame: EventFrame): void
+  /** What the server lacks, which has as much as this state vector says. */
+  beyond(vector: Uint8Array): Uint8Array | null
 }
 
 /** Plain entries, for programs without a document. */
@@ -26,6 +28,10 @@ export class Entries implements Content {
   }
 
   vector(): null {
+    return null
+  }
+
+  beyond(): null {
     return null
   }
 

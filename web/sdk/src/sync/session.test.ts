@@ -53,6 +53,19 @@ test('greets with outbox, user and what the document has', async () => {
   expect(hello).toMatchObject({ t: 'hello', user: 'mina', document: true, vector: Uint8Array.of(0) })
 })
 
+test('gives back what a crash took from the server, behind the edits that wait [R-14]', async () => {
+  const board = await enter()
+  draw(board, 'a')
+  FakeSocket.newest.ack(1)
+  draw(board, 'b')
+  const socket = await comeBack(0, { vector: Uint8Array.of(0) })
+  const [, edit, handedOver] = socket.heard
+  expect(edit).toMatchObject({ t: 'update', seq: 2 })
+  expect(handedOver).toMatchObject({ t: 'resync' })
+  const { update } = handedOver as { update: Uint8Array }
+  expect([...serverDoc([{ update }]).getMap('board:elements').keys()].sort()).toEqual(['a', 'b'])
+})
+
 test('saved only when the last edit is acknowledged', async () => {
   const board = await enter()
   const heard = states(board)

@@ -7,7 +7,7 @@ import type { Clock } from '../clock.ts'
 import { Emitter } from '../emitter.ts'
 import { Presence } from '../presence.ts'
 import { encode } from '../protocol/codec.ts'
-import type { ClientLimits, Hello, Op, Position, Role, ServerFrame, Value } from '../protocol/wire.gen.ts'
+import type { ClientLimits, Hello, Op, Role, ServerFrame, Value } from '../protocol/wire.gen.ts'
 import type { Token } from '../token.ts'
 import { type Advice, backoff } from '../transport/close.ts'
 import type { Link, Owner } from '../transport/socket.ts'
@@ -75,7 +75,6 @@ export abstract class Live implements Session, Owner {
   #isLevel = false
   #stopped: Why | null = null
   #down: Why = 'connecting'
-  #position: Position | null = null
   /** Outbox this connection speaks for. */
   #client = ''
   #hasSentUpdate = false
@@ -226,8 +225,7 @@ export abstract class Live implements Session, Owner {
       ...(token === undefined ? {} : { token }),
       ...(this.setting.user === null ? {} : { user: this.setting.user }),
       document: this.content.isDocument,
-      ...(vector === null ? {} : { vector }),
-      ...(vector === null || this.#position === null ? {} : { position: this.#position })
+      ...(vector === null ? {} : { vector })
     }
   }
 
@@ -245,7 +243,6 @@ export abstract class Live implements Session, Owner {
       case 'ack':
         return this.#ack(frame.seq, { position: frame.position, undone: frame.undone ?? null })
       case 'saved':
-        this.#position = frame.position
         return
       case 'role':
         return this.#setRole(frame.role, frame.why)
@@ -319,14 +316,22 @@ export abstract class Live implements Session, Owner {
       this.#gapSince = null
       this.rebuild(frame.update, this.#newDocuments > 0)
     } else this.content.resync(frame)
-    this.#position = frame.position
     if (this.#isLevel) return
     this.#isLevel = true
     this.#presence.welcome(...this.#self)
     this.#advance()
     this.#pump()
+    if (frame.vector) this.#handOver(frame.vector)
     this.#renewWhenQuiet()
     this.tellState()
+  }
+
+  /** Gives the server back what a crash took from it. What it refused for good stays here, and nothing with it. */
+  #handOver(vector: Uint8Array): void {
+    if (!this.#isLevel || this.isRenewing || this.refusals.length > 0) return
+    const update = this.content.beyond(vector)
+    const max = this.limits?.first_update_bytes_max ?? 0
+    if (update !== null && update.length + FRAME_BYTES <= max) this.link.send({ t: 'resync', update })
   }
 
   #setRole(role: Role, why: string | null): void {
