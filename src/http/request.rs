@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
 use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +19,8 @@ use crate::protocol::ids::BoardId;
 
 /// Time in which a body must have arrived: 64 MiB at the pace of a slow line.
 const BODY_TIMEOUT: Duration = Duration::from_mins(2);
+/// A body that is too large by so much is taken off the wire, and thrown away.
+const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
 /// Time in which a body that is a little too large may still arrive, so that its sender hears why it is refused.
 const UNWANTED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nesting of a JSON body: that of a value, and the frame around it.
@@ -77,9 +80,9 @@ pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Re
         && length > max_bytes
     {
         // Who sends before they listen would find the connection reset, and not the answer.
-        let unwanted = axum::body::to_bytes(body, max_bytes.saturating_mul(2));
-        if length <= max_bytes.saturating_mul(2) {
-            _ = tokio::time::timeout(UNWANTED_TIMEOUT, unwanted).await;
+        if length - max_bytes <= UNWANTED_BYTES_MAX {
+            let discard = body.into_data_stream().for_each(async |_chunk| ());
+            _ = tokio::time::timeout(UNWANTED_TIMEOUT, discard).await;
         }
         return Err(Problem::too_large(max_bytes));
     }

@@ -60,7 +60,6 @@ pub(super) async fn serve(State(state): State<AppState>, method: Method, uri: Ur
 fn page(path: &str) -> Option<&'static str> {
     match path.split_once('/') {
         None if path.is_empty() => Some("index.html"),
-        None if path == "join" => Some("index.html"),
         Some(("b", id)) if !id.is_empty() && !id.contains('/') => Some("b.html"),
         Some(_) | None => None,
     }

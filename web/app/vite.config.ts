@@ -16,7 +16,7 @@ const server = process.env.PANSEO_URL ?? 'http://127.0.0.1:8080'
 
 /** One HTML file for each page; boards have addresses of their own. */
 const PAGES: readonly { file: string; path: RegExp }[] = [
-  { file: 'index.html', path: /^\/(join)?$/ },
+  { file: 'index.html', path: /^\/$/ },
   { file: 'b.html', path: /^\/b\/[^/]+$/ }
 ]
 
