@@ -19,6 +19,9 @@ const FLAGS = [
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 /** Our own parts: what Excalidraw draws is not ours to judge. */
 const OURS = [
+  '.home',
+  '.gate',
+  '.share',
   '.panseo-status',
   '.panseo-footer',
   '.panseo-phone-bar',
@@ -53,7 +56,8 @@ export class Person {
 
   private constructor(readonly page: Page) {}
 
-  static async open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Person> {
+  /** A window at any page. */
+  static async visit(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Person> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', ...options })
     // The picker of the system cannot be driven; without it a plain file input is used.
     await context.addInitScript(() => Reflect.deleteProperty(window, 'showOpenFilePicker'))
@@ -68,11 +72,20 @@ export class Person {
       const to = new URL(request.url())
       if (!['data:', 'blob:'].includes(to.protocol) && to.hostname !== hostname) person.faults.push(`asked ${to.href}`)
     })
+    await page.goto(url)
+    return person
+  }
+
+  /** A window with a board, ready to be drawn on. */
+  static async open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Person> {
     const { origin, pathname, searchParams } = new URL(url)
     const [user, id] = [searchParams.get('user'), pathname.split('/').at(-1)]
-    // Without log-in the page of a board that is not there makes it, but the browser reports the 404 before.
-    if (user) await page.request.post(`${origin}/v1/boards?user=${user}`, { data: { id } })
-    await page.goto(url)
+    if (user) {
+      // Without log-in the page of a board that is not there makes it, but the browser reports the 404 before.
+      const headers = { 'content-type': 'application/json' }
+      await fetch(`${origin}/v1/boards?user=${user}`, { method: 'POST', headers, body: JSON.stringify({ id }) })
+    }
+    const person = await Person.visit(browser, url, options)
     await person.ready()
     return person
   }

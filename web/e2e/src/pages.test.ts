@@ -1,0 +1,84 @@
+// A teacher's day: from the start page to a board, a link, a student, the pen; and back to the list of boards.
+
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+import { Person, launch, until } from './browser'
+import { Server } from './server'
+
+let server: Server
+let browser: Browser
+
+beforeAll(async () => {
+  server = await Server.start('open')
+  browser = await launch()
+})
+afterAll(async () => {
+  await browser?.close()
+  await server?.stop()
+})
+
+test('a board is made, shared by a link, and the pen is handed over', async () => {
+  const kim = await Person.visit(browser, server.url)
+  expect(await kim.barriers()).toEqual([])
+  await kim.page.getByLabel('Your name').fill('Kim')
+  await kim.page.getByLabel('Title of the board').fill('Fractions')
+  await kim.page.getByRole('button', { name: 'Make board' }).click()
+  await kim.ready()
+  expect(await kim.page.title()).toBe('Fractions')
+
+  await kim.page.getByTestId('share').first().click()
+  await kim.page.getByTestId('make-link').click()
+  const link = await kim.page.getByTestId('link').inputValue()
+  expect(await kim.barriers()).toEqual([])
+
+  const mina = await Person.visit(browser, link)
+  await mina.page.getByLabel('Your name').fill('Mina')
+  await mina.page.getByRole('button', { name: 'Go to the board' }).click()
+  await mina.ready()
+  expect(await mina.save()).toBe('read-only')
+  expect(mina.page.url()).not.toContain('invite')
+
+  const row = kim.page.getByTestId('members').locator('li', { hasText: 'Mina' })
+  await row.getByRole('button', { name: 'Give pen' }).click()
+  await until('Mina may draw', async () => (await mina.save()) === 'saved')
+  await row.getByRole('button', { name: 'Take pen' }).click()
+  await until('Mina may not draw any more', async () => (await mina.save()) === 'read-only')
+
+  await kim.page.goto(server.url)
+  await kim.page.getByRole('link', { name: /Fractions/ }).waitFor()
+  await kim.leave()
+  await mina.leave()
+})
+
+test('a code is typed as people type it; a wrong one is told', async () => {
+  const kim = await Person.visit(browser, server.url)
+  const made = await kim.page.request.post(`${server.url}/v1/boards?user=kim`, {
+    data: { id: 'maths', title: 'Maths' }
+  })
+  expect(made.status()).toBe(201)
+  const invite = await kim.page.request.post(`${server.url}/v1/boards/maths/invites?user=kim`, {
+    data: { role: 'editor' }
+  })
+  const { code } = (await invite.json()) as { code: string }
+
+  await kim.page.getByLabel('Your name').fill('Ben')
+  await kim.page.getByLabel('Code or link from your teacher').fill('zzzz zzzz')
+  await kim.page.getByRole('button', { name: 'Join' }).click()
+  await kim.page.getByRole('alert').getByText('There is no board with this code').waitFor()
+  await kim.page.getByLabel('Code or link from your teacher').fill(`${code.slice(0, 4).toUpperCase()}-${code.slice(4)}`)
+  await kim.page.getByRole('button', { name: 'Join' }).click()
+  await kim.ready()
+  expect(await kim.save()).toBe('saved')
+  await kim.leave(/404/)
+})
+
+test('without log-in on a server that wants one, the page says what to do', async () => {
+  const closed = await Server.start('jwt')
+  const guest = await Person.visit(browser, `${closed.url}/b/nowhere`)
+  await guest.page.getByLabel('Your name').fill('Guest')
+  await guest.page.getByRole('button', { name: 'Go to the board' }).click()
+  await guest.page.getByRole('heading', { name: 'A log-in is needed' }).waitFor()
+  await guest.leave(/400/)
+  await closed.stop()
+})
