@@ -56,6 +56,11 @@ pub trait UpdateLog: Send + Sync + 'static {
     /// Queues the record on return, in the order of calls; resolves when it is durable.
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>>;
 
+    /// The same for a record that nobody waits for: the log may take some milliseconds to write more of them at once.
+    fn append_soon(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
+        self.append(board, record)
+    }
+
     /// All records of the board after `after` (`None`: from the first one kept), those to come included, until the
     /// receiver is dropped. The channel is bounded; a reader that does not keep up slows nobody but itself.
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError>;

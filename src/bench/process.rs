@@ -181,24 +181,16 @@ async fn probe(address: SocketAddr) -> anyhow::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Seconds of CPU a process has used, in user and system.
+/// Seconds of CPU that the threads of a process have used, in user and system. `stat` counts whole ticks of 10 ms, and
+/// work that timers start falls on ticks; the scheduler's own sum does not.
 pub(super) fn cpu_seconds(pid: u32) -> Option<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces, so count from its end: `utime` and `stime` are fields 14 and 15.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(as_f64(user + system) / ticks_per_second())
-}
-
-fn ticks_per_second() -> f64 {
-    Command::new("getconf")
-        .arg("CLK_TCK")
-        .output()
-        .ok()
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(100.0)
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let nanoseconds = threads.filter_map(|thread| {
+        // A thread may end meanwhile.
+        let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Some(as_f64(nanoseconds.sum()) / 1e9)
 }
 
 /// Resident bytes of a process.

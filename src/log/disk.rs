@@ -6,6 +6,7 @@
 
 mod backend;
 pub(crate) mod database;
+mod direct;
 pub(crate) mod fault;
 mod journal;
 mod moves;
@@ -70,7 +71,13 @@ impl DiskLog {
         self.queue.close();
     }
 
-    fn queue_record(&self, board: &BoardId, record: Arc<Record>, answer: oneshot::Sender<writer::Answer>) {
+    fn queue_record(
+        &self,
+        board: &BoardId,
+        record: Arc<Record>,
+        is_urgent: bool,
+    ) -> BoxFuture<'static, Result<Position, LogError>> {
+        let (answer, receiver) = oneshot::channel();
         let stored = records::encode(&record);
         let size_bytes = stored.len();
         let max_bytes = RECORD_BYTES_MAX;
@@ -79,12 +86,20 @@ impl DiskLog {
             board: board.clone(),
             record,
             stored,
+            is_urgent,
             answer,
         };
         match error {
             Some(error) => self.queue.refuse(waiting, error),
             None => self.queue.push(waiting),
         }
+        async move {
+            match receiver.await {
+                Ok(outcome) => outcome.map_err(Refusal::hear),
+                Err(_dropped) => Err(LogError::Closed),
+            }
+        }
+        .boxed()
     }
 }
 
@@ -102,15 +117,11 @@ impl Drop for DiskLog {
 #[async_trait]
 impl UpdateLog for DiskLog {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue_record(board, record, sender);
-        async move {
-            match receiver.await {
-                Ok(outcome) => outcome.map_err(Refusal::hear),
-                Err(_dropped) => Err(LogError::Closed),
-            }
-        }
-        .boxed()
+        self.queue_record(board, record, true)
+    }
+
+    fn append_soon(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
+        self.queue_record(board, record, false)
     }
 
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {

@@ -12,6 +12,14 @@ const GLANCES_SAVED: Duration = Duration::from_millis(117);
 /// In a room that is busier they are woken so long after the last time: several frames then leave in one write. With
 /// what timers add it stays below the 5 ms in which others see an edit.
 const WAKE_PAUSE: Duration = Duration::from_millis(3);
+/// Above so many frames a second they wait longer for each other: nearly all the cost of a frame is that of its write.
+const FRAMES_MAX: f64 = 150.0;
+/// The pause of such a room.
+const CROWDED_PAUSE: Duration = Duration::from_millis(10);
+/// The pause of a large audience, for each reader: about eight times what the write to one costs.
+const READER_PAUSE: Duration = Duration::from_micros(60);
+/// Time over which frames are counted.
+const COUNTED: Duration = Duration::from_secs(1);
 /// Time between ticks while nothing moves.
 const SLOW_TICK_MS: u64 = 1_000;
 
@@ -26,6 +34,11 @@ pub(super) struct Pulse {
     next_wake: Instant,
     /// Frames wait for that.
     is_waking: bool,
+    /// Frames that left since `counted_since`.
+    frames: usize,
+    counted_since: Instant,
+    /// Whether there were too many of them to write each by itself.
+    pub(super) is_crowded: bool,
     pub(super) idle_since: Instant,
 }
 
@@ -40,6 +53,9 @@ impl Pulse {
             glanced: now,
             next_wake: now,
             is_waking: false,
+            frames: 0,
+            counted_since: now,
+            is_crowded: false,
             idle_since: now,
         }
     }
@@ -58,18 +74,37 @@ impl Pulse {
         }
     }
 
-    /// Whether the readers may be woken now; else they are when the time has come.
-    pub(super) fn may_wake(&mut self, now: Instant) -> bool {
+    /// Whether that many readers may be woken now for so many frames; else they are when the time has come.
+    pub(super) fn may_wake(&mut self, now: Instant, readers: usize, frames: usize) -> bool {
+        let pause = self.wake_pause(readers);
         let glanced = self.glanced.max(now);
-        if glanced - now <= GLANCES_SAVED {
+        if pause <= WAKE_PAUSE && glanced - now <= GLANCES_SAVED {
             self.glanced = glanced + GLANCE;
         } else if now < self.next_wake {
             self.is_waking = true;
             return false;
         }
         self.is_waking = false;
-        self.next_wake = now + WAKE_PAUSE;
+        self.next_wake = now + pause;
+        self.count(now, frames);
         true
+    }
+
+    fn wake_pause(&self, readers: usize) -> Duration {
+        let audience = READER_PAUSE.saturating_mul(u32::try_from(readers).unwrap_or(u32::MAX));
+        let pause = if self.is_crowded { CROWDED_PAUSE } else { WAKE_PAUSE };
+        pause.max(audience)
+    }
+
+    fn count(&mut self, now: Instant, frames: usize) {
+        self.frames += frames;
+        let counted = now - self.counted_since;
+        if counted >= COUNTED {
+            let frames = u32::try_from(self.frames).unwrap_or(u32::MAX);
+            self.is_crowded = f64::from(frames) > FRAMES_MAX * counted.as_secs_f64();
+            self.counted_since = now;
+            self.frames = 0;
+        }
     }
 
     /// An alarm that goes off too early costs less than setting it anew each time.
@@ -89,18 +124,40 @@ impl Pulse {
 mod tests {
     use super::*;
 
+    /// Times the readers were woken while a frame came every `each_ms`, from one time to another.
+    fn woken(pulse: &mut Pulse, begin: Instant, readers: usize, (from_ms, to_ms): (u64, u64), each_ms: u64) -> usize {
+        let mut waiting = 0;
+        let mut is_woken = |ms: u64| {
+            waiting += usize::from(ms.is_multiple_of(each_ms));
+            let may = waiting > 0 && pulse.may_wake(begin + Duration::from_millis(ms), readers, waiting);
+            if may {
+                waiting = 0;
+            }
+            may
+        };
+        (from_ms..to_ms).filter(|ms| is_woken(*ms)).count()
+    }
+
     #[tokio::test]
     async fn the_first_frames_are_not_held_up_and_a_flood_leaves_in_few_writes() {
         let mut pulse = Pulse::new(Duration::from_millis(33));
         let begin = Instant::now();
-        let woken = |pulse: &mut Pulse, from_ms: u64, to_ms: u64| {
-            let mut times = (from_ms..to_ms).map(|ms| begin + Duration::from_millis(ms));
-            times.by_ref().filter(|now| pulse.may_wake(*now)).count()
-        };
-        assert_eq!(woken(&mut pulse, 0, 8), 8);
-        // 1,000 frames a second: 60 wakings at once, and one every 3 ms between them.
-        let busy = woken(&mut pulse, 8, 1_008);
-        assert!((300..400).contains(&busy), "{busy}");
-        assert_eq!(woken(&mut pulse, 2_000, 2_008), 8);
+        assert_eq!(woken(&mut pulse, begin, 10, (0, 8), 1), 8);
+        // 100 frames a second: 60 wakings at once, and one every 3 ms between them.
+        assert_eq!(woken(&mut pulse, begin, 10, (10, 1_010), 10), 100);
+        // 1,000 a second: as before until they are counted, then one waking every 10 ms.
+        woken(&mut pulse, begin, 10, (2_000, 4_000), 1);
+        assert_eq!(woken(&mut pulse, begin, 10, (4_000, 5_000), 1), 100);
+        // Quiet again: nothing waits.
+        woken(&mut pulse, begin, 10, (5_000, 7_000), 100);
+        assert_eq!(woken(&mut pulse, begin, 10, (7_000, 7_008), 1), 8);
+    }
+
+    #[tokio::test]
+    async fn a_large_audience_is_woken_less_often() {
+        let mut pulse = Pulse::new(Duration::from_millis(33));
+        let begin = Instant::now();
+        assert_eq!(woken(&mut pulse, begin, 1_000, (0, 1_200), 1), 20);
+        assert_eq!(woken(&mut pulse, begin, 1_000, (2_000, 2_001), 1), 1);
     }
 }

@@ -132,7 +132,8 @@ struct State {
     readers: HashMap<SessionId, Reader>,
     /// No reader stands before this frame.
     oldest: u64,
-    has_news: bool,
+    /// Frames pushed since the readers were woken last.
+    news: usize,
 }
 
 /// Frames of one room.
@@ -191,7 +192,7 @@ impl Ring {
         let mut state = self.state.lock();
         state.bytes += frame.size();
         state.frames.push_back(frame);
-        state.has_news = true;
+        state.news += 1;
         while state.frames.len() > self.frames_max || state.bytes > RING_BYTES_MAX {
             state.drop_first();
         }
@@ -222,9 +223,9 @@ impl Ring {
         }
     }
 
-    /// Whether frames were pushed since readers were woken last.
-    pub fn has_news(&self) -> bool {
-        self.state.lock().has_news
+    /// Frames pushed since the readers were woken last.
+    pub fn news(&self) -> usize {
+        self.state.lock().news
     }
 
     /// Wakes those for whom frames were pushed since the last call, and who have not read them meanwhile.
@@ -234,10 +235,10 @@ impl Ring {
             frames,
             first,
             readers,
-            has_news,
+            news,
             ..
         } = &mut *guard;
-        if !std::mem::take(has_news) {
+        if std::mem::take(news) == 0 {
             return;
         }
         let head = *first + frames.len() as u64;

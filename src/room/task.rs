@@ -74,6 +74,8 @@ struct Task {
     answers: HashMap<SessionId, oneshot::Sender<Answer>>,
     sessions: BTreeSet<SessionId>,
     pending_bytes: usize,
+    /// See [`Pulse::is_crowded`].
+    is_crowded: bool,
     busy: Busy,
 }
 
@@ -121,6 +123,7 @@ pub(super) async fn run(
         answers: HashMap::new(),
         sessions: BTreeSet::new(),
         pending_bytes: 0,
+        is_crowded: false,
         busy,
     };
     let ended = task.serve(inbox, waiting).await;
@@ -201,8 +204,10 @@ impl Task {
         if !self.mind_edits().await {
             return Some(Ended::Poisoned);
         }
-        if self.ring.has_news() && pulse.may_wake(now) {
+        let news = self.ring.news();
+        if news > 0 && pulse.may_wake(now, self.sessions.len(), news) {
             self.ring.wake();
+            self.is_crowded = pulse.is_crowded;
         }
         None
     }
@@ -316,7 +321,13 @@ impl Task {
             }
             Effect::Append(record) => {
                 let number = record.id.1;
-                let append = self.shared.log.append(&self.board, record);
+                // Yjs clients hear of no record; a crowded room takes larger steps in all.
+                let is_awaited = (record.seq.is_some() && !self.is_crowded) || !self.answers.is_empty();
+                let append = if is_awaited {
+                    self.shared.log.append(&self.board, record)
+                } else {
+                    self.shared.log.append_soon(&self.board, record)
+                };
                 self.appending.push_back((number, append));
             }
             Effect::StoreKeyframe(keyframe) => {

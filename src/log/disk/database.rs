@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::backend::{Overlay, Ranges, Watched};
+use super::direct::DirectFile;
 use super::fault::{Aborted, Fault};
 use super::journal::{Batch, Found, JOURNAL_BYTES, JOURNAL_NAME, Journal};
 
@@ -192,7 +193,7 @@ impl Database {
             data_dir,
             Storage {
                 database: Box::new(move || file_backend(&file)),
-                journal: Box::new(move || file_backend(&journal)),
+                journal: Box::new(move || Ok(Arc::new(DirectFile::open(&journal)?))),
                 journal_bytes: JOURNAL_BYTES,
             },
         )?;
