@@ -212,6 +212,11 @@ impl Board {
         })
     }
 
+    /// Whether something of the update would be put back.
+    pub fn puts_back(&self, admission: &Admission, editor: &Editor) -> bool {
+        !self.amends(admission, editor).is_empty()
+    }
+
     /// What must be set right after an update that did what its editor may not.
     fn amends(&self, admission: &Admission, editor: &Editor) -> Vec<Amend> {
         let mut amends = Vec::new();
@@ -307,8 +312,13 @@ impl Board {
         }
     }
 
-    /// Ops of one frame: all or none.
-    pub fn apply(&mut self, ops: &[Op], editor: &Editor, elements_max: usize) -> Result<Applied, ApplyError> {
+    /// Ops of one frame, or of several that are done together: all or none.
+    pub fn apply<'a>(
+        &mut self,
+        ops: impl IntoIterator<Item = &'a Op>,
+        editor: &Editor,
+        elements_max: usize,
+    ) -> Result<Applied, ApplyError> {
         let mut draft = Draft::new(&self.read);
         let index = &self.index;
         let creator = |target: &Target| index.creator(target.0, &target.1);

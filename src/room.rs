@@ -4,6 +4,7 @@
 //! effects are carried out by `room/task.rs`, or by the simulation in the tests. Order inside: check, apply, hand to
 //! the log, fan out. Only `append` acknowledges; only the log moves position and stacks.
 
+mod appending;
 mod busy;
 mod edit;
 mod gather;
@@ -12,9 +13,11 @@ mod pulse;
 mod refusals;
 pub mod ring;
 mod roles;
+mod run;
 mod saving;
 pub mod session;
 pub mod task;
+mod updates;
 pub mod yjs;
 
 use std::collections::{BTreeMap, HashMap};
@@ -37,6 +40,7 @@ pub use edit::{Audit, Deed};
 use refusals::Refusals;
 use ring::{FORMS, Form, Frame, Lacks};
 pub use roles::ReadOnly;
+use run::{Content, Edit, Run};
 pub use saving::AppendFault;
 use saving::Saving;
 use session::{Door, Joining, Session};
@@ -59,6 +63,8 @@ pub enum Input {
     Import(SessionId, Import),
     /// A reader fell behind the ring and lacks this.
     Behind(SessionId, Lacks),
+    /// What stood one behind the other in the queue.
+    Queued(Vec<Input>),
     /// Somebody leaves.
     Leave(SessionId),
     /// A user's role is another one now; none: they may not stay.
@@ -129,6 +135,8 @@ pub enum Effect {
 pub enum Counter {
     /// An edit was taken.
     Edits,
+    /// An edit went into the record of the one behind it.
+    Joined,
     /// An edit was refused.
     Refusals(ErrorCode),
     /// An edit was seen before.
@@ -165,6 +173,11 @@ pub struct Room {
     forms: [usize; FORMS],
     presence: Presence,
     saving: Saving,
+    /// Edits that wait to become one transaction, and their bytes.
+    runs: BTreeMap<SessionId, Run>,
+    waiting_bytes: usize,
+    /// The next input in the queue is an edit of the same session.
+    has_next: bool,
     refusals: Refusals,
     server_user: UserId,
     read_only: Option<ReadOnly>,
@@ -205,6 +218,9 @@ impl Room {
             clients: HashMap::new(),
             forms: [0; FORMS],
             saving: Saving::new(opened.tail_bytes, opened.keyframe_bytes),
+            runs: BTreeMap::new(),
+            waiting_bytes: 0,
+            has_next: false,
             refusals: Refusals::default(),
             server_user: UserId::new("server").expect("a valid name"),
             read_only: None,
@@ -229,7 +245,7 @@ impl Room {
 
     /// Whether the clock matters soon: something waits to be told, shown or tried again.
     pub fn is_restless(&self) -> bool {
-        self.saving.is_restless()
+        self.saving.is_restless() || !self.runs.is_empty()
     }
 
     /// Number of sessions.
@@ -237,9 +253,9 @@ impl Room {
         self.sessions.len()
     }
 
-    /// Bytes of records that wait for the log.
+    /// Bytes of records that wait for the log, and of edits that wait to become one.
     pub fn pending_bytes(&self) -> usize {
-        self.saving.pending_bytes()
+        self.saving.pending_bytes() + self.waiting_bytes
     }
 
     /// The node holds as many bytes for the log as it may, or no longer does: new edits are refused meanwhile.
@@ -269,6 +285,7 @@ impl Room {
             | Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
             Input::Tick => is_large && self.saving.has_tail() && self.saving.is_idle(),
             Input::Import(..) => true,
+            Input::Queued(inputs) => inputs.iter().any(|input| self.is_heavy(input)),
             Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,
             Input::Frame(_, ClientFrame::Update { update, .. } | ClientFrame::Resync { update }) => {
                 update.0.len() > UPDATE_BYTES
@@ -293,7 +310,9 @@ impl Room {
     /// Takes an input; everything that follows from it comes back.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.finish_runs_before(now, &input, &mut effects);
         match input {
+            Input::Queued(inputs) => effects = self.queued(now, inputs),
             Input::Join(joining) => self.join(now, &joining, &mut effects),
             Input::Frame(session, frame) => self.client_frame(now, session, frame, &mut effects),
             Input::Yjs(session, message) => self.yjs_message(now, session, &message, &mut effects),
@@ -440,8 +459,16 @@ impl Room {
                 }
                 Err(_) => effects.push(Effect::Close(id, CloseCode::Malformed)),
             },
-            YjsMessage::Step2(update) => self.raw_update(now, id, update, true, effects),
-            YjsMessage::Update(update) => self.raw_update(now, id, update, false, effects),
+            YjsMessage::Step2(update) => self.hand_over(now, id, update, effects),
+            YjsMessage::Update(update) => {
+                let content = Content::Update(update.clone());
+                let edit = Edit {
+                    seq: None,
+                    gesture: None,
+                    content,
+                };
+                self.edit(now, id, edit, effects);
+            }
             YjsMessage::Awareness(payload) => match crate::board::guard::walk_awareness(payload) {
                 Ok(entries) => {
                     let (index, user) = (self.board.index(), &session.user);
@@ -466,25 +493,6 @@ impl Room {
 
     fn is_over(&self, id: SessionId) -> bool {
         self.sessions.get(&id).is_some_and(|session| session.is_over)
-    }
-
-    /// Tells the author that all up to `seq` is kept.
-    fn acknowledge(
-        &self,
-        id: SessionId,
-        seq: u64,
-        position: Position,
-        undone: Option<Undone>,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self.sessions.get(&id).map(|session| session.door) {
-            Some(Door::Own { format, .. }) => {
-                let frame = ServerFrame::Ack { seq, position, undone };
-                effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
-            }
-            Some(Door::Request { .. }) => effects.push(Effect::Answer(id, Ok((position, undone)))),
-            Some(Door::Yjs) | None => {}
-        }
     }
 
     /// The frame that shows a record to the others, in each form that somebody here reads.

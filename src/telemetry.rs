@@ -38,6 +38,8 @@ pub const PICTURES_REFUSED_TOTAL: &str = "panseo_pictures_refused_total";
 
 /// Edits taken.
 pub const EDITS_TOTAL: &str = "panseo_edits_total";
+/// Edits that went into the record of another one behind them.
+pub const EDITS_JOINED_TOTAL: &str = "panseo_edits_joined_total";
 /// Edits refused, by `code`.
 pub const REFUSALS_TOTAL: &str = "panseo_refusals_total";
 /// Edits seen before: acknowledged, not applied again.
@@ -160,7 +162,13 @@ fn describe() {
         "Time to draw a picture of a board, by `kind`."
     );
     describe_counter!(PICTURES_REFUSED_TOTAL, "Pictures that were not drawn, by `reason`.");
+    describe_rooms();
+}
+
+fn describe_rooms() {
+    use metrics::{Unit, describe_counter, describe_gauge};
     describe_counter!(EDITS_TOTAL, "Edits taken.");
+    describe_counter!(EDITS_JOINED_TOTAL, "Edits that share the record of one behind them.");
     describe_counter!(REFUSALS_TOTAL, "Edits refused, by `code`.");
     describe_counter!(REPEATS_TOTAL, "Edits seen before: acknowledged, not applied again.");
     describe_counter!(VIEWER_EDITS_TOTAL, "Messages of viewers' documents that were not read.");

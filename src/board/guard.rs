@@ -11,6 +11,7 @@
 mod bytes;
 mod check;
 mod index;
+mod join;
 mod json;
 mod place;
 mod resolve;
@@ -24,6 +25,7 @@ mod tests;
 pub use bytes::WalkError;
 pub use check::{Admission, CheckContext, Checked, Deed, Refusal, Relay, Touch};
 pub use index::{BlockIndex, Owner};
+pub use join::join;
 pub use walk::{
     AwarenessEntry, Block, BlockId, Content, DeleteRange, Parent, Section, SharedType, Walk, WalkLimits, walk,
     walk_awareness, walk_state_vector, walk_within,

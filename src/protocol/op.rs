@@ -242,6 +242,18 @@ impl Op {
         }
     }
 
+    /// Whether the op sets what the earlier one has set, and no more.
+    pub fn overwrites(&self, earlier: &Self) -> bool {
+        if let (Self::ElementMove { targets, .. }, Self::ElementMove { targets: last, .. }) = (self, earlier) {
+            return targets == last;
+        }
+        let (Self::ElementUpdate { target, set }, Self::ElementUpdate { target: last, set: was }) = (self, earlier)
+        else {
+            return false;
+        };
+        target == last && set.keys().eq(was.keys())
+    }
+
     /// Whether the op stands alone in its frame: it reads the state that the others would change.
     pub fn stands_alone(&self) -> bool {
         matches!(self, Self::Undo { .. } | Self::Redo { .. } | Self::BoardRestore { .. })

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::run::{Content, Edit};
+use super::saving::Reply;
 use super::session::{Door, Offence};
 use super::{Counter, Effect, Import, Room};
-use crate::board::guard::{CheckContext, Checked, Owner, Refusal, Relay};
+use crate::board::Applied;
 use crate::board::rights::Editor;
 use crate::board::undo::Direction;
-use crate::board::{Applied, MergeError};
 use crate::protocol::close::CloseCode;
-use crate::protocol::element::{EntryKind, Item};
+use crate::protocol::element::Item;
 use crate::protocol::ids::{EditScope, GestureId, RecordId, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::CHANGES_BYTES_MAX;
 use crate::protocol::op::Op;
@@ -21,8 +22,6 @@ use crate::protocol::{Blob, ClientFrame, ErrorCode, Record, RecordKind, codec};
 const CHANGES_WORTH_MEASURING_BYTES: usize = 256 * 1024;
 /// Put-backs of one session in a minute before it is closed.
 const PUT_BACKS_MAX: usize = 20;
-/// Gaps of one session in a minute before it is closed.
-const GAPS_MAX: usize = 3;
 
 /// Who wrote, or tried to write, under whose client ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +44,26 @@ pub enum Deed {
 }
 
 /// Circumstances of an edit.
-struct Circumstances {
-    kind: RecordKind,
-    seq: Option<u64>,
-    gesture: Option<GestureId>,
-    owner: Option<UserId>,
-    /// Whether the author's own document has the blocks already.
-    is_raw: bool,
+pub(super) struct Circumstances {
+    pub(super) kind: RecordKind,
+    pub(super) seq: Option<u64>,
+    /// Numbers of the frames that went into the same transaction before that one.
+    pub(super) ahead: Vec<u64>,
+    pub(super) gesture: Option<GestureId>,
+    pub(super) owner: Option<UserId>,
+}
+
+impl Circumstances {
+    /// Those of an edit that nobody numbered.
+    pub(super) fn of(kind: RecordKind) -> Self {
+        Self {
+            kind,
+            seq: None,
+            ahead: Vec::new(),
+            gesture: None,
+            owner: None,
+        }
+    }
 }
 
 impl Room {
@@ -67,16 +79,14 @@ impl Room {
         }
         match frame {
             ClientFrame::Op { seq, gesture, ops } => {
-                if self.may_edit(id, seq, effects) {
-                    self.ops(now, id, seq, gesture, &ops, effects);
-                }
+                let (seq, content) = (Some(seq), Content::Ops(ops));
+                self.edit(now, id, Edit { seq, gesture, content }, effects);
             }
             ClientFrame::Update { seq, gesture, update } => {
-                if self.may_edit(id, seq, effects) {
-                    self.own_update(now, id, seq, gesture, &update.0, effects);
-                }
+                let (seq, content) = (Some(seq), Content::Update(update.0));
+                self.edit(now, id, Edit { seq, gesture, content }, effects);
             }
-            ClientFrame::Resync { update } => self.raw_update(now, id, &update.0, true, effects),
+            ClientFrame::Resync { update } => self.hand_over(now, id, &update.0, effects),
             ClientFrame::Ephemeral(state) => {
                 if let Err(error) = self.presence.ephemeral(now, id, state) {
                     self.bad_frame(now, id, error.to_string(), None, effects);
@@ -94,8 +104,11 @@ impl Room {
         }
     }
 
-    /// Whether an edit of our own door may go on: role, repeats and a log that keeps up.
-    fn may_edit(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
+    /// Whether an edit may go on: role, repeats and a log that keeps up.
+    pub(super) fn may_edit(&mut self, id: SessionId, seq: Option<u64>, effects: &mut Vec<Effect>) -> bool {
+        let Some(seq) = seq else {
+            return self.may_merge(id, effects);
+        };
         let (is_busy, is_caught_up) = {
             let bytes = self.saving.pending_bytes();
             (
@@ -146,7 +159,7 @@ impl Room {
         true
     }
 
-    fn editor(&self, now: Timestamp, id: SessionId) -> Option<Editor> {
+    pub(super) fn editor(&self, now: Timestamp, id: SessionId) -> Option<Editor> {
         let session = self.sessions.get(&id)?;
         Some(Editor {
             user: session.user.clone(),
@@ -162,13 +175,13 @@ impl Room {
         })
     }
 
-    fn ops(
+    pub(super) fn ops(
         &mut self,
         now: Timestamp,
         id: SessionId,
         seq: u64,
         gesture: Option<GestureId>,
-        ops: &[Op],
+        ops: Vec<Op>,
         effects: &mut Vec<Effect>,
     ) {
         let Some(editor) = self.editor(now, id) else { return };
@@ -187,14 +200,13 @@ impl Room {
         } else if let Op::BoardRestore { at } = &ops[0] {
             effects.push(Effect::FindState(id, seq, *at));
         } else {
-            match self.board.apply(ops, &editor, self.limits.elements_max) {
+            match self.board.apply(&ops, &editor, self.limits.elements_max) {
                 Ok(applied) => {
+                    self.note_ops(now, id, ops);
                     let circumstances = Circumstances {
-                        kind: RecordKind::Op,
                         seq: Some(seq),
                         gesture,
-                        owner: None,
-                        is_raw: false,
+                        ..Circumstances::of(RecordKind::Op)
                     };
                     self.record(now, id, circumstances, applied, effects);
                 }
@@ -226,11 +238,9 @@ impl Room {
                     RecordKind::Redo
                 };
                 let circumstances = Circumstances {
-                    kind,
                     seq: Some(seq),
-                    gesture: None,
                     owner: is_others.then_some(owner),
-                    is_raw: false,
+                    ..Circumstances::of(kind)
                 };
                 self.record(now, id, circumstances, applied, effects);
             }
@@ -252,11 +262,8 @@ impl Room {
         };
         let applied = self.board.restore(&items, now);
         let circumstances = Circumstances {
-            kind: RecordKind::Op,
             seq: Some(seq),
-            gesture: None,
-            owner: None,
-            is_raw: false,
+            ..Circumstances::of(RecordKind::Op)
         };
         self.record(now, id, circumstances, applied, effects);
     }
@@ -275,172 +282,13 @@ impl Room {
             .import(&import.elements, &import.pages, &editor, self.limits.elements_max)
         {
             Ok(applied) => {
-                let gesture = Some(import.gesture);
                 let circumstances = Circumstances {
-                    kind: RecordKind::Op,
-                    seq: None,
-                    gesture,
-                    owner: None,
-                    is_raw: false,
+                    gesture: Some(import.gesture),
+                    ..Circumstances::of(RecordKind::Op)
                 };
                 self.record(now, id, circumstances, applied, effects);
             }
             Err(error) => self.refuse(id, None, error.code(), error.to_string(), effects),
-        }
-    }
-
-    fn own_update(
-        &mut self,
-        now: Timestamp,
-        id: SessionId,
-        seq: u64,
-        gesture: Option<GestureId>,
-        update: &Bytes,
-        effects: &mut Vec<Effect>,
-    ) {
-        let circumstances = Circumstances {
-            kind: RecordKind::Update,
-            seq: Some(seq),
-            gesture,
-            owner: None,
-            is_raw: true,
-        };
-        match self.merge(now, id, update, false) {
-            Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
-            Ok(None) => self.acknowledge_unchanged(id, seq, effects),
-            Err(MergeError::Refused(Refusal::ForeignClient { blocks })) => {
-                self.audit(id, Deed::ForeignClient, blocks, effects);
-                effects.push(Effect::Close(id, CloseCode::ForeignClient));
-            }
-            Err(MergeError::Refused(Refusal::Gap)) => {
-                let message = "the update builds on what is not here: send `resync` with all that we lack".into();
-                self.refuse(id, Some(seq), ErrorCode::NeedsResync, message, effects);
-                self.gap(now, id, effects);
-            }
-            Err(MergeError::BoardFull) => {
-                self.refuse(
-                    id,
-                    Some(seq),
-                    ErrorCode::BoardFull,
-                    "the board is full: delete or start a new one".into(),
-                    effects,
-                );
-            }
-            Err(error) => self.bad_frame(now, id, error.to_string(), Some(seq), effects),
-        }
-    }
-
-    /// An update of the Yjs door, or what a client of either door hands over because we lack it. Nobody waits for an
-    /// answer: what was lost is sent again at the next handshake.
-    pub(super) fn raw_update(
-        &mut self,
-        now: Timestamp,
-        id: SessionId,
-        update: &Bytes,
-        is_handover: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if session.role < Role::Editor {
-            return effects.push(Effect::Count(Counter::ViewerEdits));
-        }
-        if self.read_only.is_some() {
-            return effects.push(Effect::Count(Counter::Refusals(ErrorCode::ReadOnly)));
-        }
-        if self.is_node_busy || self.saving.pending_bytes() >= self.limits.pending_bytes_board_max {
-            effects.push(Effect::Count(Counter::Refusals(ErrorCode::Busy)));
-            return effects.push(Effect::Close(id, CloseCode::TryLater));
-        }
-        let circumstances = Circumstances {
-            kind: RecordKind::Update,
-            seq: None,
-            gesture: None,
-            owner: None,
-            is_raw: true,
-        };
-        let merged = self.merge(now, id, update, is_handover);
-        if let Some(session) = self.sessions.get_mut(&id).filter(|_| is_handover && merged.is_ok()) {
-            session.is_settled = true;
-        }
-        match merged {
-            Ok(Some(applied)) => self.record(now, id, circumstances, applied, effects),
-            Ok(None) => {}
-            Err(error) => {
-                let code = match error {
-                    MergeError::Refused(Refusal::Gap) => return self.gap(now, id, effects),
-                    MergeError::Refused(Refusal::ForeignClient { blocks }) => {
-                        self.audit(id, Deed::ForeignClient, blocks, effects);
-                        CloseCode::ForeignClient
-                    }
-                    MergeError::Refused(Refusal::Later { .. }) => CloseCode::NeedsResync,
-                    MergeError::Refused(Refusal::Shape(_)) | MergeError::BoardFull => CloseCode::BadShape,
-                    MergeError::Malformed(_) | MergeError::Undecodable => CloseCode::Malformed,
-                };
-                effects.push(Effect::Count(Counter::Refusals(ErrorCode::BadOp)));
-                effects.push(Effect::Close(id, code));
-            }
-        }
-    }
-
-    /// Asks a client for what we lack; one that does so again and again must connect anew. On our own door it was asked
-    /// at the handshake: what it sends before its answer may well build on what we lack.
-    fn gap(&mut self, now: Timestamp, id: SessionId, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Count(Counter::Refusals(ErrorCode::NeedsResync)));
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let is_expected = session.door != Door::Yjs && !session.is_settled;
-        if !is_expected && session.strike(Offence::Gap, now) >= GAPS_MAX {
-            effects.push(Effect::Close(id, CloseCode::NeedsResync));
-        } else if session.door == Door::Yjs {
-            effects.push(Effect::Send(id, super::yjs::step1(&self.board.state_vector())));
-        }
-    }
-
-    /// Checks and merges; `None` if all of it was known.
-    fn merge(
-        &mut self,
-        now: Timestamp,
-        id: SessionId,
-        update: &Bytes,
-        is_handover: bool,
-    ) -> Result<Option<Applied>, MergeError> {
-        let Some(editor) = self.editor(now, id) else {
-            return Ok(None);
-        };
-        let context = CheckContext {
-            user: &editor.user,
-            is_handover,
-            // A client that hands over all it has shows by its awareness which part of that it made itself.
-            may_bind: &|client| !is_handover || self.presence.speaks_for(id, client),
-            may_relay: &|client| if is_handover { self.may_relay(client) } else { Relay::No },
-        };
-        let Checked::New(admission) = self.board.check(update, &context)? else {
-            return Ok(None);
-        };
-        let index = self.board.index();
-        let elements = index.entry_count(EntryKind::Element) + admission.new_entries(EntryKind::Element);
-        let is_full = admission.new_entries(EntryKind::Element) > 0 && elements > self.limits.elements_max;
-        let new_clients = admission.advances.iter().filter(|(_, from, _)| *from == 0);
-        let clients = index.client_count() + new_clients.count();
-        let is_too_large = self.board.document_bytes() + update.len() > self.limits.document_bytes_max;
-        if is_full || is_too_large || clients > self.limits.document_clients_max {
-            return Err(MergeError::BoardFull);
-        }
-        let applied = self.board.merge(update, &admission, &editor)?;
-        if let Some(session) = self.sessions.get_mut(&id).filter(|_| !is_handover) {
-            let newest = admission.advances.last().map(|(client, ..)| *client);
-            session.document = newest.or(session.document);
-        }
-        Ok(applied.update.is_some().then_some(applied))
-    }
-
-    fn audit(&self, id: SessionId, deed: Deed, blocks: Vec<(u64, u32, u32)>, effects: &mut Vec<Effect>) {
-        if let Some(session) = self.sessions.get(&id) {
-            let user = session.user.clone();
-            effects.push(Effect::Audit(Audit { user, deed, blocks }));
         }
     }
 
@@ -467,25 +315,6 @@ impl Room {
         }
     }
 
-    /// Whether blocks that a crash took back here may come from those who saw them. Not while their owner is here and
-    /// has not handed over all of the own document yet, or goes on under that client id; never blocks of this room, which
-    /// has them all.
-    fn may_relay(&self, client: u64) -> Relay {
-        let owner = match self.board.index().owner(client) {
-            Some(Owner::Server) if client == self.board.replica() => return Relay::No,
-            Some(Owner::Server) | None => return Relay::Yes,
-            Some(Owner::User(owner)) => owner,
-        };
-        let mut theirs = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.user == *owner && session.role >= Role::Editor);
-        let may_bring = theirs.any(|(id, session)| {
-            !session.is_settled || session.document == Some(client) || self.presence.speaks_for(*id, client)
-        });
-        if may_bring { Relay::Later } else { Relay::Yes }
-    }
-
     /// A record of the server's own doing.
     pub(super) fn commit_applied(
         &mut self,
@@ -497,11 +326,16 @@ impl Room {
     ) {
         let record = self.new_record(now, author.clone(), kind, applied);
         let frame = self.frame(&record, &record.update.0, &record.changes, None, None);
-        self.commit(now, record, SessionId(0), None, (Some(frame), true), effects);
+        let nobody = Reply {
+            session: SessionId(0),
+            ahead: Vec::new(),
+            undone: None,
+        };
+        self.commit(now, record, nobody, (Some(frame), true), effects);
     }
 
     /// Turns what a transaction came to into a record and a frame.
-    fn record(
+    pub(super) fn record(
         &mut self,
         now: Timestamp,
         id: SessionId,
@@ -515,7 +349,10 @@ impl Room {
         };
         let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
         if applied.update.is_none() && applied.undone.is_none() {
-            return self.acknowledge_unchanged(id, circumstances.seq.unwrap_or_default(), effects);
+            for seq in circumstances.ahead.iter().copied().chain(circumstances.seq) {
+                self.acknowledge_unchanged(id, seq, effects);
+            }
+            return;
         }
         let gesture = match circumstances.gesture {
             Some(gesture) => Some(gesture),
@@ -548,13 +385,18 @@ impl Room {
             steps,
             ..self.new_record(now, user, circumstances.kind, applied)
         };
-        let is_server_made = !circumstances.is_raw || put_back > 0;
+        let is_server_made = circumstances.kind != RecordKind::Update || put_back > 0;
         let except = (!is_server_made).then_some(id);
         let frame = has_update.then(|| self.frame(&record, &record.update.0, &record.changes, None, except));
         if let Some(gesture) = gesture {
             self.presence.committed(id, gesture);
         }
-        self.commit(now, record, id, undone, (frame, is_server_made), effects);
+        let reply = Reply {
+            session: id,
+            ahead: circumstances.ahead,
+            undone,
+        };
+        self.commit(now, record, reply, (frame, is_server_made), effects);
         self.describe(now, effects);
         if is_offender {
             effects.push(Effect::Close(id, CloseCode::Forbidden));

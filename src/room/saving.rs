@@ -35,12 +35,20 @@ pub enum AppendFault {
     Never,
 }
 
+/// Who hears that a record is durable, and what.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) session: SessionId,
+    /// Numbers of frames that the record holds beside the one it names, which is the last of them.
+    pub(super) ahead: Vec<u64>,
+    pub(super) undone: Option<Undone>,
+}
+
 /// A record of this room that is not both durable and read back yet.
 struct Pending {
     record: Arc<Record>,
     bytes: usize,
-    session: SessionId,
-    undone: Option<Undone>,
+    reply: Reply,
     /// Frames that changed nothing, and came after this one.
     behind: Vec<(SessionId, u64)>,
     position: Option<Position>,
@@ -127,8 +135,7 @@ impl Room {
         &mut self,
         now: Timestamp,
         record: Record,
-        session: SessionId,
-        undone: Option<Undone>,
+        reply: Reply,
         (frame, is_server_made): (Option<Frame>, bool),
         effects: &mut Vec<Effect>,
     ) {
@@ -146,8 +153,7 @@ impl Room {
         self.saving.pending.push_back(Pending {
             record: Arc::clone(&record),
             bytes,
-            session,
-            undone,
+            reply,
             behind: Vec::new(),
             position: None,
             is_read_back: false,
@@ -165,15 +171,18 @@ impl Room {
         if pending.position.replace(position).is_some() {
             return;
         }
-        let (id, session, undone) = (pending.record.id, pending.session, pending.undone.clone());
+        let (id, reply) = (pending.record.id, pending.reply.clone());
         let (client, seq) = (pending.record.client, pending.record.seq);
         let behind = std::mem::take(&mut pending.behind);
         let session = client
             .and_then(|client| self.clients.get(&client).copied())
-            .unwrap_or(session);
+            .unwrap_or(reply.session);
         self.saving.saved = Some((id, position));
         self.saving.is_saved_told = false;
-        self.acknowledge(session, seq.unwrap_or_default(), position, undone, effects);
+        for ahead in reply.ahead {
+            self.acknowledge(session, ahead, position, None, effects);
+        }
+        self.acknowledge(session, seq.unwrap_or_default(), position, reply.undone, effects);
         for (session, seq) in behind {
             self.acknowledge(session, seq, position, None, effects);
         }
@@ -226,6 +235,25 @@ impl Room {
         {
             Some(last) => last.behind.push((session, seq)),
             None => self.acknowledge(session, seq, self.position, None, effects),
+        }
+    }
+
+    /// Tells the author that all up to `seq` is kept.
+    fn acknowledge(
+        &self,
+        id: SessionId,
+        seq: u64,
+        position: Position,
+        undone: Option<Undone>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.sessions.get(&id).map(|session| session.door) {
+            Some(Door::Own { format, .. }) => {
+                let frame = ServerFrame::Ack { seq, position, undone };
+                effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
+            }
+            Some(Door::Request { .. }) => effects.push(Effect::Answer(id, Ok((position, undone)))),
+            Some(Door::Yjs) | None => {}
         }
     }
 

@@ -6,6 +6,7 @@ use crate::protocol::codec::Format;
 use crate::protocol::ids::{ClientId, GestureId, Role, SessionId, Timestamp, UserId};
 
 use super::ring::Form;
+use super::run::Recent;
 
 /// Edits of one session less than this apart belong to one step of undo, where the client names no gesture.
 const GESTURE_WINDOW_MS: u64 = 500;
@@ -112,6 +113,8 @@ pub struct Session {
     pub is_settled: bool,
     /// Client id that its own blocks came under last.
     pub document: Option<u64>,
+    /// What it wrote last, where something may overwrite it soon.
+    pub(super) recent: Option<Recent>,
     /// It was told to end: what it still sends is not read, but comes again.
     pub is_over: bool,
     /// When sync step 1 came last, and an awareness query.
@@ -156,6 +159,7 @@ impl Session {
             is_held: false,
             is_settled: joining.door != Door::Yjs && !joining.is_asked(),
             document: None,
+            recent: None,
             is_over: false,
             asked: [None; 2],
             malformed: Strikes::default(),

@@ -6,14 +6,13 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
@@ -21,7 +20,7 @@ use super::pulse::Pulse;
 use super::ring::Ring;
 use super::session::Door;
 use super::yjs::{self, YjsMessage};
-use super::{Answer, AppendFault, Audit, Counter, Deed, Effect, Input, Opened, Room};
+use super::{Answer, Audit, Counter, Deed, Effect, Input, Opened, Room};
 use crate::board::Board;
 use crate::board::keyframe::OpenError;
 use crate::log::{LogError, Logged};
@@ -58,9 +57,6 @@ impl Message {
         Self::Input(Box::new(input))
     }
 }
-
-/// Records on their way to the log, in order. The log answers in order, too, so only the first is looked at.
-type Appending = VecDeque<(u64, BoxFuture<'static, Result<Position, LogError>>)>;
 
 /// A room with all that belongs to it.
 struct Task {
@@ -148,13 +144,15 @@ impl Task {
         let mut batch = Vec::from(waiting);
         let mut unsettled = batch.len();
         loop {
-            for message in batch.drain(..) {
-                match self.take(message).await {
+            let mut messages = batch.drain(..).peekable();
+            while let Some(message) = messages.next() {
+                match self.take(message.with_followers(&mut messages)).await {
                     Some(Ended::Closed) => return Box::pin(self.drain()).await,
                     Some(ended) => return ended,
                     None => {}
                 }
             }
+            drop(messages);
             let is_full = unsettled >= BATCH_MAX;
             pulse.set_alarm();
             tokio::select! {
@@ -384,6 +382,9 @@ impl Task {
 
     /// Waits until the log has answered for all that is on its way, 10 s at most.
     async fn flush(&mut self) -> bool {
+        if !self.step(Input::Tick).await {
+            return false;
+        }
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.room.pending_bytes() > 0 && Instant::now() < deadline {
             let input = tokio::select! {
@@ -408,19 +409,6 @@ impl Task {
     }
 }
 
-/// The log's answer for the first record on its way; never, while there is none.
-async fn next_appended(appending: &mut Appending) -> (u64, Result<Position, LogError>) {
-    std::future::poll_fn(|context| {
-        let Some((number, append)) = appending.front_mut() else {
-            return Poll::Pending;
-        };
-        let answer = (*number, ready!(append.as_mut().poll(context)));
-        appending.pop_front();
-        Poll::Ready(answer)
-    })
-    .await
-}
-
 /// The entries as they were at another place of the log.
 async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Position) -> Option<Vec<Item>> {
     if at.epoch() != now.epoch() || at > now {
@@ -438,21 +426,6 @@ async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Positi
     opening.await.ok()?.ok()
 }
 
-fn appended(number: u64, result: Result<Position, LogError>) -> Input {
-    match result {
-        Ok(position) => Input::Appended(number, position),
-        Err(error) => {
-            tracing::warn!(%error, "A record was not appended.");
-            metrics::counter!(telemetry::APPENDS_FAILED_TOTAL).increment(1);
-            let fault = match error {
-                LogError::TooLarge { .. } | LogError::UnknownPosition(_) => AppendFault::Never,
-                LogError::Full | LogError::Failed(_) | LogError::Closed => AppendFault::TryAgain,
-            };
-            Input::AppendFailed(number, fault)
-        }
-    }
-}
-
 fn note(board: &BoardId, audit: &Audit) {
     let Audit { user, deed, blocks } = audit;
     let (deed, fact) = match deed {
@@ -466,6 +439,7 @@ fn note(board: &BoardId, audit: &Audit) {
 fn count(counter: Counter) {
     match counter {
         Counter::Edits => metrics::counter!(telemetry::EDITS_TOTAL).increment(1),
+        Counter::Joined => metrics::counter!(telemetry::EDITS_JOINED_TOTAL).increment(1),
         Counter::Refusals(code) => {
             metrics::counter!(telemetry::REFUSALS_TOTAL, "code" => format!("{code:?}")).increment(1);
         }

@@ -348,7 +348,10 @@ async fn what_the_log_does_not_keep_up_with_is_bounded_and_refused_until_it_does
     painter.find_y(&[0, 0]).await;
     levers.may_write.send_replace(false);
     for seq in 1..=20 {
-        author.op(seq, element(&format!("e{seq}"))).await;
+        // Gestures of their own, so that no two share a record.
+        let (gesture, op) = (Uuid::now_v7(), element(&format!("e{seq}")));
+        let frame = serde_json::json!({ "t": "op", "seq": seq, "gesture": gesture, "ops": [op] });
+        author.text(&frame.to_string()).await;
     }
     let (code, first) = refused(&mut author).await;
     let first = first.unwrap();

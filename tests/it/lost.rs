@@ -144,6 +144,7 @@ fn lost_deletes_come_back_too() {
     let removed = anna.raw.remove("a");
     anna.update(removed);
     flow(&mut cluster, &mut anna);
+    cluster.tick(0, 40);
     flow(&mut cluster, &mut ben);
     crash(&mut cluster, &mut ben);
     assert_same(&cluster, &ben);

@@ -26,6 +26,7 @@ mod pictures;
 mod power_cut;
 mod rest;
 mod rules;
+mod runs;
 mod samples;
 mod simulation;
 mod store_contract;

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use panseo::log::memory::AppendFault;
 use panseo::protocol::codec::Format;
-use panseo::protocol::element::{Change, Property, Value};
+use panseo::protocol::element::{Change, Properties, Property, Value};
 use panseo::protocol::ids::RecordId;
 use panseo::protocol::limits::Limits;
 use panseo::protocol::op::Op;
-use panseo::room::Input;
 use panseo::room::ring::Pulled;
 use panseo::room::session::Door;
+use panseo::room::{Counter, Input};
 
 use super::support::client::{Client, Kind};
 use super::support::cluster::{Cluster, vector};
@@ -50,16 +50,20 @@ fn what_was_promised_holds_whatever_goes_wrong() {
         Some(seed) => seed..=seed,
         None => 1..=SEEDS * number("PANSEO_SOAK").unwrap_or(1),
     };
+    let mut joined = 0;
     for seed in seeds {
         let run = std::panic::catch_unwind(|| run(seed));
         assert!(
             run.is_ok(),
             "repeat it: PANSEO_SEED={seed} cargo test --test it simulation"
         );
+        joined += run.unwrap();
     }
+    assert!(joined > 0, "no two edits shared a record");
 }
 
-fn run(seed: u64) {
+/// Gives how many edits went into the record of another one.
+fn run(seed: u64) -> usize {
     let limits = Limits {
         ring_frames_max: 12,
         unsent_bytes_max: 8_000,
@@ -85,14 +89,20 @@ fn run(seed: u64) {
     world.assert_clients_equal();
     world.assert_acknowledged_once();
     world.assert_nobody_refused();
+    world.assert_moves_add_up();
     world.assert_no_ghosts();
+    world.cluster.counted.get(&Counter::Joined).copied().unwrap_or_default()
 }
 
 impl World {
     fn step(&mut self) {
         let (node, client) = (self.dice.roll(self.cluster.nodes.len()), self.dice.roll(KINDS.len()));
         match self.dice.roll(1_000) {
-            0..250 => _ = self.clients[client].deliver(&mut self.cluster),
+            0..200 => _ = self.clients[client].deliver(&mut self.cluster),
+            200..250 => {
+                let most = 2 + self.dice.roll(6);
+                self.clients[client].deliver_many(&mut self.cluster, most);
+            }
             250..400 => {
                 let max_bytes = [200, 2_000, 100_000][self.dice.roll(3)];
                 self.clients[client].pull(&mut self.cluster, max_bytes);
@@ -286,7 +296,9 @@ impl World {
                 let most = 1 + client.moved.get(seq).copied().unwrap_or_default();
                 assert!(count <= most, "{} of {} is in the log {count} times", seq, client.name);
                 let is_there = match op {
-                    Some(Op::ElementMove { .. }) => count > 0,
+                    Some(Op::ElementMove { .. }) => {
+                        found.range((client.id, *seq)..=(client.id, u64::MAX)).next().is_some()
+                    }
                     // Somebody may have handed over what a crash took back.
                     Some(Op::ElementCreate { element, .. }) => created.contains(element.id.as_str()),
                     // Others may change nothing.
@@ -297,6 +309,39 @@ impl World {
                     "{} of {} was acknowledged and is not in the log",
                     seq, client.name
                 );
+            }
+        }
+    }
+
+    /// Moves that share a record are all in it, each once.
+    fn assert_moves_add_up(&self) {
+        let records = self.cluster.records();
+        for client in self.clients.iter().filter(|client| client.kind == Kind::Op) {
+            let own = records.iter().filter(|logged| logged.record.client == Some(client.id));
+            let own: BTreeMap<_, _> = own.map(|logged| (logged.record.seq, &logged.record)).collect();
+            let mut last = 0;
+            for (seq, record) in own {
+                let seqs = std::mem::replace(&mut last, seq.unwrap()) + 1..=seq.unwrap();
+                // What went to two nodes may be in other records as well.
+                if seqs.clone().any(|seq| client.moved.contains_key(&seq)) {
+                    continue;
+                }
+                let ops: Vec<_> = seqs.filter_map(|seq| client.acked.get(&seq)?.as_ref()).collect();
+                for change in &record.changes {
+                    let moves = ops.iter().map(|op| match op {
+                        Op::ElementMove { targets, .. } => Some(i64::from(targets[0].as_str() == &*change.id)),
+                        _ => None,
+                    });
+                    let Some(count) = moves.sum::<Option<i64>>() else {
+                        continue;
+                    };
+                    let x = |of: &Option<Properties>| match of.as_ref()?.get(Property::X) {
+                        Some(Value::Int(x)) => Some(*x),
+                        _ => None,
+                    };
+                    let moved = x(&change.after).unwrap() - x(&change.before).unwrap();
+                    assert_eq!(moved, 3 * count, "{:?} of {}", record.seq, client.name);
+                }
             }
         }
     }

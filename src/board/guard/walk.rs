@@ -67,6 +67,8 @@ pub struct Section {
     pub to: u32,
     /// Their numbers in the walk.
     pub blocks: Range<u32>,
+    /// Where the last one ends in the bytes.
+    end: u32,
 }
 
 /// Blocks of one client that an update deletes.
@@ -277,6 +279,12 @@ impl<'a> Walk<'a> {
         block
     }
 
+    /// All blocks of a section as they lie in the update.
+    pub(super) fn bytes_of(&self, section: &Section) -> &'a [u8] {
+        let first = self.starts[section.blocks.start as usize].at;
+        &self.bytes[first as usize..section.end as usize]
+    }
+
     pub(super) fn clock(&self, number: u32) -> u32 {
         self.starts[number as usize].clock
     }
@@ -322,6 +330,7 @@ impl<'a> Walk<'a> {
             from,
             to: clock,
             blocks: first..number(self.starts.len())?,
+            end: number(cursor.at())?,
         });
         Ok(())
     }

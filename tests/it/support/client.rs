@@ -149,6 +149,17 @@ impl Client {
         true
     }
 
+    /// The server finds several messages in its queue.
+    pub(crate) fn deliver_many(&mut self, cluster: &mut Cluster, most: usize) {
+        let Some(link) = &mut self.link else { return };
+        if cluster.nodes[link.node].opening != link.opening {
+            return self.cut(cluster);
+        }
+        let count = most.min(link.to_server.len());
+        let inputs = link.to_server.drain(..count).collect();
+        cluster.input(link.node, Input::Queued(inputs));
+    }
+
     /// The client reads what waits for it; whether anything did.
     pub(crate) fn pull(&mut self, cluster: &mut Cluster, max_bytes: usize) -> bool {
         let Some(link) = &self.link else { return false };
@@ -223,9 +234,9 @@ impl Client {
             }
             ServerFrame::Ack { seq, .. } => {
                 while self.outbox.front().is_some_and(|(first, _)| *first <= seq) {
-                    let op = match self.outbox.pop_front().unwrap() {
-                        (_, ClientFrame::Op { mut ops, .. }) => ops.pop(),
-                        _ => None,
+                    let (seq, op) = match self.outbox.pop_front().unwrap() {
+                        (seq, ClientFrame::Op { mut ops, .. }) => (seq, ops.pop()),
+                        (seq, _) => (seq, None),
                     };
                     self.acked.insert(seq, op);
                 }

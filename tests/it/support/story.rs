@@ -257,6 +257,9 @@ impl Story {
 
     fn pass(&mut self) {
         self.cluster.now += self.step_ms;
+        for node in 0..self.cluster.nodes.len() {
+            self.cluster.tick(node, 0);
+        }
         if !self.is_apart {
             self.rest();
         }
