@@ -23,6 +23,9 @@ use crate::protocol::{Refused, codec};
 /// Life of a client's or room's counter after its last record, in ms: 7 days.
 const COUNTER_LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
+/// Layout of a keyframe. In version 1 what is in `rest` lay beside it as it is.
+const VERSION: u32 = 2;
+
 #[derive(Serialize, Deserialize)]
 struct Keyframe {
     version: u32,
@@ -30,6 +33,14 @@ struct Keyframe {
     /// Document state, update encoding v1, as a zstd frame of its own.
     #[serde(with = "serde_bytes")]
     document: Vec<u8>,
+    /// [`Rest`] as a zstd frame.
+    #[serde(default, with = "serde_bytes")]
+    rest: Vec<u8>,
+}
+
+/// What a board needs beside its document.
+#[derive(Serialize, Deserialize)]
+struct Rest {
     stacks: Stacks,
     /// Client id -> its user; none for those of the server.
     owners: Vec<(u64, Option<UserId>)>,
@@ -58,7 +69,7 @@ impl Board {
     pub fn keyframe(&mut self, position: Position, now: Timestamp) -> Bytes {
         let state = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
         self.document_bytes = state.len();
-        let document = zstd::encode_all(state.as_slice(), 1).expect("memory takes all that is written to it");
+        let document = compressed(&state);
         let is_recent = |time: &Timestamp| now.since(*time) < COUNTER_LIFE_MS;
         // The log does not know of this opening before its first blocks.
         let is_logged = |client: u64| client != self.replica || self.index.next_clock(client) > 0;
@@ -85,16 +96,20 @@ impl Board {
         rooms.retain(|(.., time)| is_recent(time));
         rooms.sort();
         let stacks = self.stacks.clone();
-        codec::pack(&Keyframe {
-            version: 1,
-            position,
-            document,
+        let rest = compressed(&codec::pack(&Rest {
             stacks,
             owners,
             handed,
             seqs,
             refused,
             rooms,
+        }));
+        let version = VERSION;
+        codec::pack(&Keyframe {
+            version,
+            position,
+            document,
+            rest,
         })
         .into()
     }
@@ -136,12 +151,18 @@ impl Board {
     fn with_keyframe(mut self, bytes: &[u8]) -> Result<Self, OpenError> {
         let keyframe = read(bytes)?;
         let fault = |fault: &dyn std::fmt::Display| OpenError::Keyframe(fault.to_string());
+        let rest: Rest = if keyframe.version == 1 {
+            codec::unpack(bytes).map_err(|error| fault(&error))?
+        } else {
+            let rest = zstd::decode_all(keyframe.rest.as_slice()).map_err(|error| fault(&error))?;
+            codec::unpack(&rest).map_err(|error| fault(&error))?
+        };
         let state = zstd::decode_all(keyframe.document.as_slice()).map_err(|error| fault(&error))?;
         let walk = guard::walk_within(&state, &WalkLimits::TRUSTED).map_err(|error| fault(&error))?;
-        for (client, owner) in keyframe.owners {
+        for (client, owner) in rest.owners {
             match owner {
                 Some(user) => {
-                    let is_firm = keyframe.handed.binary_search(&client).is_err();
+                    let is_firm = rest.handed.binary_search(&client).is_err();
                     self.index.bind(client, &user, is_firm);
                 }
                 None => self.index.bind_server(client),
@@ -154,9 +175,9 @@ impl Board {
             .apply_update(update)
             .map_err(|error| fault(&error))?;
         self.document_bytes = state.len();
-        self.stacks = keyframe.stacks;
-        self.outboxes = Outboxes::from_keyframe(keyframe.seqs, keyframe.refused);
-        self.rooms = keyframe
+        self.stacks = rest.stacks;
+        self.outboxes = Outboxes::from_keyframe(rest.seqs, rest.refused);
+        self.rooms = rest
             .rooms
             .into_iter()
             .map(|(room, number, time)| (room, (number, time)))
@@ -188,12 +209,68 @@ impl Board {
 
 fn read(bytes: &[u8]) -> Result<Keyframe, OpenError> {
     let keyframe: Keyframe = codec::unpack(bytes).map_err(|error| OpenError::Keyframe(error.to_string()))?;
-    if keyframe.version == 1 {
+    if (1..=VERSION).contains(&keyframe.version) {
         Ok(keyframe)
     } else {
+        let version = keyframe.version;
         Err(OpenError::Keyframe(format!(
-            "version {} is newer than 1",
-            keyframe.version
+            "its version is {version}, this server reads up to {VERSION}: use the server that wrote it, or a newer one"
         )))
+    }
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).expect("memory takes all that is written to it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As version 1 had it.
+    #[derive(Serialize)]
+    struct First {
+        version: u32,
+        position: Position,
+        #[serde(with = "serde_bytes")]
+        document: Vec<u8>,
+        stacks: Stacks,
+        owners: Vec<(u64, Option<UserId>)>,
+        seqs: Vec<(ClientId, u64, Timestamp)>,
+        rooms: Vec<(u64, u64, Timestamp)>,
+    }
+
+    fn of_version(version: u32) -> Vec<u8> {
+        let anna = UserId::new("anna").unwrap();
+        codec::pack(&First {
+            version,
+            position: Position(1, 3),
+            document: compressed(&[0, 0]),
+            stacks: Stacks::default(),
+            owners: vec![(10, Some(anna))],
+            seqs: vec![(uuid::Uuid::from_u128(5), 7, Timestamp(1))],
+            rooms: vec![(1 << 32, 9, Timestamp(1))],
+        })
+    }
+
+    #[test]
+    fn a_keyframe_of_version_1_is_read_and_written_anew_as_the_present_one() {
+        let nothing = BTreeSet::new();
+        let mut board = Board::open(1 << 33, Some(&of_version(1)), &[], &nothing).unwrap();
+        let keyframe = board.keyframe(Position(1, 3), Timestamp(2));
+        assert_eq!(read(&keyframe).unwrap().version, VERSION);
+        let again = Board::open(1 << 34, Some(&keyframe), &[], &nothing).unwrap();
+        for board in [board, again] {
+            assert_eq!(board.outboxes().seq(uuid::Uuid::from_u128(5)), 7);
+            assert!(matches!(board.index().owner(10), Some(Owner::User(user)) if user.as_str() == "anna"));
+            assert_eq!(board.rooms[&(1 << 32)].0, 9);
+        }
+    }
+
+    #[test]
+    fn a_keyframe_of_a_newer_version_is_refused_with_what_to_do() {
+        let fault = Board::open(1 << 33, Some(&of_version(VERSION + 1)), &[], &BTreeSet::new());
+        let told = fault.err().map(|error| error.to_string()).unwrap();
+        assert!(told.contains("its version is 3, this server reads up to 2"), "{told}");
     }
 }

@@ -110,7 +110,6 @@ fn stroke_bytes(at_once: usize) -> usize {
 #[test]
 fn of_a_whole_element_per_pointer_move_a_third_is_left_at_three_updates_a_transaction() {
     let [one, three, six] = [1, 3, 6].map(stroke_bytes);
-    println!("a stroke of whole rewrites: {one} B alone, {three} B by threes, {six} B by sixes");
     assert!(one >= 34_500, "{one}");
     assert!(three <= 13_000, "{three}");
     assert!(six <= 7_500, "{six}");

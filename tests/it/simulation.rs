@@ -339,8 +339,8 @@ impl World {
                         Some(Value::Int(x)) => Some(*x),
                         _ => None,
                     };
-                    let moved = x(&change.after).unwrap() - x(&change.before).unwrap();
-                    assert_eq!(moved, 3 * count, "{:?} of {}", record.seq, client.name);
+                    let distance = x(&change.after).unwrap() - x(&change.before).unwrap();
+                    assert_eq!(distance, 3 * count, "{:?} of {}", record.seq, client.name);
                 }
             }
         }
