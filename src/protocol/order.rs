@@ -282,9 +282,9 @@ mod tests {
         }
 
         #[test]
-        fn foreign_characters_keep_the_order_where_there_is_one(low in "[!-~]{1,6}", high in "[!-~]{1,6}", seed in any::<u64>()) {
+        fn foreign_characters_keep_the_order_where_there_is_one(low in "[!-y]{1,6}", high in "[1-~]{1,6}", seed in any::<u64>()) {
             // Nothing sorts below `0` or above `z`, so a neighbour out there leaves no room on its far side.
-            prop_assume!(low < high && low.bytes().all(|byte| byte < b'z') && high.bytes().all(|byte| byte > b'0'));
+            prop_assume!(low < high);
             let key = between(Some(&low), Some(&high), seed);
             prop_assert!(low < key);
         }
