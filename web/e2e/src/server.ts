@@ -74,6 +74,20 @@ export class Server {
     return answer.status === 204 ? undefined : await answer.json()
   }
 
+  /** A new board with so many small shapes on it. */
+  async boardOf(count: number): Promise<string> {
+    const elements = Array.from({ length: count }, (_, index) => ({
+      id: `e${index}`,
+      type: index % 2 ? 'rectangle' : 'ellipse',
+      x: (index % 80) * 60,
+      y: Math.floor(index / 80) * 60,
+      width: 40,
+      height: 40
+    }))
+    const file = { type: 'excalidraw', version: 2, elements, files: {} }
+    return ((await this.call('POST', '/import', file)) as { board: string }).board
+  }
+
   /** Live entries of a kind. */
   async entries(board: string, kind = 'element'): Promise<Entry[]> {
     const { entries } = (await this.call('GET', `/boards/${board}/state`)) as { entries: Entry[] }

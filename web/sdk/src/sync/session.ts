@@ -202,6 +202,7 @@ export abstract class Live implements Session, Owner {
   /** An edit is in the outbox: it is kept here, and sent. */
   protected added(edit: Edit): void {
     this.setting.device?.keepEdit(this.own.client, edit)
+    this.#presence.committed(edit.gesture)
     this.#pump()
     this.tellState()
   }
