@@ -390,17 +390,18 @@ const wrong: State[] = [
   },
   {
     name: 'image-too-large',
-    says: { en: /too big|too large|not taken/i, ko: /너무 큽니다|최대|넣지 못했습니다/ },
+    says: { en: /The image was not taken: 10 MB at most|File is too big/, ko: /10MB 이하의|파일이 너무 큽니다/ },
+    faults: /413|Failed to load/,
     go: async (stage, visit) => {
       await lesson(stage, visit)
-      const heads = Buffer.from('R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw==', 'base64')
-      await chooses(visit, 'large.gif', 'image/gif', Buffer.concat([heads, Buffer.alloc(12 << 20)]))
+      const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><!--${'x'.repeat(12 << 20)}--></svg>`
+      await chooses(visit, 'large.svg', 'image/svg+xml', Buffer.from(svg))
     }
   },
   {
     name: 'image-of-wrong-kind',
-    says: { en: /not an image|unsupported|couldn't/i, ko: /이미지가 아닙니다|지원하지 않는|없습니다/ },
-    faults: /image|InvalidState|decode|Unsupported/i,
+    says: { en: /This file is not an image that the board can show/, ko: /칠판에 넣을 수 있는 이미지가 아닙니다/ },
+    faults: /ImageBlobReduce|image file|InvalidState/,
     go: async (stage, visit) => {
       await lesson(stage, visit)
       await chooses(visit, 'letter.png', 'image/png', Buffer.from('this is a letter, not a picture'))

@@ -196,8 +196,11 @@ export function PagePicker({ pages, current, canEdit, actions }: Props) {
           }}
         />
       ) : (
-        <span className="panseo-page-name" aria-live="polite">
-          {titleOf(pages, current, words)}
+        <span className="panseo-page-name" aria-live="polite" title={titleOf(pages, current, words)}>
+          <span className="panseo-hidden">{titleOf(pages, current, words)}</span>
+          <span aria-hidden="true">
+            {index + 1}/{pages.length}
+          </span>
         </span>
       )}
       {index + 1 < pages.length || !canEdit ? (
