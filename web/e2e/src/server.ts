@@ -7,8 +7,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const web = join(dirname(fileURLToPath(import.meta.url)), '../..')
-const BIN = process.env.PANSEO_BIN ?? join(web, '../target/release/panseo')
+/** The folder of the whole repository. */
+export const root = join(dirname(fileURLToPath(import.meta.url)), '../../..')
+const BIN = process.env.PANSEO_BIN ?? join(root, 'target/release/panseo')
 const KEY = 'a secret of at least thirty-two bytes, for tests only'
 
 export type Entry = { kind: string; id: string; properties: Record<string, unknown> }

@@ -188,7 +188,12 @@ export class Images {
 
 async function prefetch(): Promise<void> {
   // Without a connection there is nothing to fetch it from; Excalidraw then leaves images as large as they are.
-  await Promise.all([import('pica'), import('image-blob-reduce')]).catch(() => undefined)
+  await Promise.all([
+    // @ts-expect-error it comes without types
+    import('pica'),
+    // @ts-expect-error it comes without types
+    import('image-blob-reduce')
+  ]).catch(() => undefined)
 }
 
 async function hashOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

@@ -1,3 +1,0 @@
-// What Excalidraw brings along and makes images smaller with.
-declare module 'pica'
-declare module 'image-blob-reduce'
