@@ -108,9 +108,13 @@ async function chooses({ page }: Visit, name: string, mimeType: string, buffer: 
   await (await chosen).setFiles({ name, mimeType, buffer })
   const { width, height } = page.viewportSize() as { width: number; height: number }
   await until('something is said', async () => {
-    if ((await page.locator('.excalidraw :is(.Toast, .Modal)').count()) > 0) return true
     await page.mouse.click(width / 2, height * 0.6)
-    return false
+    // A press beside a dialog would close it again.
+    const said = page.locator('.excalidraw :is(.Toast, .Modal)').first()
+    return said.waitFor({ timeout: 2_000 }).then(
+      () => true,
+      () => false
+    )
   })
 }
 
