@@ -259,11 +259,13 @@ const wrong: State[] = [
     says: { en: /Not saved yet: reconnecting/, ko: /아직 저장되지 않음/ },
     faults: CUT,
     go: async (stage, visit) => {
+      // The one before has left it stopped.
+      await stage.frail.kill()
+      await stage.frail.restart()
       await lesson(stage, visit, stage.frail)
       await stage.frail.kill()
       await until('it is noticed', async () => (await visit.person.save()) === 'offline')
       await draws(visit)
-      await stage.frail.restart()
     }
   },
   {
