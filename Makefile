@@ -9,7 +9,7 @@ NODE_TESTS := tests/interop
 WEB := web
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help setup run test check bench soak clean
+.PHONY: help setup run test check bench bench-web screenshots soak clean
 
 help: ## What there is to do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,6 +40,16 @@ bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
 	$(CARGO) bench --bench merge --bench replay --bench fan_out
 	$(CARGO) build --release --example relay --bin panseo
 	target/release/panseo bench all --compare-relay
+
+bench-web: setup $(WEB)/node_modules ## Figures of the browser; on a quiet machine
+	cd $(WEB) && npm run build
+	$(CARGO) build --release
+	cd $(WEB) && npm run --silent bench -w e2e && npm run --silent check -w sdk
+
+screenshots: setup $(WEB)/node_modules ## Every page and state, into web/screenshots
+	cd $(WEB) && npm run build
+	$(CARGO) build --release
+	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
 	PANSEO_SOAK=200 $(CARGO) test --release --test it -- --nocapture

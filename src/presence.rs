@@ -128,7 +128,7 @@ pub enum PresenceError {
     #[error("a pointer needs numbers x and y")]
     BadPointer,
     /// A stroke that does not say which.
-    #[error("a stroke needs a gesture")]
+    #[error("a stroke names its gesture, unless it goes on with the last one")]
     NoGesture,
     /// The data takes too much room.
     #[error("the data takes {size_bytes} bytes, {max_bytes} at most are allowed")]

@@ -162,10 +162,16 @@ fn yes() -> bool {
     true
 }
 
+/// Strokes are many and small, so their frames need not say what they are.
+fn stroke() -> String {
+    "stroke".into()
+}
+
 /// A state that is shown and never stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ephemeral {
     /// `pointer`, `drag`, `viewport`, ...: the newest of a session and kind counts. `stroke` adds to its gesture.
+    #[serde(default = "stroke")]
     #[schemars(length(max = 32))]
     pub kind: String,
     /// Gesture that a `stroke` or `drag` will commit under.

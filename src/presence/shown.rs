@@ -20,6 +20,8 @@ const VALUE_BYTES: usize = 32;
 pub(super) struct Shown {
     states: Vec<State>,
     strokes: Vec<Stroke>,
+    /// The stroke that was added to last: frames that name none go on with it.
+    drawn: Option<GestureId>,
 }
 
 /// The newest of one kind. `Null` data: it has ended and others are still to hear of it.
@@ -95,7 +97,10 @@ impl Shown {
         size_bytes: usize,
         limits: &PresenceLimits,
     ) -> Result<(), PresenceError> {
-        let gesture = frame.gesture.ok_or(PresenceError::NoGesture)?;
+        let goes_on = self
+            .drawn
+            .filter(|drawn| self.strokes.iter().any(|stroke| stroke.gesture == *drawn));
+        let gesture = frame.gesture.or(goes_on).ok_or(PresenceError::NoGesture)?;
         let waiting: usize = self
             .strokes
             .iter()
@@ -124,6 +129,7 @@ impl Shown {
                 &mut self.strokes[count]
             }
         };
+        self.drawn = Some(gesture);
         stroke.at = now;
         stroke.has_ended = false;
         stroke.is_full |= kept_bytes + size_bytes > limits.stroke_bytes_max;

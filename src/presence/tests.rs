@@ -341,6 +341,32 @@ fn a_newcomer_gets_the_points_so_far_once() {
     assert_eq!(parts, expected);
 }
 
+//
+#[test]
+fn a_frame_without_gesture_goes_on_with_the_last_stroke_while_it_lasts() {
+    let mut presence = class();
+    let mut send = |gesture, part: u32| presence.ephemeral(at(0), BOB, ephemeral("stroke", gesture, json!(part)));
+    assert_eq!(send(None, 0), Err(PresenceError::NoGesture));
+    for (gesture, part) in [(Some(7), 1), (Some(8), 2), (None, 3), (Some(7), 4), (None, 5)] {
+        assert_eq!(send(gesture, part), Ok(()));
+    }
+    let of = |state: EphemeralState| (state.gesture, Json::from(&state.data));
+    let Some(ServerFrame::Ephemeral { states }) = presence.tick(at(33)).ephemeral else {
+        panic!("strokes are told");
+    };
+    let drawn: Vec<_> = states
+        .into_iter()
+        .filter(|state| state.kind == "stroke")
+        .map(of)
+        .collect();
+    let [seven, eight] = [7, 8].map(|gesture| Some(GestureId::from_u128(gesture)));
+    let expected = [(seven, 1), (seven, 4), (seven, 5), (eight, 2), (eight, 3)];
+    assert_eq!(drawn, expected.map(|(gesture, part)| (gesture, json!(part))));
+    presence.committed(BOB, GestureId::from_u128(7));
+    let late = presence.ephemeral(at(40), BOB, ephemeral("stroke", None, json!(6)));
+    assert_eq!(late, Err(PresenceError::NoGesture));
+}
+
 //
 #[test]
 fn a_stroke_ends_when_committed_silent_or_left() {

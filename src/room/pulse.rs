@@ -28,6 +28,7 @@ pub(super) struct Pulse {
     pub(super) alarm: Pin<Box<Sleep>>,
     tick: Duration,
     pub(super) next_tick: Instant,
+    ticked: Instant,
     /// Up to when the wakings at once are used up.
     glanced: Instant,
     /// When the readers are woken at the latest, if frames wait for them.
@@ -50,6 +51,7 @@ impl Pulse {
             alarm: Box::pin(sleep_until(now + tick)),
             tick,
             next_tick: now + tick,
+            ticked: now,
             glanced: now,
             next_wake: now,
             is_waking: false,
@@ -60,18 +62,21 @@ impl Pulse {
         }
     }
 
-    /// Something came that the next tick may have to tell.
+    /// Something came that the next tick may have to tell: at once, if the last one is long enough ago. One person's
+    /// strokes, at 20 frames a second, are so not held up at all.
     pub(super) fn tick_soon(&mut self) {
-        self.next_tick = self.next_tick.min(Instant::now() + self.tick);
+        self.next_tick = self.next_tick.min(self.ticked + self.tick);
     }
 
-    /// Time to the tick after this one.
-    pub(super) fn pause(&self, is_restless: bool) -> Duration {
-        if is_restless {
-            self.tick
-        } else {
-            Duration::from_millis(SLOW_TICK_MS)
-        }
+    /// A tick is done.
+    pub(super) fn ticked(&mut self, now: Instant, is_restless: bool) {
+        self.ticked = now;
+        self.next_tick = now
+            + if is_restless {
+                self.tick
+            } else {
+                Duration::from_millis(SLOW_TICK_MS)
+            };
     }
 
     /// Whether that many readers may be woken now for so many frames; else they are when the time has come.
@@ -136,6 +141,18 @@ mod tests {
             may
         };
         (from_ms..to_ms).filter(|ms| is_woken(*ms)).count()
+    }
+
+    #[tokio::test]
+    async fn after_a_quiet_time_the_tick_comes_at_once_and_never_two_in_one() {
+        let tick = Duration::from_millis(33);
+        let mut pulse = Pulse::new(tick);
+        let now = pulse.next_tick + tick;
+        pulse.tick_soon();
+        assert!(pulse.next_tick <= now);
+        pulse.ticked(now, false);
+        pulse.tick_soon();
+        assert_eq!(pulse.next_tick, now + tick);
     }
 
     #[tokio::test]

@@ -189,7 +189,7 @@ impl Task {
             if !self.take_gathered().await || !self.step(Input::Tick).await {
                 return Some(Ended::Poisoned);
             }
-            pulse.next_tick = now + pulse.pause(self.room.is_restless());
+            pulse.ticked(now, self.room.is_restless());
             if !self.room.is_idle() {
                 pulse.idle_since = now;
             }

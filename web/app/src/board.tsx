@@ -8,6 +8,7 @@ import { PanseoBoard } from '@panseo/board'
 import { useEffect } from 'react'
 import { createRoot } from 'react-dom/client'
 import { Gate, type Opened } from './board/Gate.tsx'
+import { Outdated } from './board/Outdated.tsx'
 import { Share } from './board/Share.tsx'
 import { type Language, language } from './words.ts'
 
@@ -21,7 +22,12 @@ function Page({ opened: { board, rest, title }, lang }: { opened: Opened; lang: 
     return () => removeEventListener('pagehide', leave)
   }, [board, title])
   const share = <Share board={board} rest={rest} language={lang} />
-  return <PanseoBoard board={board} rest={rest} title={title} language={lang} extra={share} />
+  return (
+    <>
+      <PanseoBoard board={board} rest={rest} title={title} language={lang} extra={share} />
+      <Outdated board={board} language={lang} />
+    </>
+  )
 }
 
 const lang = language()

@@ -1,6 +1,6 @@
 // What buttons do: edits of pages and comments in the document, files over REST, and why an edit was refused.
 
-import { type Board, type Rest, uuid } from '@panseo/sdk'
+import { type Board, type BoardState, type Rest, uuid } from '@panseo/sdk'
 import { useEffect, useMemo, useRef, useState } from 'react'
 
 import {
@@ -187,11 +187,21 @@ function download(file: Blob, name: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
 }
 
-/** Tells people why something they did is gone again. */
+/** Tells people why something they did is gone again, and where it could be lost. */
 export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandle | null): void {
   useEffect(() => {
     if (!handle) return
+    const tell = ({ device }: BoardState) => {
+      if (device === 'full') handle.toast(words.deviceFull)
+      else if (device === 'forbidden') handle.toast(words.deviceForbidden)
+    }
+    let { device } = board.state
+    tell(board.state)
     const ends = [
+      board.on('state', (state) => {
+        if (state.device !== device) tell(state)
+        device = state.device
+      }),
       board.on('refused', ({ code }) => {
         const reasons: Readonly<Record<string, string>> = words.refusedBecause
         handle.toast(`${words.refused}: ${reasons[code] ?? words.refusedBecause.other}`)

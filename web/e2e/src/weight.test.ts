@@ -41,25 +41,15 @@ test('a stroke of 152 points weighs little, on its way and in the end', async ()
   const points = Buffer.from(stroke?.properties.points as string, 'base64').length
   expect(edits.length).toBe(1)
   expect(edits[0]?.length).toBeLessThanOrEqual(1_200)
-  // A hand takes 1.5 s for such a stroke, which is 30 frames; the machine of this test may be slower.
-  const bytes = live.reduce((sum, frame) => sum + frame.length, 0)
+  // At 60 points a second this takes two and a half seconds, 50 frames; the machine of this test may be slower.
+  const bytes = live.reduce((sum, frame) => sum + frame.length + 6, 0)
   const frameBytes = (bytes - points) / live.length
-  expect(points + 30 * frameBytes + (edits[0]?.length ?? 0)).toBeLessThanOrEqual(3_072)
+  expect(points + 50 * frameBytes + (edits[0]?.length ?? 0)).toBeLessThanOrEqual(3_072)
   await ann.leave()
 })
 
 test('4,000 elements open, can be drawn on, and are warned of', async () => {
-  const elements = Array.from({ length: 4_000 }, (_, index) => ({
-    id: `e${index}`,
-    type: index % 2 ? 'rectangle' : 'ellipse',
-    x: (index % 80) * 60,
-    y: Math.floor(index / 80) * 60,
-    width: 40,
-    height: 40
-  }))
-  const { board } = (await server.call('POST', '/import', { type: 'excalidraw', version: 2, elements, files: {} })) as {
-    board: string
-  }
+  const board = await server.boardOf(4_000)
   const ann = await Person.open(browser, `${server.url}/b/${board}?user=ann`)
   await ann.page.getByText('4000 elements on this page').waitFor()
   await ann.draws('r', [300, 300], [400, 400])

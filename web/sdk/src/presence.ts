@@ -6,6 +6,8 @@ import type { ClientFrame, EphemeralState, Value } from './protocol/wire.gen.ts'
 
 /** Where there was no `welcome` yet. */
 const PER_SECOND = 30
+/** A stroke without news for 5 s has ended on the server [R-73]; until then it need not be named again. */
+const STROKE_KNOWN_MS = 2_000
 
 export interface Outside {
   send(frame: ClientFrame): void
@@ -33,6 +35,8 @@ export class Presence {
   #self = -1
   #interval_ms = 1_000 / PER_SECOND
   #cancel: (() => void) | null = null
+  /** The stroke that the server goes on with if none is named. */
+  #drawn = { gesture: '', at: 0 }
 
   constructor(outside: Outside, clock: Clock) {
     this.#outside = outside
@@ -48,6 +52,7 @@ export class Presence {
     this.#self = session
     this.#interval_ms = 1_000 / (perSecond || PER_SECOND)
     this.empty()
+    this.#drawn.gesture = ''
     for (const [kind, { data }] of this.#own) if (data !== null) this.#waiting.add(kind)
     this.#flush()
   }
@@ -90,7 +95,15 @@ export class Presence {
   }
 
   stroke(gesture: string, data: Value): void {
-    this.#outside.send({ t: 'ephemeral', kind: 'stroke', gesture, data })
+    const now = this.#clock.now()
+    const goesOn = data !== null && gesture === this.#drawn.gesture && now - this.#drawn.at < STROKE_KNOWN_MS
+    this.#drawn = { gesture: data === null ? '' : gesture, at: now }
+    this.#outside.send({ t: 'ephemeral', ...(goesOn ? {} : { kind: 'stroke', gesture }), data })
+  }
+
+  /** An edit of this gesture ends what was shown of it [R-73]. */
+  committed(gesture: string | null): void {
+    if (gesture === this.#drawn.gesture) this.#drawn.gesture = ''
   }
 
   close(): void {

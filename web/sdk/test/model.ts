@@ -1,4 +1,4 @@
-// A server in small, by the rules of docs/PROTOCOL.md: numbers, gaps, and a crash that loses
+// A server in small, by the rules of docs/PROTOCOL.md: numbers, gaps, and a crash that loses
 // what was not durable. It can lose answers, be busy, and refuse.
 
 import * as Y from 'yjs'
@@ -29,6 +29,8 @@ export class ModelServer {
   #log: Taken[] = []
   #durable = 0
   #seen = new Map<string, number>()
+  /** Refusals by client and number; a number keeps its own for ever. */
+  #refused = new Map<string, Map<number, ErrorCode>>()
   #lines: Line[] = []
 
   /** Answers new connections, and reads up to so many frames of each. */
@@ -70,6 +72,9 @@ export class ModelServer {
     this.#seen = new Map()
     this.#log = []
     for (const { client, frame } of log) this.#apply({ client, frame, line: null })
+    // Those behind a client's last record are forgotten.
+    for (const [client, refused] of this.#refused)
+      for (const seq of refused.keys()) if (seq > (this.#seen.get(client) ?? 0)) refused.delete(seq)
   }
 
   #greet(socket: FakeSocket): void {
@@ -83,8 +88,15 @@ export class ModelServer {
   }
 
   #take(line: Line, frame: EditFrame): void {
-    const say = (code: ErrorCode) => line.socket.say({ t: 'error', code, message: code, seq: frame.seq })
-    if (frame.seq <= (this.#seen.get(line.client) ?? 0)) {
+    const refused = this.#refused.get(line.client) ?? new Map<number, ErrorCode>()
+    this.#refused.set(line.client, refused)
+    const say = (code: ErrorCode) => {
+      refused.set(frame.seq, code)
+      line.socket.say({ t: 'error', code, message: code, seq: frame.seq })
+    }
+    const known = refused.get(frame.seq)
+    if (known !== undefined) say(known)
+    else if (frame.seq <= (this.#seen.get(line.client) ?? 0)) {
       // A repeat is acknowledged once the first one is durable; until then the flush does it.
       const isWaiting = this.#log
         .slice(this.#durable)

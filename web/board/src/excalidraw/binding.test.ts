@@ -79,7 +79,10 @@ class Site {
   }
 
   seen(): unknown[] {
-    return this.live.map(({ version: _v, versionNonce: _n, index: _i, customData: _c, updated: _u, ...rest }) => rest)
+    return this.live.map(
+      ({ version: _v, versionNonce: _n, index: _i, customData: _c, updated: _u, lastCommittedPoint: _p, ...rest }) =>
+        rest
+    )
   }
 }
 

@@ -96,6 +96,8 @@ function addPoints(element: Record<string, unknown>, type: string, properties: P
   if (isStroke) {
     if (points.length === 0) points = [[0, 0]]
     element.pressures = pressures ?? element.pressures ?? []
+    // Without it the line is drawn not quite to its end, because more may come.
+    element.lastCommittedPoint = points.at(-1)
     element.simulatePressure ??= (element.pressures as readonly number[]).length === 0
   } else if (points.length < 2) {
     const side = (key: string) => (isNumber(properties[key]) ? (properties[key] as number) : 100)

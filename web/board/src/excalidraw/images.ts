@@ -16,6 +16,8 @@ const KEPT_TYPES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'ima
 const PAINTED_SIDE = 1_024
 const RETRY_MIN_MS = 2_000
 const UNTOLD_MS = 10_000
+/** What makes images smaller is fetched when nothing else is to be done, so that it is there without a connection. */
+const PREFETCH_AFTER_MS = 10_000
 const RETRY_MAX_MS = 60_000
 
 export class Images {
@@ -38,6 +40,7 @@ export class Images {
   ) {
     this.pending = new PendingImages(board.id)
     void this.resume()
+    this.later(PREFETCH_AFTER_MS, () => void prefetch())
   }
 
   close(): void {
@@ -109,7 +112,10 @@ export class Images {
     let content: Blob
     try {
       content = await kept(contentOf(file.dataURL))
+      // What the browser cannot show, others could not see.
+      ;(await createImageBitmap(content)).close()
     } catch {
+      this.takeAway(file.id)
       this.onRefused('kind')
       return
     }
@@ -137,6 +143,7 @@ export class Images {
         const isFinal = typeof status === 'number' && status >= 400 && status < 500 && status !== 429 && status !== 401
         if (isFinal) {
           void this.pending.drop(sha256)
+          this.takeAway(sha256)
           this.onRefused('refused')
         } else this.again(wait, (next) => this.upload(sha256, bytes, next))
       })
@@ -149,15 +156,18 @@ export class Images {
   }
 
   private rename(from: string, to: string): void {
+    this.change(from, { fileId: to as FileId, status: 'saved' })
+  }
+
+  /** The elements that would show nothing. */
+  private takeAway(fileId: string): void {
+    this.change(fileId, { isDeleted: true })
+  }
+
+  private change(fileId: string, changes: Partial<ExcalidrawImageElement>): void {
     const elements = this.api.getSceneElementsIncludingDeleted().map((element): ExcalidrawElement => {
-      if (element.type !== 'image' || element.fileId !== from) return element
-      const renamed: ExcalidrawImageElement = {
-        ...element,
-        fileId: to as FileId,
-        status: 'saved',
-        version: element.version + 1
-      }
-      return renamed
+      if (element.type !== 'image' || element.fileId !== fileId) return element
+      return { ...element, ...changes, version: element.version + 1 }
     })
     this.api.updateScene({ elements, captureUpdate: CaptureUpdateAction.NEVER })
   }
@@ -174,6 +184,16 @@ export class Images {
     }, wait)
     this.timers.add(timer)
   }
+}
+
+async function prefetch(): Promise<void> {
+  // Without a connection there is nothing to fetch it from; Excalidraw then leaves images as large as they are.
+  await Promise.all([
+    // @ts-expect-error it comes without types
+    import('pica'),
+    // @ts-expect-error it comes without types
+    import('image-blob-reduce')
+  ]).catch(() => undefined)
 }
 
 async function hashOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

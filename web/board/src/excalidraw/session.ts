@@ -7,6 +7,7 @@ import { CaptureUpdateAction } from '@excalidraw/excalidraw'
 import type { ExcalidrawElement } from '@excalidraw/excalidraw/element/types'
 import type { AppState, ExcalidrawImperativeAPI } from '@excalidraw/excalidraw/types'
 import type { Board, EphemeralState, Value } from '@panseo/sdk'
+import { flushSync } from 'react-dom'
 
 import { type Entries, entriesOf, observeEntries, readAll, readEntry, writeEntry } from '../document/entries'
 import { setBackground } from '../document/pages'
@@ -22,7 +23,7 @@ import { heldIds, isBusy, strokeInMaking, waits } from './touch'
 const FRAME_MS = 12
 /** During a drag the document gets a commit this often, for those who do not see the ephemeral channel. */
 const COMMIT_INTERVAL_MS = 250
-/** 20 times a second; frames come a little early or late. */
+/** 20 times a second, the first at once; frames come a little early or late. */
 const LIVE_INTERVAL_MS = 50 - 8
 /** A hidden tab draws no frames, but what others do must not pile up without end. */
 const HIDDEN_INTERVAL_MS = 1_000
@@ -57,6 +58,8 @@ export class CanvasSession {
   private followsUntil = 0
   private framedAt = 0
   private hurries = false
+  /** Until then what others do waits: the canvas took long to paint. */
+  private restsUntil = 0
   private shownLiveAt = 0
   private count = -1
   /** Colour of the page as it was shown last. */
@@ -325,6 +328,7 @@ export class CanvasSession {
   private show(state: AppState): void {
     this.others.showPointers()
     if (this.news.size === 0 && !this.others.hasNews) return
+    if (performance.now() < this.restsUntil) return this.schedule()
     const before = this.scene
     const held = heldIds(state, this.gestures.isPointerDown)
     const dirty = this.binding.dirty(before)
@@ -340,7 +344,13 @@ export class CanvasSession {
     scene = this.others.show(scene, this.binding, read, (id) => held.has(id) || dirty.has(id))
     if (scene !== before) {
       this.images.want(scene)
-      this.update(scene)
+      // Left to itself, Excalidraw would paint in the frame after the next one.
+      const begun = performance.now()
+      flushSync(() => this.update(scene))
+      // It paints all that is in view, however little has changed. At most half of the time goes there, so that the
+      // user's own hand is not held up where much is in view.
+      const ended = performance.now()
+      this.restsUntil = ended + (ended - begun)
       this.tellCount()
     }
     // What is held is looked at again when the gesture ends: that brings a change, and so a frame.
@@ -379,7 +389,9 @@ export class CanvasSession {
       this.stroke.end()
       // Ends by itself with the commit; a stroke that was called off has none.
       const gesture = this.gestures.current
-      queueMicrotask(() => this.board.stroke(gesture, null))
+      queueMicrotask(() => {
+        if (!this.gestures.isOwn(gesture)) this.board.stroke(gesture, null)
+      })
     }
     if (this.dragged.size > 0) {
       this.dragged.clear()

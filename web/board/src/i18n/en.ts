@@ -21,12 +21,12 @@ export const en = {
     rate: 'Too many requests',
     viewer: 'You can look, but not draw',
     board_read_only: 'The server takes no edits now; what waits here is sent later',
-    unauthenticated: 'Your log-in has ended',
-    forbidden: 'You have no access to this board',
-    no_board: 'This board does not exist any more',
-    other_user: 'This drawing belongs to another user',
-    token: 'No valid log-in',
-    fault: 'Something went wrong'
+    unauthenticated: 'Your log-in has ended: open your personal link again',
+    forbidden: 'You were taken off this board: ask its teacher',
+    no_board: 'This board was deleted: ask its teacher',
+    other_user: 'This drawing is another person’s: come in as they',
+    token: 'No valid log-in: open your personal link again',
+    fault: 'Something went wrong: load the page again'
   },
   deviceFull: 'No room on this device: what is not saved yet is lost when you close this page.',
   deviceForbidden: 'This browser keeps nothing: what is not saved yet is lost when you close this page.',
@@ -44,11 +44,11 @@ export const en = {
   refused: 'An edit was not taken',
   putBack: 'This is locked or somebody else’s: it was put back',
   refusedBecause: {
-    forbidden: 'You may not change this',
-    board_full: 'The board is full',
-    too_large: 'That is too large',
+    forbidden: 'Only the teacher may change this',
+    board_full: 'The board is full, go on on a new one',
+    too_large: 'That is too large, draw it in parts',
     bad_op: 'That does not fit on a board',
-    other: 'The server did not take it'
+    other: 'The server did not take it, draw it again'
   },
   imageKind: 'This file is not an image that the board can show',
   imageRefused: 'The image was not taken: 10 MB at most, PNG, JPEG, WebP or GIF',

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from 'react'
 import type { Page } from '../document/pages'
 import { type Dictionary, useWords } from '../i18n'
 import { icons } from './icons'
+import { Popover } from './Popover'
 
 export interface PageActions {
   open(id: string): void
@@ -29,7 +30,6 @@ export function PageStrip({ pages, current, canEdit, actions }: Props) {
   const words = useWords()
   const list = useRef<HTMLDivElement>(null)
   const [renaming, setRenaming] = useState<string | null>(null)
-  const [isMenuOpen, setMenuOpen] = useState(false)
   const [dragged, setDragged] = useState<string | null>(null)
   useEffect(() => {
     list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
@@ -83,14 +83,7 @@ export function PageStrip({ pages, current, canEdit, actions }: Props) {
       </div>
       {canEdit && (
         <>
-          <PageMenu
-            pages={pages}
-            current={current}
-            actions={actions}
-            isOpen={isMenuOpen}
-            setOpen={setMenuOpen}
-            onRename={() => setRenaming(current)}
-          />
+          <PageMenu pages={pages} current={current} actions={actions} onRename={() => setRenaming(current)} />
           <button
             type="button"
             className="panseo-button"
@@ -111,61 +104,40 @@ interface MenuProps {
   pages: readonly Page[]
   current: string
   actions: PageActions
-  isOpen: boolean
-  setOpen: (isOpen: boolean) => void
   onRename: () => void
 }
 
-function PageMenu({ pages, current, actions, isOpen, setOpen, onRename }: MenuProps) {
+function PageMenu({ pages, current, actions, onRename }: MenuProps) {
   const words = useWords()
-  const root = useRef<HTMLDivElement>(null)
-  useEffect(() => {
-    if (!isOpen) return
-    const onPress = (event: PointerEvent) => {
-      if (!root.current?.contains(event.target as Node)) setOpen(false)
-    }
-    document.addEventListener('pointerdown', onPress, true)
-    return () => document.removeEventListener('pointerdown', onPress, true)
-  }, [isOpen, setOpen])
   const index = pages.findIndex(({ id }) => id === current)
   const label = words.pageMenu(titleOf(pages, current, words))
-  const item = (text: string, icon: React.ReactNode, isOff: boolean, run: () => void) => (
-    <button
-      type="button"
-      role="menuitem"
-      disabled={isOff}
-      onClick={() => {
-        setOpen(false)
-        run()
-      }}
-    >
-      {icon}
-      {text}
-    </button>
-  )
   return (
-    <div className="panseo-popover" ref={root} onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}>
-      <button
-        type="button"
-        className="panseo-button"
-        aria-label={label}
-        title={label}
-        aria-haspopup="menu"
-        aria-expanded={isOpen}
-        data-testid="page-menu"
-        onClick={() => setOpen(!isOpen)}
-      >
-        {icons.more}
-      </button>
-      {isOpen && (
-        <div className="panseo-panel panseo-menu" role="menu" aria-label={label}>
-          {item(words.renamePage, icons.edit, false, onRename)}
-          {item(words.movePageLeft, icons.left, index <= 0, () => actions.move(current, index - 1))}
-          {item(words.movePageRight, icons.right, index >= pages.length - 1, () => actions.move(current, index + 1))}
-          {item(words.deletePage, icons.trash, current === '', () => actions.remove(current))}
-        </div>
-      )}
-    </div>
+    <Popover label={label} icon={icons.more} testId="page-menu" isMenu>
+      {(close) => {
+        const item = (text: string, icon: React.ReactNode, isOff: boolean, run: () => void) => (
+          <button
+            type="button"
+            role="menuitem"
+            disabled={isOff}
+            onClick={() => {
+              close()
+              run()
+            }}
+          >
+            {icon}
+            {text}
+          </button>
+        )
+        return (
+          <>
+            {item(words.renamePage, icons.edit, false, onRename)}
+            {item(words.movePageLeft, icons.left, index <= 0, () => actions.move(current, index - 1))}
+            {item(words.movePageRight, icons.right, index >= pages.length - 1, () => actions.move(current, index + 1))}
+            {item(words.deletePage, icons.trash, current === '', () => actions.remove(current))}
+          </>
+        )
+      }}
+    </Popover>
   )
 }
 
@@ -199,7 +171,6 @@ function Rename({ title, label, onDone }: { title: string; label: string; onDone
 export function PagePicker({ pages, current, canEdit, actions }: Props) {
   const words = useWords()
   const index = pages.findIndex(({ id }) => id === current)
-  const [isMenuOpen, setMenuOpen] = useState(false)
   const [isRenaming, setRenaming] = useState(false)
   const arrow = (to: number, label: string, icon: React.ReactNode) => (
     <button
@@ -225,8 +196,11 @@ export function PagePicker({ pages, current, canEdit, actions }: Props) {
           }}
         />
       ) : (
-        <span className="panseo-page-name" aria-live="polite">
-          {titleOf(pages, current, words)}
+        <span className="panseo-page-name" aria-live="polite" title={titleOf(pages, current, words)}>
+          <span className="panseo-hidden">{titleOf(pages, current, words)}</span>
+          <span aria-hidden="true">
+            {index + 1}/{pages.length}
+          </span>
         </span>
       )}
       {index + 1 < pages.length || !canEdit ? (
@@ -236,16 +210,7 @@ export function PagePicker({ pages, current, canEdit, actions }: Props) {
           {icons.plus}
         </button>
       )}
-      {canEdit && (
-        <PageMenu
-          pages={pages}
-          current={current}
-          actions={actions}
-          isOpen={isMenuOpen}
-          setOpen={setMenuOpen}
-          onRename={() => setRenaming(true)}
-        />
-      )}
+      {canEdit && <PageMenu pages={pages} current={current} actions={actions} onRename={() => setRenaming(true)} />}
     </div>
   )
 }

@@ -5,12 +5,14 @@ interface Props {
   icon: ReactNode
   className?: string
   testId?: string
+  /** What opens is a list of things to do. */
+  isMenu?: boolean
   /** What opens; `close` closes it. */
   children: (close: () => void) => ReactNode
 }
 
 /** A button that opens a small panel; Escape, a press elsewhere, or its own content closes it. */
-export function Popover({ label, icon, className, testId, children }: Props) {
+export function Popover({ label, icon, className, testId, isMenu = false, children }: Props) {
   const [isOpen, setOpen] = useState(false)
   const root = useRef<HTMLDivElement>(null)
   const id = useId()
@@ -42,6 +44,7 @@ export function Popover({ label, icon, className, testId, children }: Props) {
         type="button"
         className="panseo-button"
         title={label}
+        aria-haspopup={isMenu ? 'menu' : undefined}
         aria-expanded={isOpen}
         aria-controls={id}
         data-testid={testId}
@@ -51,7 +54,12 @@ export function Popover({ label, icon, className, testId, children }: Props) {
         {icon}
       </button>
       {isOpen && (
-        <div className="panseo-panel" id={id}>
+        <div
+          className={`panseo-panel${isMenu ? ' panseo-menu' : ''}`}
+          id={id}
+          role={isMenu ? 'menu' : undefined}
+          aria-label={isMenu ? label : undefined}
+        >
           {children(close)}
         </div>
       )}

@@ -541,7 +541,7 @@ export interface Ephemeral {
   /**
    * `pointer`, `drag`, `viewport`, ...: the newest of a session and kind counts. `stroke` adds to its gesture.
    */
-  kind: string
+  kind?: string
   /**
    * Gesture that a `stroke` or `drag` will commit under.
    */

@@ -1,7 +1,6 @@
 // One session on a board: greets, sends what is in the outbox, takes answers, and knows at each moment how safe the
 // work is. What the board holds is its content's business (document or entries); it lives in `content.ts`, `board.ts`.
 
-import { mergeUpdates } from 'yjs'
 import type { BoardEvents, BoardState, DeviceState, Done, Session, Why } from '../api.ts'
 import type { Clock } from '../clock.ts'
 import { Emitter } from '../emitter.ts'
@@ -202,6 +201,7 @@ export abstract class Live implements Session, Owner {
   /** An edit is in the outbox: it is kept here, and sent. */
   protected added(edit: Edit): void {
     this.setting.device?.keepEdit(this.own.client, edit)
+    this.#presence.committed(edit.gesture)
     this.#pump()
     this.tellState()
   }
@@ -291,22 +291,9 @@ export abstract class Live implements Session, Owner {
     const outbox = this.setting.outboxes[0] as Outbox
     outbox.rewind(seq)
     this.#sort()
-    this.#makeSure(outbox, seq)
     this.#isBoardReadOnly = false
     this.#setRole(role, null)
     this.#self = [session, limits.ephemeral_per_second]
-  }
-
-  /**
-   * Updates that the board knows by their number are acknowledged without being looked at. If one of them was refused,
-   * and the cut took the refusal, that would be a lie: so what is in them follows once more, under a number of its own.
-   */
-  #makeSure(outbox: Outbox, seen: number): void {
-    const known = outbox.edits.filter(({ seq, update }) => seq <= seen && update !== null)
-    if (known.length === 0 || this.isRenewing) return
-    const update = mergeUpdates(known.map(({ update }) => update as Uint8Array))
-    const edit = this.own.add({ gesture: null, update, ops: null })
-    this.setting.device?.keepEdit(this.own.client, edit)
   }
 
   #resync(frame: Extract<ServerFrame, { t: 'resync' }>): void {
