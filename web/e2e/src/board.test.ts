@@ -126,16 +126,7 @@ test('the pressure of a pen is kept', async () => {
 
 test('an image goes to the server under its hash, and comes to others', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]
-  const svg =
-    '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="#c00"/></svg>'
-  const chosen = ann.page.waitForEvent('filechooser')
-  await ann.page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name: 'red.svg', mimeType: 'image/svg+xml', buffer: Buffer.from(svg) })
-  await ann.page.mouse.move(500, 300)
-  await until('the image is there', async () => {
-    await ann.page.mouse.click(500, 300)
-    return (await kinds()).includes('image')
-  })
+  await ann.inserts('red.svg', [500, 300], async () => (await kinds()).includes('image'))
   await until('the board knows it', async () => (await server.entries(board, 'asset')).length === 1)
   const [image] = (await server.entries(board)).filter(({ properties }) => properties.type === 'image')
   const [asset] = await server.entries(board, 'asset')

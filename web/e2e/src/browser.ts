@@ -131,6 +131,20 @@ export class Person {
     await this.up()
   }
 
+  /** Puts a picture of one colour onto the board, its middle at that point. */
+  async inserts(name: string, [x, y]: [number, number], isThere: () => Promise<boolean>): Promise<void> {
+    const svg =
+      '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="#c00"/></svg>'
+    const chosen = this.page.waitForEvent('filechooser')
+    await this.page.locator('label:has([data-testid="toolbar-image"])').click()
+    await (await chosen).setFiles({ name, mimeType: 'image/svg+xml', buffer: Buffer.from(svg) })
+    await this.page.mouse.move(x, y)
+    await until('the image is there', async () => {
+      await this.page.mouse.click(x, y)
+      return isThere()
+    })
+  }
+
   /** Whether something is painted near a point of the window. */
   async sees(x: number, y: number, radius = 5): Promise<boolean> {
     return this.page.evaluate(
@@ -146,6 +160,21 @@ export class Person {
       },
       [x, y, radius] as const
     )
+  }
+
+  /** What is on the canvas; Excalidraw hands it to nobody outside of it. */
+  shown(): Promise<{ id: string; x: number }[]> {
+    return this.page.evaluate(() => {
+      type Scene = { getNonDeletedElements(): { id: string; x: number }[] }
+      type Fiber = { return: Fiber | null; stateNode: { scene?: Scene } | null }
+      const node = document.querySelector('.excalidraw canvas')?.closest('.excalidraw') as unknown as Record<
+        string,
+        Fiber
+      >
+      let fiber: Fiber | null = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] ?? null
+      while (fiber && !fiber.stateNode?.scene) fiber = fiber.return
+      return fiber?.stateNode?.scene?.getNonDeletedElements().map(({ id, x }) => ({ id, x })) ?? []
+    })
   }
 
   save(): Promise<string | null> {

@@ -32,19 +32,6 @@ afterAll(async () => {
 const sizeOf = (svg: string) =>
   ['width', 'height'].map((side) => Number(new RegExp(`<svg[^>]* ${side}="([\\d.]+)`).exec(svg)?.[1]))
 
-/** Ids of what is on the canvas; Excalidraw hands them to nobody outside of it. */
-const shown = ({ page }: Person) =>
-  page.evaluate(() => {
-    type Fiber = { return: Fiber | null; stateNode: { scene?: { getNonDeletedElements(): { id: string }[] } } | null }
-    const node = document.querySelector('.excalidraw canvas')?.closest('.excalidraw') as unknown as Record<
-      string,
-      Fiber
-    >
-    let fiber: Fiber | null = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] ?? null
-    while (fiber && !fiber.stateNode?.scene) fiber = fiber.return
-    return fiber?.stateNode?.scene?.getNonDeletedElements().map(({ id }) => id) ?? []
-  })
-
 /** The picture that Excalidraw itself makes. */
 async function picture({ page }: Person): Promise<string> {
   await page.keyboard.press('Control+Shift+e')
@@ -63,7 +50,7 @@ test.each(files)('%s', async (name) => {
   const answer = await fetch(`${server.url}/v1/boards/${board}/export.svg`)
   const ours = await answer.text()
   const drawn = [...ours.matchAll(/data-id="([^"]*)"/g)].map(([, id]) => id)
-  await until('all is on the canvas', async () => (await shown(ann)).length === drawn.length)
+  await until('all is on the canvas', async () => (await ann.shown()).length === drawn.length)
   expect(ann.faults).toEqual([])
   const [page, picked] = [sizeOf(await picture(ann)), sizeOf(ours)]
   for (const side of [0, 1] as const)

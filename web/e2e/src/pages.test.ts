@@ -27,6 +27,19 @@ test('a board is made, shared by a link, and the pen is handed over', async () =
   await kim.ready()
   expect(await kim.page.title()).toBe('Fractions')
 
+  const board = new URL(kim.page.url()).pathname.split('/').at(-1) as string
+  const kinds = async () => {
+    const alive = (await server.entries(board)).filter(({ properties }) => !properties.deleted)
+    return alive.map(({ properties }) => properties.type).sort()
+  }
+  await kim.draws('p', [300, 300], [420, 380])
+  await kim.press('t')
+  await kim.page.mouse.click(300, 450)
+  await kim.page.keyboard.type('one half')
+  await kim.press('Escape')
+  await kim.inserts('half.svg', [700, 300], async () => (await kinds()).includes('image'))
+  await until('all is written', async () => (await kinds()).join() === 'freedraw,image,text')
+
   await kim.page.getByTestId('share').first().click()
   await kim.page.getByTestId('make-link').click()
   const link = await kim.page.getByTestId('link').inputValue()
@@ -42,13 +55,19 @@ test('a board is made, shared by a link, and the pen is handed over', async () =
   const row = kim.page.getByTestId('members').locator('li', { hasText: 'Mina' })
   await row.getByRole('button', { name: 'Give pen' }).click()
   await until('Mina may draw', async () => (await mina.save()) === 'saved')
+  await mina.draws('r', [300, 550], [400, 600])
+  await until('Mina has drawn', async () => (await kinds()).includes('rectangle'))
+  await kim.press('Control+z')
+  await until('Kim takes back what he did last', async () => (await kinds()).join() === 'freedraw,rectangle,text')
   await row.getByRole('button', { name: 'Take pen' }).click()
   await until('Mina may not draw any more', async () => (await mina.save()) === 'read-only')
 
-  await kim.page.goto(server.url)
-  await kim.page.getByRole('link', { name: /Fractions/ }).waitFor()
-  await kim.leave()
   await mina.leave()
+  await kim.page.goto(server.url)
+  await kim.page.getByRole('link', { name: /Fractions/ }).click()
+  await kim.ready()
+  await until('all is there again', async () => (await kim.shown()).length === 3)
+  await kim.leave()
 })
 
 test('a code is typed as people type it; a wrong one is told', async () => {

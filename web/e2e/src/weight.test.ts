@@ -48,11 +48,26 @@ test('a stroke of 152 points weighs little, on its way and in the end', async ()
   await ann.leave()
 })
 
-test('4,000 elements open, can be drawn on, and are warned of', async () => {
-  const board = await server.boardOf(4_000)
+test('5,000 elements open, are warned of, and show what another draws and moves', async () => {
+  const board = await server.boardOf(5_000)
+  const begin = Date.now()
   const ann = await Person.open(browser, `${server.url}/b/${board}?user=ann`)
-  await ann.page.getByText('4000 elements on this page').waitFor()
-  await ann.draws('r', [300, 300], [400, 400])
-  await until('one more is written', async () => (await server.entries(board)).length === 4_001)
+  // Four times the goal: the machine of this test may be busy.
+  expect(Date.now() - begin).toBeLessThan(16_000)
+  await ann.page.getByText('5000 elements on this page').waitFor()
+  const bob = await Person.open(browser, `${server.url}/b/${board}?user=bob`)
+  await bob.draws('r', [300, 300], [400, 400])
+  // Those of the file are e0, e1, ...
+  const drawn = async () => (await ann.shown()).find(({ id }) => !/^e\d+$/.test(id))
+  await until('Ann has one more', async () => (await drawn()) !== undefined)
+  const { x } = (await drawn()) as { x: number }
+  await bob.press('v')
+  await bob.down(300, 350)
+  await bob.move([300, 350], [500, 350])
+  await until('Ann sees it moved while it is held', async () => ((await drawn())?.x ?? x) > x)
+  await bob.up()
+  const left = async () => (await bob.shown()).find(({ id }) => !/^e\d+$/.test(id))
+  await until('it is where Bob left it', async () => (await drawn())?.x === (await left())?.x)
   await ann.leave()
+  await bob.leave()
 })
