@@ -91,7 +91,8 @@ fn stroke(report: &mut Report) {
         packed += bytes.len();
         let frame = ClientFrame::Ephemeral(Ephemeral {
             kind: "stroke".into(),
-            gesture: Some(gesture),
+            // Those behind the first go on with its stroke.
+            gesture: (frames == 0).then_some(gesture),
             data: Value::Map(Arc::new([("points".into(), Value::Bytes(bytes.into()))].into())),
         });
         frames += codec::encode_client(Format::MsgPack, &frame).len();
