@@ -52,7 +52,7 @@ const LANGUAGE_CODES: Readonly<Record<Language, string>> = { ko: 'ko-KR', en: 'e
 const THEME_KEY = 'panseo.theme'
 const BOARD_FILE = /\.(excalidraw|tldr)$/i
 const ACTIONS = { loadScene: false, export: false, saveToActiveFile: false, clearCanvas: false } as const
-const UI_OPTIONS = { canvasActions: ACTIONS, dockedSidebarBreakpoint: 900 }
+const UI_OPTIONS = { canvasActions: ACTIONS, dockedSidebarBreakpoint: 1200 }
 
 export const Canvas = memo(function Canvas(props: CanvasProps) {
   const words = useWords()
@@ -127,7 +127,8 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
         <Footer>
           <div className="panseo-footer">{props.pages}</div>
         </Footer>
-        <Sidebar name={COMMENTS} docked={false} className="panseo-sidebar">
+        {/* Where there is room it pushes the controls aside instead of covering them. */}
+        <Sidebar name={COMMENTS} docked className="panseo-sidebar">
           <Sidebar.Header>
             <h2 className="panseo-sidebar-title">{words.comments}</h2>
           </Sidebar.Header>
