@@ -122,7 +122,6 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   expect(kinds.sort()).toEqual(['diamond', 'image', 'rectangle'])
   await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
   await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
-  // What makes images smaller is fetched with the first one; without a connection it stays as large as it is.
   const cut = /WebSocket connection|502|Failed to (load|fetch)/
   await kim.leave(cut)
   await mina.leave(cut)
