@@ -73,6 +73,19 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await mina.leave()
 })
 
+test('who is removed in the share dialog is out', async () => {
+  await give('mina', 'editor')
+  const kim = await visit('kim', 'teacher')
+  const mina = await Person.open(browser, `${server.url}/b/${board}#token=${server.token('mina')}`)
+  await kim.page.getByTestId('share').first().click()
+  const row = kim.page.getByTestId('members').locator('li[data-user="mina"]')
+  await row.getByRole('button', { name: 'Remove' }).click()
+  await mina.page.getByText('You were taken off this board').waitFor()
+  expect(await kim.page.getByText('There is no log-in').count()).toBe(0)
+  await kim.leave()
+  await mina.leave()
+})
+
 test('what a teacher locked is put back, with the reason', async () => {
   const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'editor')]
   await kim.draws('r', [500, 300], [600, 400])

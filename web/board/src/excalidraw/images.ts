@@ -142,7 +142,7 @@ export class Images {
 
   private upload(sha256: string, bytes: Uint8Array<ArrayBuffer>, wait: number): void {
     this.rest
-      .putAsset(this.board.id, bytes)
+      .putAsset(this.board.id, bytes, sha256)
       .then(() => this.board.op({ op: 'asset.add', sha256 }))
       .then(() => this.pending.drop(sha256))
       .catch((error: unknown) => {
