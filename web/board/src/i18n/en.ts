@@ -85,7 +85,6 @@ export const en = {
   resolved: 'Resolved',
   like: 'Like',
   unlike: 'Take the like back',
-  likes: (count: number) => (count === 1 ? '1 like' : `${count} likes`),
   edit: 'Edit',
   remove: 'Delete',
   deleteCommentAsk: 'Delete this comment?',

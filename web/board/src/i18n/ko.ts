@@ -80,7 +80,6 @@ export const ko: Dictionary = {
   resolved: '해결됨',
   like: '좋아요',
   unlike: '좋아요 취소',
-  likes: (count) => `좋아요 ${count}개`,
   edit: '고치기',
   remove: '삭제',
   deleteCommentAsk: '이 댓글을 삭제할까요?',
