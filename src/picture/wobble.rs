@@ -20,7 +20,7 @@ pub(super) fn strokes(look: &Look<'_>, points: &[Point], is_filled: bool) -> Vec
         reason = "Seeds are whole numbers below 2^31; others are cut alike."
     )]
     let seed = seed.unwrap_or_default() as i32;
-    let own = look.number(P::Roughness, 1.0, 1e3).max(0.0);
+    let own = look.number(P::Roughness, 1.0, 10.0).max(0.0);
     if seed == 0 || own == 0.0 || points.len() < 2 {
         return Vec::new();
     }
