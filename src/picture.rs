@@ -19,6 +19,7 @@ mod raster;
 mod scene;
 mod shape;
 mod text;
+mod wobble;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

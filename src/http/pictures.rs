@@ -25,7 +25,7 @@ use crate::http::AppState;
 use crate::http::auth::admit_as;
 use crate::http::error::Problem;
 use crate::http::import::check_page;
-use crate::http::request::{BoardPath, Params};
+use crate::http::request::{BoardPath, Params, Segments};
 use crate::interchange::{Scope, shown};
 use crate::picture::{Canvas, Image, PictureError, Scene, png, svg};
 use crate::protocol::element::EntryKind;
@@ -147,55 +147,43 @@ pub(super) struct PictureParams {
     width: Option<u32>,
 }
 
-/// Draws a board as SVG: nothing in it runs or loads, images are part of it.
-#[utoipa::path(get, path = "/v1/boards/{id}/export.svg", tag = "content", params(("id" = String, Path), PictureParams),
-    responses((status = 200, content_type = "image/svg+xml"), (status = 400, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
-))]
-pub(super) async fn export_svg(
-    State(state): State<AppState>,
-    caller: Caller,
-    BoardPath(board): BoardPath,
-    Params(params): Params<PictureParams>,
-) -> Result<Response, Problem> {
-    export(&state, &caller, &board, params, Kind::Svg, "image/svg+xml").await
+#[derive(Debug, Deserialize)]
+pub(super) struct PicturePath {
+    id: BoardId,
+    format: String,
 }
 
-/// Draws a board as PNG.
-#[utoipa::path(get, path = "/v1/boards/{id}/export.png", tag = "content", params(("id" = String, Path), PictureParams),
-    responses((status = 200, content_type = "image/png"), (status = 400, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
+/// Draws a board: as SVG, in which nothing runs or loads and images are part of it, or as PNG.
+#[utoipa::path(get, path = "/v1/boards/{id}/export.{format}", tag = "content",
+    params(("id" = String, Path), ("format" = String, Path, description = "`svg` or `png`"), PictureParams),
+    responses((status = 200, content((String = "image/svg+xml"), (Vec<u8> = "image/png"))), (status = 400, body = Problem),
+    (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem),
+    (status = 503, body = Problem),
 ))]
-pub(super) async fn export_png(
+pub(super) async fn export(
     State(state): State<AppState>,
     caller: Caller,
-    BoardPath(board): BoardPath,
+    Segments(PicturePath { id: board, format }): Segments<PicturePath>,
     Params(params): Params<PictureParams>,
 ) -> Result<Response, Problem> {
-    export(&state, &caller, &board, params, Kind::Png, "image/png").await
-}
-
-async fn export(
-    state: &AppState,
-    caller: &Caller,
-    board: &BoardId,
-    params: PictureParams,
-    kind: Kind,
-    mime_type: &'static str,
-) -> Result<Response, Problem> {
-    admit_as(state, caller, board, Role::Viewer).await?;
+    let (kind, mime_type) = match format.as_str() {
+        "svg" => (Kind::Svg, "image/svg+xml"),
+        "png" => (Kind::Png, "image/png"),
+        _ => return Err(Problem::not_found("Pictures are `export.svg` and `export.png`.")),
+    };
+    admit_as(&state, &caller, &board, Role::Viewer).await?;
     if params.width.is_some_and(|width| !WIDTHS.contains(&width)) {
         let detail = format!("`width` must be {} to {}.", WIDTHS.start(), WIDTHS.end());
         return Err(Problem::bad_request(detail));
     }
-    let (_, picture) = draw(state, board, kind, params).await?;
+    let (_, picture) = draw(&state, &board, kind, params).await?;
     let headers = [
         (header::CONTENT_TYPE, mime_type.to_owned()),
         (header::CONTENT_SECURITY_POLICY, super::assets::POLICY.to_owned()),
         // A board id is URL-safe text, so it needs no quoting of its own here.
         (
             header::CONTENT_DISPOSITION,
-            format!("attachment; filename=\"{board}.{}\"", kind.name()),
+            format!("attachment; filename=\"{board}.{format}\""),
         ),
     ];
     Ok((headers, picture).into_response())

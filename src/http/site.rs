@@ -67,45 +67,53 @@ fn page(path: &str) -> Option<&'static str> {
 
 /// The file as the browser takes it: not again if it has it, compressed by the build where it can.
 fn content(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
-    let tag = entity_tag(&file);
+    let packed = takes_brotli(headers)
+        .then(|| Files::get(&format!("{name}.br")))
+        .flatten();
+    let tag = entity_tag(&file, packed.is_some());
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let fixed = [(header::ETAG, tag.clone()), (header::VARY, "accept-encoding".into())];
     if known.is_some_and(|known| {
         known
             .split(',')
             .any(|known| known.trim().trim_start_matches("W/") == tag)
     }) {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+        return (StatusCode::NOT_MODIFIED, fixed).into_response();
     }
     let kind = file.metadata.mimetype().to_owned();
     let kind = match kind.as_str() {
         "text/html" | "text/javascript" | "text/css" => format!("{kind}; charset=utf-8"),
         _ => kind,
     };
-    let head = [
-        (header::CONTENT_TYPE, kind),
-        (header::ETAG, tag),
-        (header::VARY, "accept-encoding".into()),
-    ];
-    let takes_brotli = headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|accepted| {
-            accepted
-                .split(',')
-                .any(|coding| coding.trim().split(';').next() == Some("br"))
-        });
-    match Files::get(&format!("{name}.br")).filter(|_| takes_brotli) {
-        Some(packed) => (head, [(header::CONTENT_ENCODING, "br")], packed.data).into_response(),
-        None => (head, file.data).into_response(),
+    let kind = [(header::CONTENT_TYPE, kind)];
+    match packed {
+        Some(packed) => (fixed, kind, [(header::CONTENT_ENCODING, "br")], packed.data).into_response(),
+        None => (fixed, kind, file.data).into_response(),
     }
 }
 
-fn entity_tag(file: &EmbeddedFile) -> String {
+fn takes_brotli(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok());
+    let mut codings = accepted.unwrap_or_default().split(',');
+    codings.any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let is_refused = weight
+            .trim()
+            .strip_prefix("q=")
+            .is_some_and(|weight| weight.parse() == Ok(0.0));
+        name.trim() == "br" && !is_refused
+    })
+}
+
+/// Names these very bytes: a file and the same file compressed are two.
+fn entity_tag(file: &EmbeddedFile, is_packed: bool) -> String {
     let mut tag = String::from("\"");
     for byte in &file.metadata.sha256_hash()[..12] {
         _ = write!(tag, "{byte:02x}");
     }
-    tag.push('"');
+    tag.push_str(if is_packed { "-br\"" } else { "\"" });
     tag
 }
 

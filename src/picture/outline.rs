@@ -87,14 +87,18 @@ impl Path {
 
     /// A smooth curve through all points: at each it runs the way its neighbours lie to each other.
     pub(super) fn smooth(points: &[Point]) -> Self {
-        const HANDLE: f64 = 1.0 / 6.0;
-        if points.len() < 3 {
+        let (Some(first), Some(last), true) = (points.first(), points.last(), points.len() > 2) else {
             return Self::straight(points);
-        }
-        let at = |index: usize| points[index.min(points.len() - 1)];
-        let stretches = (0..points.len() - 1).map(|index| {
-            let (from, to) = (at(index), at(index + 1));
-            let (before, after) = (at(index.saturating_sub(1)), at(index + 2));
+        };
+        let all: Vec<Point> = [first].into_iter().chain(points).chain([last]).copied().collect();
+        Self::through(&all)
+    }
+
+    /// A smooth curve from the second point to the last but one; those at the ends say which way it comes and goes.
+    pub(super) fn through(points: &[Point]) -> Self {
+        const HANDLE: f64 = 1.0 / 6.0;
+        let stretches = points.windows(4).map(|near| {
+            let [before, from, to, after] = [near[0], near[1], near[2], near[3]];
             Stretch::Curve([
                 [
                     from[0] + (to[0] - before[0]) * HANDLE,
@@ -108,7 +112,7 @@ impl Path {
             ])
         });
         Self {
-            start: points[0],
+            start: points.get(1).copied().unwrap_or_default(),
             stretches: stretches.collect(),
         }
     }

@@ -101,7 +101,7 @@ impl<'p> Painter<'p> {
                 self.path(&path, true, |painter| painter.colors(look, shape, true));
             }
             (_, Shape::Ellipse) => self.ellipse(look, shape),
-            (_, Shape::Line { path, points }) => self.line(look, shape, path, points),
+            (_, Shape::Line { path, points, .. }) => self.line(look, shape, path, points),
             (_, Shape::Pen(stroke)) => self.stroke(look, stroke),
             ("text", Shape::Box) => text::write(&mut self.out, look),
             ("image", Shape::Box) => self.picture(look),

@@ -2,6 +2,7 @@
 
 use super::look::Look;
 use super::outline::{Bounds, Path, Point, Stretch, between, distance, on_curve, turned};
+use super::wobble;
 use crate::protocol::element::{Property as P, Value};
 use crate::protocol::points::Stroke;
 
@@ -17,7 +18,12 @@ pub(super) enum Shape {
     Box,
     Diamond,
     Ellipse,
-    Line { path: Path, points: Vec<Point> },
+    Line {
+        path: Path,
+        points: Vec<Point>,
+        /// The same as Excalidraw measures it.
+        measured: Vec<Path>,
+    },
     Pen(Stroke),
 }
 
@@ -36,7 +42,13 @@ impl Shape {
                 } else {
                     Path::straight(&points)
                 };
-                Self::Line { path, points }
+                let measured = if is_elbow {
+                    Vec::new()
+                } else {
+                    let is_filled = look.kind == "line" && look.fill_color().is_some() && is_closed(&points);
+                    wobble::strokes(look, &points, is_filled)
+                };
+                Self::Line { path, points, measured }
             }
             "freedraw" => Self::Pen(look.stroke()),
             _ => Self::Box,
@@ -47,7 +59,10 @@ impl Shape {
     pub(super) fn middle(&self, look: &Look<'_>) -> Point {
         match self {
             Self::Box | Self::Diamond | Self::Ellipse => [look.width / 2.0, look.height / 2.0],
-            Self::Line { path, .. } => path.bounds(|point| point).middle(),
+            Self::Line { path, measured, .. } => {
+                let measured: &[Path] = if look.is_round() { measured } else { &[] };
+                around_all(path, measured, |point| point).middle()
+            }
             Self::Pen(stroke) if stroke.points.is_empty() => [0.0; 2],
             Self::Pen(stroke) => Bounds::around(stroke.points.iter().copied()).middle(),
         }
@@ -75,7 +90,7 @@ impl Shape {
                 let [x, y] = look.middle();
                 Bounds::around([[x - reach[0], y - reach[1]], [x + reach[0], y + reach[1]]])
             }
-            Self::Line { path, .. } => path.bounds(place),
+            Self::Line { path, measured, .. } => around_all(path, measured, place),
             Self::Pen(stroke) if stroke.points.is_empty() => around(&[[0.0; 2]]),
             Self::Pen(stroke) => around(&stroke.points),
         }
@@ -83,7 +98,7 @@ impl Shape {
 
     /// Where on the board the middle of a label of this line is.
     pub(super) fn label(&self, look: &Look<'_>) -> Option<Point> {
-        let Self::Line { path, points } = self else {
+        let Self::Line { path, points, .. } = self else {
             return None;
         };
         let half = points.len() / 2;
@@ -110,6 +125,15 @@ impl Shape {
             }
         }
     }
+}
+
+/// The box around a line as it is measured.
+fn around_all(path: &Path, measured: &[Path], place: impl Fn(Point) -> Point) -> Bounds {
+    if measured.is_empty() {
+        return path.bounds(place);
+    }
+    let boxes = measured.iter().map(|stroke| stroke.bounds(&place));
+    boxes.fold(Bounds::NONE, Bounds::join)
 }
 
 /// Whether the kind is a frame, which other elements lie in.

@@ -170,6 +170,38 @@ async fn recent_boards_are_ones_own_and_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_script_and_the_same_compressed_have_tags_of_their_own() {
+    let node = Node::open().await;
+    let front = String::from_utf8(node.get("/").await.bytes).unwrap();
+    let Some((path, _)) = front
+        .split_once("src=\"/assets/")
+        .and_then(|(_, rest)| rest.split_once('"'))
+    else {
+        assert!(front.contains("make run"), "{front}");
+        return;
+    };
+    let get = |headers: Vec<(&'static str, String)>| {
+        let request = node.ask("GET", &format!("/assets/{path}"));
+        let request = headers
+            .into_iter()
+            .fold(request, |request, (name, value)| request.header(name, value));
+        answer(request)
+    };
+    let (plain, packed) = (
+        get(vec![]).await,
+        get(vec![("accept-encoding", "gzip, br".into())]).await,
+    );
+    assert_eq!(packed.header("content-encoding"), "br");
+    assert!(packed.bytes.len() < plain.bytes.len() && !plain.bytes.is_empty());
+    assert_ne!(plain.header("etag"), packed.header("etag"));
+    let tag = packed.header("etag").to_owned();
+    let known = get(vec![("accept-encoding", "br".into()), ("if-none-match", tag.clone())]).await;
+    assert_eq!((known.status, known.header("vary")), (304, "accept-encoding"));
+    let other = get(vec![("accept-encoding", "br;q=0".into()), ("if-none-match", tag)]).await;
+    assert_eq!((other.status, other.bytes), (200, plain.bytes));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_bring_their_own_policy_and_nothing_else_is_a_page() {
     let node = Node::with_tokens().await;
     let is_built = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/index.html")).is_file();

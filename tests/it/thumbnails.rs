@@ -36,6 +36,9 @@ async fn a_board_is_handed_out_as_svg_and_png() {
     assert_eq!(png.dimensions(), (230, 240));
     assert!(png.pixels().any(|pixel| *pixel != Rgb([255; 3])));
 
+    let gif = node.get("/v1/boards/lesson/export.gif").await;
+    assert_eq!(gif.problem(), (404, "not_found".into()));
+
     for (query, problem) in [
         ("width=15", (400, "bad_request")),
         ("width=8193", (400, "bad_request")),

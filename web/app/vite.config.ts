@@ -9,6 +9,7 @@ import { type Connect, type Plugin, defineConfig } from 'vite'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const dist = join(here, '../dist')
+const shrink = join(here, '../board/src/excalidraw/shrink.ts')
 const excalidraw = dirname(createRequire(import.meta.url).resolve('@excalidraw/excalidraw'))
 
 /** Server to pass requests of programs on to, while a page is worked on. */
@@ -77,6 +78,8 @@ const proxy = {
 export default defineConfig({
   root: here,
   plugins: [react(), locales, ownFonts, pages, extras],
+  // What Excalidraw makes images smaller with is ours, and part of the first load.
+  resolve: { alias: { pica: shrink, 'image-blob-reduce': shrink } },
   server: { proxy },
   preview: { proxy },
   // The fonts are asked for at /fonts while developing, too.

@@ -14,14 +14,14 @@ import { type Language, language } from './words.ts'
 
 const id = decodeURIComponent(/^\/b\/([^/]+)/.exec(location.pathname)?.[1] ?? '')
 
-function Page({ opened: { board, rest, title }, lang }: { opened: Opened; lang: Language }) {
+function Page({ opened: { board, rest, title, isOpen }, lang }: { opened: Opened; lang: Language }) {
   useEffect(() => {
     document.title = title
     const leave = () => void board.close()
     addEventListener('pagehide', leave)
     return () => removeEventListener('pagehide', leave)
   }, [board, title])
-  const share = <Share board={board} rest={rest} language={lang} />
+  const share = <Share board={board} rest={rest} language={lang} isOpen={isOpen} />
   return (
     <>
       <PanseoBoard board={board} rest={rest} title={title} language={lang} extra={share} />

@@ -136,6 +136,57 @@ test('an image goes to the server under its hash, and comes to others', async ()
   await bob.leave()
 })
 
+test('the same file twice is two images, and undo takes back one', async () => {
+  const ann = await visit('ann')
+  for (const [count, y] of [200, 500].entries()) {
+    await ann.inserts('red.svg', [500, y], async () => (await kinds()).length === count + 1)
+  }
+  await until('both have their content', async () => {
+    const files = (await server.entries(board)).map(({ properties }) => properties.fileId)
+    return files.length === 2 && new Set(files).size === 1
+  })
+  await ann.press('Control+z')
+  await until('one is left', async () => (await kinds()).length === 1)
+  await ann.leave()
+})
+
+test('a photo put in without a connection, just after opening, comes to the server small', async () => {
+  const ann = await visit('ann')
+  await ann.page.context().setOffline(true)
+  const photo = await ann.page.evaluate(async () => {
+    const [width, height] = [2_000, 1_500]
+    const canvas = Object.assign(document.createElement('canvas'), { width, height })
+    const context = canvas.getContext('2d') as CanvasRenderingContext2D
+    // Noise: nothing makes it smaller but fewer dots.
+    const image = context.createImageData(width, height)
+    for (let at = 0; at < image.data.length; at++) image.data[at] = at % 4 === 3 ? 255 : Math.random() * 256
+    context.putImageData(image, 0, 0)
+    const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve))
+    const bytes = new Uint8Array(await (blob as Blob).arrayBuffer())
+    let text = ''
+    for (let at = 0; at < bytes.length; at += 32_768) text += String.fromCharCode(...bytes.subarray(at, at + 32_768))
+    return btoa(text)
+  })
+  const buffer = Buffer.from(photo, 'base64')
+  expect(buffer.length).toBeGreaterThan(8 << 20)
+  const chosen = ann.page.waitForEvent('filechooser')
+  await ann.page.locator('label:has([data-testid="toolbar-image"])').click()
+  await (await chosen).setFiles({ name: 'noise.png', mimeType: 'image/png', buffer })
+  await until('it is on the canvas', async () => {
+    await ann.page.mouse.click(500, 400)
+    return (await ann.shown()).length === 1
+  })
+  await ann.page.context().setOffline(false)
+  await until('the board knows it', async () => (await server.entries(board, 'asset')).length === 1, 40_000)
+  const [asset] = await server.entries(board, 'asset')
+  const answer = await fetch(`${server.url}/v1/boards/${board}/assets/${asset?.id}?user=ann`)
+  const content = Buffer.from(await answer.arrayBuffer())
+  expect(content.length).toBeLessThanOrEqual(4 << 20)
+  // The width, where a PNG has it.
+  expect(content.readUInt32BE(16)).toBeLessThanOrEqual(1_440)
+  await ann.leave(/ERR_INTERNET_DISCONNECTED|WebSocket connection/)
+})
+
 test('a sticky note, a second page, a comment with an answer', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]
   await ann.page.getByTestId('sticky-note').first().click()

@@ -22,9 +22,11 @@ const OURS = [
   '.home',
   '.gate',
   '.share',
+  '.outdated',
   '.panseo-status',
   '.panseo-footer',
   '.panseo-phone-bar',
+  '.panseo-sidebar',
   '.panseo-comments',
   '.panseo-dialog',
   '.panseo-pins'

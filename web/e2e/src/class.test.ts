@@ -73,6 +73,19 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await mina.leave()
 })
 
+test('who is removed in the share dialog is out', async () => {
+  await give('mina', 'editor')
+  const kim = await visit('kim', 'teacher')
+  const mina = await Person.open(browser, `${server.url}/b/${board}#token=${server.token('mina')}`)
+  await kim.page.getByTestId('share').first().click()
+  const row = kim.page.getByTestId('members').locator('li[data-user="mina"]')
+  await row.getByRole('button', { name: 'Remove' }).click()
+  await mina.page.getByText('You were taken off this board').waitFor()
+  expect(await kim.page.getByText('There is no log-in').count()).toBe(0)
+  await kim.leave()
+  await mina.leave()
+})
+
 test('what a teacher locked is put back, with the reason', async () => {
   const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'editor')]
   await kim.draws('r', [500, 300], [600, 400])
@@ -122,7 +135,6 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   expect(kinds.sort()).toEqual(['diamond', 'image', 'rectangle'])
   await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
   await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
-  // What makes images smaller is fetched with the first one; without a connection it stays as large as it is.
   const cut = /WebSocket connection|502|Failed to (load|fetch)/
   await kim.leave(cut)
   await mina.leave(cut)

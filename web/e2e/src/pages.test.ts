@@ -53,6 +53,8 @@ test('a board is made, shared by a link, and the pen is handed over', async () =
   expect(mina.page.url()).not.toContain('invite')
 
   const row = kim.page.getByTestId('members').locator('li', { hasText: 'Mina' })
+  await kim.page.getByText('everybody who has the address comes in').waitFor()
+  expect(await row.getByRole('button', { name: 'Remove' }).count()).toBe(0)
   await row.getByRole('button', { name: 'Give pen' }).click()
   await until('Mina may draw', async () => (await mina.save()) === 'saved')
   await mina.draws('r', [300, 550], [400, 600])

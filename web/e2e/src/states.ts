@@ -25,6 +25,11 @@ export interface State {
 
 const CUT = /WebSocket connection|Failed to (load|fetch)/
 const TOUCH = '.panseo-phone-bar'
+const LETTER = 'this is a letter, not a picture'
+const NO_IMAGE = {
+  en: /not an image that the board can show: choose a PNG/,
+  ko: /칠판에 넣을 수 있는 이미지가 아닙니다.*골라 주세요/
+}
 
 /** Servers and a browser for all states. */
 export class Stage {
@@ -396,8 +401,7 @@ const wrong: State[] = [
   },
   {
     name: 'image-too-large',
-    says: { en: /The image was not taken: 10 MB at most|File is too big/, ko: /10MB 이하의|파일이 너무 큽니다/ },
-    faults: /413|Failed to load/,
+    says: { en: /too large for the board.*choose a smaller one/, ko: /너무 큰 그림입니다.*더 작은 그림을 고르거나/ },
     go: async (stage, visit) => {
       await lesson(stage, visit)
       const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><!--${'x'.repeat(12 << 20)}--></svg>`
@@ -406,13 +410,50 @@ const wrong: State[] = [
   },
   {
     name: 'image-of-wrong-kind',
-    says: { en: /This file is not an image that the board can show/, ko: /칠판에 넣을 수 있는 이미지가 아닙니다/ },
-    faults: /ImageBlobReduce|image file|InvalidState/,
+    says: NO_IMAGE,
     go: async (stage, visit) => {
       await lesson(stage, visit)
-      await chooses(visit, 'letter.png', 'image/png', Buffer.from('this is a letter, not a picture'))
+      await chooses(visit, 'letter.png', 'image/png', Buffer.from(LETTER))
     }
   },
+  {
+    name: 'file-of-wrong-kind',
+    says: NO_IMAGE,
+    go: async (stage, visit) => {
+      await lesson(stage, visit)
+      await chooses(visit, 'letter.txt', 'text/plain', Buffer.from(LETTER))
+    }
+  },
+  {
+    name: 'drawing-not-well-formed',
+    says: NO_IMAGE,
+    go: async (stage, visit) => {
+      await lesson(stage, visit)
+      await chooses(visit, 'letter.svg', 'image/svg+xml', Buffer.from(LETTER))
+    }
+  },
+  ...(['drop', 'paste'] as const).map((way): State => ({
+    name: `${way}-of-wrong-kind`,
+    says: NO_IMAGE,
+    go: async (stage, visit) => {
+      await lesson(stage, visit)
+      const { width, height } = visit.page.viewportSize() as { width: number; height: number }
+      await visit.page.mouse.move(width / 2, height * 0.6)
+      await visit.page.evaluate(
+        ([way, letter, clientX, clientY]) => {
+          const data = new DataTransfer()
+          data.items.add(new File([letter], 'letter.txt', { type: 'text/plain' }))
+          const common = { bubbles: true, cancelable: true, clientX, clientY }
+          const event =
+            way === 'drop'
+              ? new DragEvent('drop', { ...common, dataTransfer: data })
+              : new ClipboardEvent('paste', { ...common, clipboardData: data })
+          ;(way === 'drop' ? document.elementFromPoint(clientX, clientY) : document)?.dispatchEvent(event)
+        },
+        [way, LETTER, width / 2, height * 0.6] as const
+      )
+    }
+  })),
   {
     name: 'storage-forbidden',
     says: { en: /This browser keeps nothing/, ko: /이 브라우저는 내용을 보관하지 않습니다/ },

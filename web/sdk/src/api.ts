@@ -1,21 +1,7 @@
 // What programs see of the SDK: options, states, events, and the two kinds of boards. No code.
 
 import type * as Y from 'yjs'
-import type {
-  Change,
-  ClientLimits,
-  EntryKind,
-  EphemeralState,
-  Item,
-  Op,
-  Position,
-  Properties,
-  RecordId,
-  RecordKind,
-  Role,
-  Undone,
-  Value
-} from './protocol/wire.gen.ts'
+import type * as wire from './protocol/wire.gen.ts'
 
 /** How a board is opened. */
 export interface OpenOptions {
@@ -108,20 +94,20 @@ export interface Person {
 
 /** A frame of the server about a record. */
 export interface BoardEvent {
-  id: RecordId
+  id: wire.RecordId
   author: string
-  kind: RecordKind
+  kind: wire.RecordKind
   gesture: string | null
   time: number
   /** What changed, for boards without a document. */
-  changes: Change[] | null
+  changes: wire.Change[] | null
 }
 
 /** Outcome of an op. */
 export interface Done {
-  position: Position
+  position: wire.Position
   /** What an undo or redo came to. */
-  undone: Undone | null
+  undone: wire.Undone | null
 }
 
 /** An edit that the server did not take. It is no longer on screen; this is what is left of it. */
@@ -132,7 +118,7 @@ export interface Refused {
   message: string
   gesture: string | null
   /** Entries that the edit made or changed, with the properties it set. */
-  entries: { kind: EntryKind; id: string; properties: Properties }[]
+  entries: { kind: wire.EntryKind; id: string; properties: wire.Properties }[]
   /** The edit as it was. */
   update: Uint8Array
 }
@@ -143,15 +129,15 @@ export interface BoardEvents {
   /** The list of people is another one now. */
   people: ReadonlyMap<number, Person>
   /** Pointers, strokes in the making, viewports of others, one call for each; `data: null` ends one. */
-  ephemeral: EphemeralState
+  ephemeral: wire.EphemeralState
   /** A record that somebody made, own ones with ops included. */
   event: BoardEvent
-  role: { role: Role; why: string | null }
+  role: { role: wire.Role; why: string | null }
   refused: Refused
   /** `board.doc` is another document now: bind to this one. Edits that were not saved are in it already. */
   document: Y.Doc
   /** `board.entries` is new as a whole (boards without a document). */
-  entries: ReadonlyMap<string, Item>
+  entries: ReadonlyMap<string, wire.Item>
 }
 
 /** What boards with and without a document share. */
@@ -160,20 +146,20 @@ export interface Session {
   readonly state: BoardState
   /** What the server says; `null` before the first connection. */
   readonly user: string | null
-  readonly role: Role | null
-  readonly limits: ClientLimits | null
+  readonly role: wire.Role | null
+  readonly limits: wire.ClientLimits | null
   readonly people: ReadonlyMap<number, Person>
   /** Newest ephemeral states of others, strokes excepted. */
-  readonly shown: readonly EphemeralState[]
+  readonly shown: readonly wire.EphemeralState[]
 
   /** Sends ops as one step, all or none; resolves when they are durable, rejects with an `OpError`. */
-  op(ops: Op | Op[], gesture?: string): Promise<Done>
+  op(ops: wire.Op | wire.Op[], gesture?: string): Promise<Done>
   /** Shows the own pointer, at most 30 times a second, only on movement. */
-  pointer(x: number, y: number, more?: { [key: string]: Value }): void
+  pointer(x: number, y: number, more?: { [key: string]: wire.Value }): void
   /** Shows a state of any kind; the newest counts, `null` ends it. */
-  show(kind: string, data: Value, gesture?: string): void
+  show(kind: string, data: wire.Value, gesture?: string): void
   /** Adds to a stroke in the making. */
-  stroke(gesture: string, data: Value): void
+  stroke(gesture: string, data: wire.Value): void
   /** Resolves when all edits so far are acknowledged or refused. */
   saved(): Promise<void>
   /** Returns what ends the listening. */
@@ -193,7 +179,7 @@ export interface Board extends Session {
 /** A board without a document. */
 export interface PlainBoard extends Session {
   /** All entries, by `kind:id`. */
-  readonly entries: ReadonlyMap<string, Item>
+  readonly entries: ReadonlyMap<string, wire.Item>
 }
 
 /** Opens a board; resolves once it is restored from this device, or synced. Exported as `openBoard`. */
@@ -216,13 +202,13 @@ export interface BoardInfo {
 
 export interface Member {
   user: string
-  role: Role
+  role: wire.Role
 }
 
 /** A code by which people come onto a board. */
 export interface Invite {
   code: string
-  role: Role
+  role: wire.Role
   expires: number
 }
 
@@ -238,24 +224,24 @@ export interface AssetView {
 export interface Rest {
   boards(after?: string, limit?: number): Promise<{ boards: BoardInfo[]; next?: string }>
   createBoard(board?: { id?: string; title?: string; edit?: 'all' | 'own' }): Promise<BoardInfo>
-  board(id: string): Promise<BoardInfo & { role: Role }>
+  board(id: string): Promise<BoardInfo & { role: wire.Role }>
   updateBoard(id: string, patch: { title?: string; edit?: 'all' | 'own' }): Promise<BoardInfo>
   deleteBoard(id: string): Promise<void>
   members(id: string): Promise<Member[]>
-  setRole(id: string, user: string, role: Role): Promise<Member>
+  setRole(id: string, user: string, role: wire.Role): Promise<Member>
   removeMember(id: string, user: string): Promise<void>
   invites(id: string): Promise<Invite[]>
   invite(id: string, role: 'viewer' | 'editor', days?: number): Promise<Invite>
   removeInvite(id: string, code: string): Promise<void>
   /** Makes the caller a member of the board that the code leads to. */
-  join(code: string): Promise<{ board: string; role: Role }>
+  join(code: string): Promise<{ board: string; role: wire.Role }>
   /** Boards the caller was on, newest first. */
   recent(): Promise<(BoardInfo & { visited: number })[]>
   /** A small PNG of what is on the board. */
   thumbnail(id: string): Promise<Blob>
   noteVisit(id: string): Promise<void>
-  /** Uploads an image under the hash of its content; then tell the board with the op `asset.add`. */
-  putAsset(id: string, content: Uint8Array<ArrayBuffer>): Promise<AssetView>
+  /** Uploads an image under the hash of its content, made here unless given; then tell the board with the op `asset.add`. */
+  putAsset(id: string, content: Uint8Array<ArrayBuffer>, hash?: string): Promise<AssetView>
   asset(id: string, sha256: string): Promise<Blob>
   export(id: string, format: 'excalidraw' | 'json', options?: { page?: string; deleted?: boolean }): Promise<Blob>
   importInto(id: string, file: Blob | Uint8Array<ArrayBuffer>): Promise<{ elements: number; notes: string[] }>

@@ -72,7 +72,7 @@ export const openRest = ({ url, token, user }: RestOptions): Rest => {
     recent: () => json('GET', 'recent'),
     thumbnail: async (id) => (await ask('GET', at(id, 'thumbnail.png'))).blob(),
     noteVisit: async (id) => void (await ask('PUT', `recent/${encodeURIComponent(id)}`)),
-    putAsset: async (id, content) => json('PUT', at(id, 'assets', await sha256(content)), {}, content),
+    putAsset: async (id, content, hash) => json('PUT', at(id, 'assets', hash ?? (await sha256(content))), {}, content),
     asset: async (id, hash) => (await ask('GET', at(id, 'assets', hash))).blob(),
     export: async (id, format, options = {}) => (await ask('GET', at(id, 'export'), { format, ...options })).blob(),
     importInto: (id, file) => json('POST', at(id, 'import'), {}, file)

@@ -11,6 +11,8 @@ export interface Opened {
   board: Board
   rest: Rest
   title: string
+  /** Nobody logs in here: whoever has the address comes in. */
+  isOpen: boolean
 }
 
 type State = { at: 'name' } | { at: 'opening' } | { at: 'open'; opened: Opened } | { at: 'closed'; error: unknown }
@@ -120,7 +122,7 @@ async function enter(id: string, who: Identity): Promise<Opened> {
   })
   // Only the list of recent boards suffers.
   rest.noteVisit(id).catch(() => undefined)
-  return { board, rest, title }
+  return { board, rest, title, isOpen: !who.token }
 }
 
 function words(error: unknown, text: BoardWords): { title: string; hint: string } {

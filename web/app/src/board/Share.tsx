@@ -11,6 +11,8 @@ interface Props {
   board: Board
   rest: Rest
   language: Language
+  /** Nobody logs in here: whoever is taken off the list comes in again, as a teacher. */
+  isOpen: boolean
 }
 
 /** The button; nothing for those who may not share. */
@@ -128,7 +130,7 @@ function Invites({ board, rest, language }: Props) {
   )
 }
 
-function Members({ board, rest, language }: Props) {
+function Members({ board, rest, language, isOpen }: Props) {
   const text = boardWords[language]
   const [members, setMembers] = useState<Member[]>([])
   const [people, setPeople] = useState(board.people)
@@ -164,6 +166,7 @@ function Members({ board, rest, language }: Props) {
   return (
     <section>
       <h3>{text.people}</h3>
+      {isOpen ? <p className="open">{text.openHint}</p> : null}
       <ul data-testid="members">
         {[...members, ...guests.map((user) => ({ user, role: null }))].map(({ user, role }) => (
           <li key={user} data-user={user}>
@@ -192,7 +195,7 @@ function Members({ board, rest, language }: Props) {
                 </option>
               ))}
             </select>
-            {role && user !== board.user ? (
+            {role && user !== board.user && !isOpen ? (
               <button type="button" onClick={() => void act(() => rest.removeMember(board.id, user))}>
                 {text.remove}
               </button>

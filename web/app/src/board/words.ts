@@ -44,6 +44,8 @@ const en = {
   givePen: 'Give pen',
   takePen: 'Take pen',
   remove: 'Remove',
+  openHint:
+    'There is no log-in on this server: everybody who has the address comes in as a teacher. Choose here what each may do.',
   lastTeacher: 'A board needs a teacher: make somebody else one first.',
   failed: 'That did not work. Try again.',
   editing: 'Who may change what',
@@ -97,6 +99,8 @@ const ko: BoardWords = {
   givePen: '펜 주기',
   takePen: '펜 받기',
   remove: '내보내기',
+  openHint:
+    '이 서버에는 로그인이 없어 주소를 아는 사람은 누구나 선생님으로 들어옵니다. 각자의 권한을 여기서 정해 주세요.',
   lastTeacher: '칠판에는 선생님이 있어야 합니다. 먼저 다른 사람을 선생님으로 정하세요.',
   failed: '처리하지 못했습니다. 다시 시도해 주세요.',
   editing: '고칠 수 있는 것',

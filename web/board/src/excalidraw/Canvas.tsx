@@ -8,8 +8,9 @@ import type { Board, Rest } from '@panseo/sdk'
 import { type ReactNode, memo, useCallback, useEffect, useRef, useState } from 'react'
 
 import { type Dictionary, type Language, useWords } from '../i18n'
+import { Faults } from './Faults'
 import { CanvasHandle } from './handle'
-import { Images } from './images'
+import { Images, callFile } from './images'
 import { CanvasSession } from './session'
 import { Undo } from './undo'
 
@@ -84,6 +85,17 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   }, [])
   const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
 
+  const onImage = useCallback((file: File) => callFile(file, words), [words])
+  const onPaste = useCallback(
+    (data: { text?: string; elements?: unknown }, event: ClipboardEvent | null) => {
+      // Images do not come here.
+      if (!event?.clipboardData?.files.length || data.text || data.elements) return true
+      api?.updateScene({ appState: { errorMessage: words.imageKind } })
+      return false
+    },
+    [api, words]
+  )
+
   // Excalidraw would put the file in the place of what is there; here it is added to the board.
   const onDrop = (event: React.DragEvent) => {
     const file = [...event.dataTransfer.files].find(({ name }) => BOARD_FILE.test(name))
@@ -106,7 +118,9 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
         validateEmbeddable={false}
         autoFocus
         handleKeyboardGlobally
+        generateIdForFile={onImage}
         generateLinkForSelection={linkTo}
+        onPaste={onPaste}
         onChange={onChange}
         onPointerUpdate={onPointerUpdate}
         renderTopRightUI={renderTopRight}
@@ -134,6 +148,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
           </Sidebar.Header>
           {props.sidebar}
         </Sidebar>
+        <Faults api={api} />
         {props.overlay}
         <PhoneOnly>{props.phoneBar}</PhoneOnly>
       </Excalidraw>

@@ -54,6 +54,20 @@ class Site {
     this.change(id, { index: `a${to}` })
   }
 
+  /** Lets an end of an arrow go, and binds it to an element, as Excalidraw does: on both sides. */
+  bind(arrow: string, end: 'startBinding' | 'endBinding', to: string | null): void {
+    const other = end === 'startBinding' ? 'endBinding' : 'startBinding'
+    const at = (id: string) => this.scene.find((element) => element.id === id) as SceneElement
+    const target = (key: string) => (at(arrow)[key] as { elementId: string } | null)?.elementId
+    const listed = (id: string) => (at(id).boundElements as { id: string; type: string }[] | null) ?? []
+    const old = target(end)
+    this.change(arrow, { [end]: to && { elementId: to, focus: 0, gap: 1 } })
+    if (old && at(old) && target(other) !== old)
+      this.change(old, { boundElements: listed(old).filter(({ id }) => id !== arrow) })
+    if (to && !listed(to).some(({ id }) => id === arrow))
+      this.change(to, { boundElements: [...listed(to), { id: arrow, type: 'arrow' }] })
+  }
+
   /** One frame: first what was done here, then what came. */
   frame(now = 1): void {
     const { writes, lost } = this.binding.diff(this.scene, { now })
@@ -112,8 +126,12 @@ function act(site: Site, dice: Random): void {
   else if (act === 2) site.change(some(), { x: dice.real(-1e4, 1e4), y: dice.real(-1e4, 1e4) })
   else if (act === 3) site.change(some(), { strokeColor: dice.pick(['#1e1e1e', '#e03131', '#2f9e44']) })
   else if (act === 4) site.change(some(), { roundness: dice.pick([null, { type: 3 }]), opacity: 10 * dice.int(11) })
-  else if (act === 5) site.change(some(), { boundElements: dice.pick([null, [{ id: 'x', type: 'text' }]]) })
-  else if (act === 6) site.change(some(), { isDeleted: true })
+  else if (act === 5) {
+    const arrows = site.live.filter(({ type }) => type === 'arrow').map(({ id }) => id)
+    const shapes = site.live.filter(({ type }) => type === 'rectangle').map(({ id }) => id)
+    if (arrows.length === 0) site.draw('arrow')
+    else site.bind(dice.pick(arrows), dice.pick(['startBinding', 'endBinding']), dice.pick([null, ...shapes]))
+  } else if (act === 6) site.change(some(), { isDeleted: true })
   else if (act === 7) site.raise(some(), dice.int(site.scene.length))
   else
     site.foreign(
@@ -148,6 +166,60 @@ describe('canvas and document', () => {
       // And nobody has anything left to say.
       for (const site of sites) expect(site.binding.diff(site.scene, { now: 101 })).toEqual({ writes: [], lost: [] })
     }
+  })
+
+  test('whatever two people bind at once, both ends of each arrow agree in the end', () => {
+    for (let seed = 1; seed <= 200; seed++) {
+      const dice = random(seed)
+      const [a, b] = [new Site('a'), new Site('b')]
+      const shapes = [a.draw('rectangle'), a.draw('ellipse'), a.draw('diamond')]
+      const arrows = [a.draw('arrow'), a.draw('arrow'), a.draw('arrow')]
+      for (const site of [a, b]) {
+        site.hears(a)
+        site.frame()
+      }
+      for (let step = 0; step < 12; step++) {
+        const site = dice.pick([a, b])
+        site.bind(dice.pick(arrows), dice.pick(['startBinding', 'endBinding']), dice.pick([null, ...shapes]))
+        site.frame(step)
+        if (dice.int(4) === 0) {
+          site.hears(site === a ? b : a)
+          site.frame(step)
+        }
+      }
+      a.hears(b)
+      b.hears(a)
+      for (const site of [a, b]) site.frame(99)
+      expect(a.seen(), `seed ${seed}`).toEqual(b.seen())
+      expect(a.seen(), `seed ${seed}`).toEqual(opened(b))
+      const at = (element: SceneElement, key: string) => (element[key] as { elementId?: string } | null)?.elementId
+      for (const shape of shapes) {
+        const bound = a.live.filter((arrow) => [at(arrow, 'startBinding'), at(arrow, 'endBinding')].includes(shape))
+        const listed = (a.live.find(({ id }) => id === shape)?.boundElements ?? []) as { id: string }[]
+        expect(listed.map(({ id }) => id).sort(), `seed ${seed}`).toEqual(bound.map(({ id }) => id).sort())
+      }
+      // Mending writes nothing.
+      for (const site of [a, b]) expect(site.binding.diff(site.scene, { now: 101 }).writes).toEqual([])
+    }
+  })
+
+  test('a shape under the hand is mended afterwards, and has one label', () => {
+    const [a, b] = [new Site('a'), new Site('b')]
+    const shape = a.draw('rectangle')
+    a.frame()
+    b.hears(a)
+    b.frame()
+    const label = b.draw('text', { containerId: shape })
+    b.draw('text', { containerId: shape })
+    b.frame()
+    a.hears(b)
+    const read = (id: string) => readEntry(a.entries, id)
+    const isHeld = (id: string) => id === shape
+    a.scene = a.binding.merge(a.scene, [...b.entries.keys()].slice(1), read, isHeld) as Scene
+    expect(a.live[0]?.boundElements).toEqual([])
+    expect(a.binding.takeLate()).toEqual([shape])
+    a.scene = a.binding.merge(a.scene, [shape], read) as Scene
+    expect(a.live[0]?.boundElements).toEqual([{ id: label, type: 'text' }])
   })
 
   test('one changed property is one write', () => {

@@ -7,6 +7,7 @@
 
 import { comparePlaced, reorder } from '../document/order'
 import { type Changes, type Properties, isText } from '../document/values'
+import { boundIn, mendBound, showsBound } from './bound'
 import { type SceneElement, changesOf, isShowable, toElement } from './element'
 
 export type Scene = readonly SceneElement[]
@@ -42,6 +43,8 @@ export class Binding {
   private readonly known = new Map<string, Known>()
   /** Strokes in the making of others: on the canvas, not in the document. */
   private readonly provisional = new Set<string>()
+  /** Elements whose list of what hangs on them was not mended, because the user has them under the hand. */
+  private readonly late = new Set<string>()
   /** Values that others show while they drag, on top of the document's. */
   private readonly overlays = new Map<string, Properties>()
 
@@ -155,9 +158,15 @@ export class Binding {
 
   /**
    * The scene with the entries named by `ids` as the document has them now, or `undefined` if nothing is to be shown.
-   * What the user changed must have been taken by `diff` before; it would be lost otherwise.
+   * What the user changed must have been taken by `diff` before; it would be lost otherwise. What is held and not named
+   * stays as it is.
    */
-  merge(scene: Scene, ids: Iterable<string>, read: (id: string) => Properties | undefined): Scene | undefined {
+  merge(
+    scene: Scene,
+    ids: Iterable<string>,
+    read: (id: string) => Properties | undefined,
+    isHeld: (id: string) => boolean = () => false
+  ): Scene | undefined {
     const named = new Set(ids)
     const fresh = new Map<string, SceneElement>()
     const gone = new Set<string>()
@@ -179,7 +188,32 @@ export class Binding {
     if (fresh.size === 0 && gone.size === 0) return undefined
     const next = scene.filter(({ id }) => !gone.has(id)).map((element) => fresh.get(element.id) ?? element)
     for (const [id, element] of fresh) if (!present.has(id)) next.push(element)
-    return isMoved ? this.sorted(next, scene) : next
+    return this.mended(isMoved ? this.sorted(next, scene) : next, isHeld)
+  }
+
+  /** Each element with the list of what hangs on it as the other ends say. Shown only; who binds next writes it. */
+  private mended(scene: Scene, isHeld: (id: string) => boolean): Scene {
+    const bound = boundIn(scene)
+    return scene.map((element) => {
+      const known = this.known.get(element.id)
+      if (!known || element.isDeleted) return element
+      const boundElements = mendBound(known.base, bound.get(element.id) ?? [])
+      if (showsBound(element, boundElements)) return element
+      if (isHeld(element.id) || !isAsShown(element, known)) {
+        this.late.add(element.id)
+        return element
+      }
+      const mended = { ...element, boundElements, version: element.version + 1, versionNonce: nonce() }
+      this.remember(mended, known.base)
+      return mended
+    })
+  }
+
+  /** Elements to be named again when they are not held any more. */
+  takeLate(): string[] {
+    const late = [...this.late]
+    this.late.clear()
+    return late
   }
 
   private show(id: string, properties: Properties, before: SceneElement | undefined): SceneElement {

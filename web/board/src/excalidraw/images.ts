@@ -6,24 +6,27 @@ import type { BinaryFileData, BinaryFiles, DataURL, ExcalidrawImperativeAPI } fr
 import type { Board, Rest } from '@panseo/sdk'
 import { CaptureUpdateAction } from '@excalidraw/excalidraw'
 
+import type { Dictionary } from '../i18n'
 import type { Scene } from './binding'
 import { PendingImages } from './pending'
+import { BYTES_MAX, paint } from './shrink'
 
 const SHA256 = /^[0-9a-f]{64}$/
 /** Kinds the server keeps; others are painted into a PNG. */
 const KEPT_TYPES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif'])
-/** Longer side in px that a painted image has at least. */
-const PAINTED_SIDE = 1_024
+const SVG = 'image/svg+xml'
+/** Longer side in px that a painted image has at least, and at most. */
+const PAINTED_SIDE = [1_024, 2_880] as const
 const RETRY_MIN_MS = 2_000
 const UNTOLD_MS = 10_000
-/** What makes images smaller is fetched when nothing else is to be done, so that it is there without a connection. */
-const PREFETCH_AFTER_MS = 10_000
 const RETRY_MAX_MS = 60_000
 
 export class Images {
   /** Hashes whose content is on this canvas. */
   private readonly ready = new Set<string>()
   private readonly asked = new Set<string>()
+  /** Names that the content got, by what it was called when it was put in. */
+  private readonly names = new Map<string, string>()
   private readonly awaited = new Set<string>()
   private readonly listeners = new Set<() => void>()
   private readonly timers = new Set<ReturnType<typeof setTimeout>>()
@@ -40,7 +43,6 @@ export class Images {
   ) {
     this.pending = new PendingImages(board.id)
     void this.resume()
-    this.later(PREFETCH_AFTER_MS, () => void prefetch())
   }
 
   close(): void {
@@ -61,7 +63,10 @@ export class Images {
     const file = files[fileId]
     // Without content it is a copy of an element whose content is still coming.
     if (!file) return SHA256.test(fileId)
-    if (!this.asked.has(fileId)) {
+    const name = this.names.get(fileId)
+    // The same file once more.
+    if (name) queueMicrotask(() => this.rename(fileId, name))
+    else if (!this.asked.has(fileId)) {
       this.asked.add(fileId)
       void this.take(file)
     }
@@ -115,6 +120,7 @@ export class Images {
       // What the browser cannot show, others could not see.
       ;(await createImageBitmap(content)).close()
     } catch {
+      this.asked.delete(file.id)
       this.takeAway(file.id)
       this.onRefused('kind')
       return
@@ -125,6 +131,7 @@ export class Images {
     this.asked.add(sha256)
     if (sha256 !== file.id) {
       this.add(sha256, await dataUrl(content), content.type)
+      this.names.set(file.id, sha256)
       this.rename(file.id, sha256)
     }
     await this.pending.keep(sha256, content)
@@ -135,7 +142,7 @@ export class Images {
 
   private upload(sha256: string, bytes: Uint8Array<ArrayBuffer>, wait: number): void {
     this.rest
-      .putAsset(this.board.id, bytes)
+      .putAsset(this.board.id, bytes, sha256)
       .then(() => this.board.op({ op: 'asset.add', sha256 }))
       .then(() => this.pending.drop(sha256))
       .catch((error: unknown) => {
@@ -186,14 +193,18 @@ export class Images {
   }
 }
 
-async function prefetch(): Promise<void> {
-  // Without a connection there is nothing to fetch it from; Excalidraw then leaves images as large as they are.
-  await Promise.all([
-    // @ts-expect-error it comes without types
-    import('pica'),
-    // @ts-expect-error it comes without types
-    import('image-blob-reduce')
-  ]).catch(() => undefined)
+/**
+ * What a file that is put in is called until its content has its name. Fails, with what is to be said, for one that the
+ * board cannot take: an image that is painted of dots is made smaller, a drawing is not.
+ */
+export async function callFile(file: Blob, words: Dictionary): Promise<string> {
+  if (file.type !== SVG) {
+    const image = await createImageBitmap(file).catch((cause: unknown) => {
+      throw new Error(words.imageKind, { cause })
+    })
+    image.close()
+  } else if (file.size > BYTES_MAX) throw new Error(words.imageTooLarge)
+  return hashOf(new Uint8Array(await file.arrayBuffer()))
 }
 
 async function hashOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
@@ -220,16 +231,12 @@ async function kept(content: Blob): Promise<Blob> {
     const image = new Image()
     image.src = url
     await image.decode()
-    const canvas = document.createElement('canvas')
     // A drawing without a size of its own, or a small one, shall still be sharp.
-    const [width, height] = [image.naturalWidth || 512, image.naturalHeight || 512]
-    const scale = Math.max(1, PAINTED_SIDE / Math.max(width, height))
-    canvas.width = Math.round(width * scale)
-    canvas.height = Math.round(height * scale)
-    canvas.getContext('2d')?.drawImage(image, 0, 0, canvas.width, canvas.height)
-    return await new Promise((resolve, reject) =>
-      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('the image cannot be painted'))), 'image/png')
-    )
+    image.width = image.naturalWidth || 512
+    image.height = image.naturalHeight || 512
+    const side = Math.max(image.width, image.height)
+    const [least, most] = PAINTED_SIDE
+    return await paint(image, Math.min(Math.max(1, least / side), most / side), 'image/png')
   } finally {
     URL.revokeObjectURL(url)
   }

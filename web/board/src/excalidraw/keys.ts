@@ -136,7 +136,8 @@ const orNull =
     value === null || check(value)
 const isBinding: Check = (value) =>
   isMap(value) && isText(value.elementId) && isNumber(value.focus) && isNumber(value.gap)
-const isBound: Check = (value) => isMap(value) && isText(value.id) && isText(value.type)
+export const isBound = (value: unknown): value is { readonly id: string; readonly type: string } =>
+  isMap(value) && isText(value.id) && isText(value.type)
 const CROP = ['x', 'y', 'width', 'height', 'naturalWidth', 'naturalHeight']
 
 /**

@@ -90,7 +90,7 @@ export class Others {
       const elements = [...(this.drags.get(session) ?? [])].filter(([id]) => binding.has(id) && !isHeld(id))
       for (const [id, properties] of elements) binding.overlay(id, properties)
       const ids = elements.map(([id]) => id)
-      scene = binding.merge(scene, ids, read) ?? scene
+      scene = binding.merge(scene, ids, read, isHeld) ?? scene
     }
     this.changedDrags.clear()
     return scene

@@ -340,8 +340,10 @@ export class CanvasSession {
     }
     const entries = this.entries
     const read = (id: string): Properties | undefined => readEntry(entries, id)
-    let scene = this.binding.merge(before, now, read) ?? before
-    scene = this.others.show(scene, this.binding, read, (id) => held.has(id) || dirty.has(id))
+    const isHeld = (id: string) => held.has(id) || dirty.has(id)
+    let scene = this.binding.merge(before, now, read, isHeld) ?? before
+    scene = this.others.show(scene, this.binding, read, isHeld)
+    for (const id of this.binding.takeLate()) this.news.add(id)
     if (scene !== before) {
       this.images.want(scene)
       // Left to itself, Excalidraw would paint in the frame after the next one.

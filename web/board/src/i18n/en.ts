@@ -50,8 +50,11 @@ export const en = {
     bad_op: 'That does not fit on a board',
     other: 'The server did not take it, draw it again'
   },
-  imageKind: 'This file is not an image that the board can show',
-  imageRefused: 'The image was not taken: 10 MB at most, PNG, JPEG, WebP or GIF',
+  imageKind: 'This file is not an image that the board can show: choose a PNG, JPEG, WebP, GIF or SVG file',
+  imageTooLarge:
+    'This drawing is too large for the board (4 MB at most): choose a smaller one, or save it as PNG first',
+  imageElsewhere: 'This image lies on another site: save it on this device first, then insert the file',
+  imageRefused: 'The image was not taken: choose one of 10 MB at most, PNG, JPEG, WebP or GIF',
 
   // Pages
   pages: 'Pages',
@@ -82,7 +85,6 @@ export const en = {
   resolved: 'Resolved',
   like: 'Like',
   unlike: 'Take the like back',
-  likes: (count: number) => (count === 1 ? '1 like' : `${count} likes`),
   edit: 'Edit',
   remove: 'Delete',
   deleteCommentAsk: 'Delete this comment?',

@@ -49,8 +49,10 @@ export const ko: Dictionary = {
     bad_op: '칠판에 넣을 수 없는 내용입니다',
     other: '서버가 받아들이지 않았습니다. 다시 그려 주세요'
   },
-  imageKind: '칠판에 넣을 수 있는 이미지가 아닙니다',
-  imageRefused: '이미지를 넣지 못했습니다: 10MB 이하의 PNG, JPEG, WebP, GIF만 됩니다',
+  imageKind: '칠판에 넣을 수 있는 이미지가 아닙니다. PNG, JPEG, WebP, GIF, SVG 파일을 골라 주세요',
+  imageTooLarge: '칠판에 넣기에는 너무 큰 그림입니다(4MB 이하). 더 작은 그림을 고르거나 PNG로 저장해서 넣어 주세요',
+  imageElsewhere: '다른 사이트에 있는 이미지입니다. 먼저 이 기기에 저장한 다음 그 파일을 넣어 주세요',
+  imageRefused: '이미지를 넣지 못했습니다. 10MB 이하의 PNG, JPEG, WebP, GIF를 골라 주세요',
 
   pages: '페이지',
   page: (number) => `${number}쪽`,
@@ -78,7 +80,6 @@ export const ko: Dictionary = {
   resolved: '해결됨',
   like: '좋아요',
   unlike: '좋아요 취소',
-  likes: (count) => `좋아요 ${count}개`,
   edit: '고치기',
   remove: '삭제',
   deleteCommentAsk: '이 댓글을 삭제할까요?',

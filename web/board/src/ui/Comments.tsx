@@ -1,7 +1,7 @@
 import { useState } from 'react'
 
 import type { Comment, Thread } from '../document/comments'
-import { type Dictionary, type Language, useWords } from '../i18n'
+import { type Language, useWords } from '../i18n'
 import { colorOf, initialOf } from './color'
 import { icons } from './icons'
 
@@ -168,7 +168,6 @@ function CommentItem({ comment, ...props }: Props & { comment: Comment }) {
           comment={comment}
           canEdit={canEdit}
           label={likeLabel}
-          words={words}
           onLike={() => actions.like(comment.id, !comment.isLiked)}
         />
         {isOwn && !isEditing && (
@@ -190,18 +189,17 @@ interface LikeProps {
   comment: Comment
   canEdit: boolean
   label: string
-  words: Dictionary
   onLike: () => void
 }
 
-function LikeButton({ comment, canEdit, label, words, onLike }: LikeProps) {
+function LikeButton({ comment, canEdit, label, onLike }: LikeProps) {
   const { likes, isLiked } = comment
   return (
     <button
       type="button"
       className="panseo-link panseo-like"
       aria-pressed={isLiked}
-      aria-label={likes > 0 ? `${label}, ${words.likes(likes)}` : label}
+      aria-label={likes > 0 ? `${label}: ${likes}` : label}
       title={label}
       disabled={!canEdit}
       onClick={onLike}

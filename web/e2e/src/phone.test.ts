@@ -1,0 +1,35 @@
+// Every page and state on a phone: whoever cannot see or aim well gets along with it, in light and dark, in both languages.
+
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+import { PHONE, launch } from './browser'
+import { STATES, Stage } from './states'
+
+let browser: Browser
+let stage: Stage
+
+beforeAll(async () => {
+  browser = await launch()
+  stage = await Stage.set(browser)
+})
+afterAll(async () => {
+  await browser?.close()
+  await stage?.clear()
+})
+
+const looks = [
+  { language: 'en', colorScheme: 'light' },
+  { language: 'ko', colorScheme: 'dark' }
+] as const
+const seen = [...STATES.pages, ...STATES.wrong].flatMap((state) =>
+  looks.map((look) => ({ name: state.name, ...look, state }))
+)
+
+test.each(seen)('$name, $language, $colorScheme', async ({ state, language, colorScheme }) => {
+  const visit = await stage.visit(language, { ...PHONE, colorScheme })
+  await state.go(stage, visit)
+  if (state.says) await visit.page.getByText(state.says[language]).first().waitFor()
+  expect(await visit.person.barriers()).toEqual([])
+  await visit.person.leave(state.faults)
+})
