@@ -10,6 +10,7 @@ mod direct;
 pub(crate) mod fault;
 mod journal;
 mod moves;
+mod packing;
 pub(crate) mod records;
 mod recovery;
 mod tails;

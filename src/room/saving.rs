@@ -273,7 +273,7 @@ impl Room {
     pub(super) fn logged(&mut self, logged: &Logged, effects: &mut Vec<Effect>) {
         let record = &logged.record;
         self.position = self.position.max(logged.position);
-        self.saving.tail_bytes += record.update.0.len() + 64 * record.changes.len();
+        self.saving.tail_bytes += record.update.0.len();
         let is_own = record.id.0 == self.board.replica();
         if !self.board.note(record, logged.position) {
             return;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -67,6 +69,8 @@ struct Task {
     room: Room,
     tail: mpsc::Receiver<Logged>,
     appending: Appending,
+    /// A keyframe on its way to the store: no input waits for it.
+    storing: Option<BoxFuture<'static, ()>>,
     answers: HashMap<SessionId, oneshot::Sender<Answer>>,
     sessions: BTreeSet<SessionId>,
     pending_bytes: usize,
@@ -116,6 +120,7 @@ pub(super) async fn run(
         room,
         tail,
         appending: VecDeque::new(),
+        storing: None,
         answers: HashMap::new(),
         sessions: BTreeSet::new(),
         pending_bytes: 0,
@@ -161,6 +166,7 @@ impl Task {
                     unsettled += 1;
                     if !self.step(appended(number, result)).await { return Ended::Poisoned }
                 }
+                () = stored(&mut self.storing), if self.storing.is_some() => {}
                 Some(logged) = self.tail.recv(), if !is_full => {
                     unsettled += 1;
                     if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
@@ -329,10 +335,9 @@ impl Task {
                 self.appending.push_back((number, append));
             }
             Effect::StoreKeyframe(keyframe) => {
-                if let Err(error) = Box::pin(self.keep(keyframe)).await {
-                    tracing::warn!(board.id = %self.board, %error, "A keyframe was not stored.");
-                    metrics::counter!(telemetry::KEYFRAMES_FAILED_TOTAL).increment(1);
-                }
+                stored(&mut self.storing).await;
+                let used = self.room.board().asset_names();
+                self.storing = Some(keep(Arc::clone(&self.shared), self.board.clone(), keyframe, used).boxed());
             }
             Effect::FindState(session, seq, at) => {
                 let (shared, board) = (Arc::clone(&self.shared), self.board.clone());
@@ -346,18 +351,6 @@ impl Task {
         None
     }
 
-    /// Stores a keyframe, then collects uploads that nothing on the board names.
-    async fn keep(&mut self, keyframe: StoredKeyframe) -> Result<(), StoreError> {
-        let used: Vec<String> = self.room.board().asset_names();
-        let before = Timestamp((self.shared.clock)().0.saturating_sub(UNUSED_ASSET_MS));
-        self.shared.store.put_keyframe(&self.board, keyframe).await?;
-        self.shared
-            .store
-            .collect_assets(&self.board, &used, before)
-            .await
-            .map(drop)
-    }
-
     /// Nobody has been here for a while: a keyframe, then the room goes.
     async fn close(&mut self) -> Ended {
         for _ in 0..2 {
@@ -369,6 +362,7 @@ impl Task {
                 return Ended::Poisoned;
             }
         }
+        stored(&mut self.storing).await;
         Ended::Closed
     }
 
@@ -406,6 +400,27 @@ impl Task {
         self.shared.move_pending(self.pending_bytes, now);
         self.pending_bytes = now;
         self.room.set_node_busy(self.shared.is_busy());
+    }
+}
+
+/// Stores a keyframe, then collects uploads that nothing on the board names.
+async fn keep(shared: Arc<Shared>, board: BoardId, keyframe: StoredKeyframe, used: Vec<String>) {
+    let before = Timestamp((shared.clock)().0.saturating_sub(UNUSED_ASSET_MS));
+    let mut outcome = shared.store.put_keyframe(&board, keyframe).await;
+    if outcome.is_ok() {
+        outcome = shared.store.collect_assets(&board, &used, before).await.map(drop);
+    }
+    if let Err(error) = outcome {
+        tracing::warn!(board.id = %board, %error, "A keyframe was not stored.");
+        metrics::counter!(telemetry::KEYFRAMES_FAILED_TOTAL).increment(1);
+    }
+}
+
+/// Waits until what is on its way to the store has arrived.
+async fn stored(storing: &mut Option<BoxFuture<'static, ()>>) {
+    if let Some(store) = storing {
+        store.await;
+        *storing = None;
     }
 }
 

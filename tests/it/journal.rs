@@ -2,16 +2,24 @@
 //!
 //! A crash is a copy of both files while the log is open: that is what a killed process leaves behind.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
 
+use panseo::config::ServeArgs;
 use panseo::log::UpdateLog;
-use panseo::log::disk::{Database, DiskLog, FILE_NAME, JOURNAL_NAME};
+use panseo::log::disk::{Database, DiskLog, FILE_NAME, JOURNAL_NAME, Opener, Storage};
 use panseo::protocol::ids::{BoardId, EditScope, Timestamp, UserId};
 use panseo::store::disk::{DiskStore, verify};
 use panseo::store::{BoardInfo, BoardStore, StoredKeyframe};
+use redb::StorageBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
 
 use crate::samples::{board, record};
+use crate::support::node::{Node, create};
 
 /// Where a batch begins.
 const PAGE_BYTES: usize = 4096;
@@ -100,6 +108,81 @@ async fn a_keyframe_finds_the_records_it_covers_in_the_tables() {
     assert_eq!(numbers(&open(copy.path()).1, &id).await, [1, 2, 3, 4]);
 }
 
+/// A database file whose syncs can be made to wait.
+#[derive(Debug)]
+struct Slow {
+    file: InMemoryBackend,
+    may_sync: watch::Receiver<bool>,
+    waits: mpsc::UnboundedSender<()>,
+    runtime: Handle,
+}
+
+impl StorageBackend for Slow {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write(offset, data)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut may_sync = self.may_sync.clone();
+        if !*may_sync.borrow() {
+            self.waits.send(()).unwrap();
+            self.runtime.block_on(may_sync.wait_for(|may| *may)).unwrap();
+        }
+        self.file.sync_data()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_board_goes_on_while_its_keyframe_is_stored() {
+    let (may_sync, opens) = watch::channel(true);
+    let (waits, mut waiting) = mpsc::unbounded_channel();
+    let runtime = Handle::current();
+    let slow: Opener = Box::new(move || {
+        Ok(Arc::new(Slow {
+            file: InMemoryBackend::new(),
+            may_sync: opens.clone(),
+            waits: waits.clone(),
+            runtime: runtime.clone(),
+        }))
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage {
+        database: slow,
+        journal: Box::new(|| Ok(Arc::new(FileBackend::new(tempfile::tempfile()?)?))),
+        journal_bytes: 4 * 1024 * 1024,
+    };
+    let database = Database::open_with(dir.path(), storage).unwrap();
+    let log = Arc::new(DiskLog::new(database.clone()));
+    let store = Arc::new(DiskStore::new(database));
+    let node = Node::on(ServeArgs::default(), log, Arc::clone(&store) as _, || true).await;
+    assert_eq!(node.draw("/v1/boards/lesson/ops", "first").await.status, 200);
+    may_sync.send_replace(false);
+    for id in ["a", "b", "c"] {
+        let mut op = create(id);
+        op["element"]["text"] = "word ".repeat(20_000).into();
+        let drawn = node.send("POST", "/v1/boards/lesson/ops", json!({ "ops": [op] })).await;
+        assert_eq!(drawn.status, 200);
+    }
+    waiting.recv().await.unwrap();
+    assert_eq!(node.draw("/v1/boards/lesson/ops", "last").await.status, 200);
+    assert_eq!(store.keyframe(&board("lesson")).await.unwrap(), None);
+    may_sync.send_replace(true);
+    node.stop().await;
+    assert!(store.keyframe(&board("lesson")).await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn a_deleted_board_leaves_nothing_in_the_journal() {
     let dir = tempfile::tempdir().unwrap();
@@ -145,7 +228,7 @@ async fn a_journal_of_another_directory_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_directory_of_the_version_before_gets_a_journal() {
+async fn a_directory_without_a_journal_gets_one() {
     let dir = tempfile::tempdir().unwrap();
     let (log, store) = open(dir.path());
     let id = board("maths");
@@ -169,4 +252,16 @@ async fn a_directory_of_the_version_before_gets_a_journal() {
     append(&log, &id, 4..=4).await;
     assert_eq!(log.end(&id).await.unwrap().offset(), 4);
     assert_eq!(numbers(&store, &id).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_journal_of_the_version_before_is_kept() {
+    let copy = crash_with(|_journal| ()).await;
+    let database = redb::Database::open(copy.path().join(FILE_NAME)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    transaction.open_table(meta).unwrap().insert("format", 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert_eq!(numbers(&open(copy.path()).1, &board("maths")).await, [1, 2, 3]);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use panseo::log::disk::{Database, DiskLog, OpenError};
+use panseo::log::disk::{Database, DiskLog, FORMAT_VERSION, OpenError};
 use panseo::log::memory::{AppendFault, MemoryLog};
 use panseo::log::{LogError, Logged, UpdateLog};
 use panseo::protocol::ids::{BoardId, Position};
@@ -227,7 +227,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         outcome,
         Err(OpenError::NewerFormat {
             found: 99,
-            known: 2,
+            known: FORMAT_VERSION,
             ..
         })
     ));

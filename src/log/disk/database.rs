@@ -25,7 +25,9 @@ use super::fault::{Aborted, Fault};
 use super::journal::{Batch, Found, JOURNAL_BYTES, JOURNAL_NAME, Journal};
 
 /// Version of the tables and of what lies in them.
-pub const FORMAT_VERSION: u64 = 2;
+pub const FORMAT_VERSION: u64 = 3;
+/// First version with a journal.
+const JOURNAL_SINCE: u64 = 2;
 
 /// Name of the database file in the data directory.
 pub const FILE_NAME: &str = "panseo.redb";
@@ -457,9 +459,11 @@ fn prepare(database: &redb::Database, format: Option<u64>) -> Result<[u64; 3], r
                 meta.insert("epoch", random_number())?;
             }
             // Before there was a journal, all records were in the tables, and the floor told of those that had left.
-            let floor = meta.get("floor")?.map_or(0, |value| value.value());
-            meta.insert("floor", floor.max(last))?;
-            meta.insert("journal", random_number())?;
+            if format.is_none_or(|format| format < JOURNAL_SINCE) {
+                let floor = meta.get("floor")?.map_or(0, |value| value.value());
+                meta.insert("floor", floor.max(last))?;
+                meta.insert("journal", random_number())?;
+            }
             meta.insert("format", FORMAT_VERSION)?;
         }
         transaction.open_table(QUARANTINE)?;

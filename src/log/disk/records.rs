@@ -1,6 +1,7 @@
 //! Records as they lie in the database: single ones in the log, 256 at a time in sealed blocks of history.
 //!
-//! Every stored value begins with the CRC-32 of what follows. A record or block that fails it, or cannot be decoded, is
+//! What is larger than a few numbers lies compressed in the log (`disk/packing.rs`), and plain in a block, which is
+//! compressed as a whole. Every stored value begins with the CRC-32 of what follows. A record or block that fails it, or cannot be decoded, is
 //! put in quarantine: named there with its offset, told to the operator, and skipped, so that the board still opens.
 
 use std::ops::Bound;
@@ -11,6 +12,7 @@ use redb::ReadTransaction;
 use super::Database;
 use super::database::{BLOCKS, LOG, QUARANTINE};
 use super::fault::{Aborted, Fault};
+use super::packing;
 use crate::protocol::codec;
 use crate::protocol::ids::{BoardId, Position};
 use crate::protocol::{Logged, Record};
@@ -45,11 +47,23 @@ pub(crate) fn content(stored: &[u8]) -> Result<&[u8], &'static str> {
 
 /// A record as it is stored.
 pub(crate) fn encode(record: &Record) -> Vec<u8> {
-    checked(|bytes| codec::encode_record_into(bytes, record))
+    let mut plain = Vec::new();
+    codec::encode_record_into(&mut plain, record);
+    checked(|bytes| bytes.append(&mut packing::pack(plain)))
 }
 
 pub(crate) fn decode(stored: &[u8]) -> Result<Record, String> {
-    codec::decode_record(content(stored)?).map_err(|error| error.to_string())
+    let content = content(stored)?;
+    let unpacked = packing::unpack(content)?;
+    codec::decode_record(unpacked.as_deref().unwrap_or(content)).map_err(|error| error.to_string())
+}
+
+/// A record as it lies in a block; a damaged one as it is, because nothing is thrown away.
+fn unpacked(stored: &[u8]) -> Vec<u8> {
+    match content(stored).map(packing::unpack) {
+        Ok(Ok(Some(mut plain))) => checked(|bytes| bytes.append(&mut plain)),
+        Ok(Ok(None) | Err(_)) | Err(_) => stored.to_vec(),
+    }
 }
 
 /// Some records in one compressed block.
@@ -62,8 +76,10 @@ pub(crate) struct Block {
 
 /// Packs stored records into blocks, each read back and compared before it is given out.
 pub(crate) fn seal(records: &[(u64, Vec<u8>)]) -> Result<Vec<Block>, String> {
+    let plain = records.iter().map(|(offset, stored)| (*offset, unpacked(stored)));
+    let records: Vec<_> = plain.collect();
     let mut blocks = Vec::new();
-    let mut rest = records;
+    let mut rest = records.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
         let fitting = rest.iter().take(BLOCK_RECORDS_MAX).take_while(|(_offset, record)| {
