@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::args::BenchArgs;
@@ -81,6 +82,13 @@ fn is_stroke(record: &Record) -> bool {
     record.changes.iter().any(|change| change.before.is_none())
 }
 
+/// A frame that adds to the stroke before it.
+#[derive(Serialize)]
+struct More {
+    t: &'static str,
+    data: Value,
+}
+
 /// A stroke while it is drawn: what its author sends over the own door, and the packed points in it.
 fn stroke(report: &mut Report) {
     let points = content::points(7);
@@ -89,13 +97,18 @@ fn stroke(report: &mut Report) {
     for points in points.chunks(POINTS_A_FRAME) {
         let bytes = content::packed(points);
         packed += bytes.len();
-        let frame = ClientFrame::Ephemeral(Ephemeral {
-            kind: "stroke".into(),
-            // Those behind the first go on with its stroke.
-            gesture: (frames == 0).then_some(gesture),
-            data: Value::Map(Arc::new([("points".into(), Value::Bytes(bytes.into()))].into())),
-        });
-        frames += codec::encode_client(Format::MsgPack, &frame).len();
+        let data = Value::Map(Arc::new([("points".into(), Value::Bytes(bytes.into()))].into()));
+        // Those behind the first go on with its stroke, and need not say so.
+        frames += if frames > 0 {
+            codec::pack(&More { t: "ephemeral", data }).len()
+        } else {
+            let frame = ClientFrame::Ephemeral(Ephemeral {
+                kind: "stroke".into(),
+                gesture: Some(gesture),
+                data,
+            });
+            codec::encode_client(Format::MsgPack, &frame).len()
+        };
     }
     let name = "a stroke while it is drawn";
     report.add(name, "packed points", as_f64(packed as u64), "B");
