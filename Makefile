@@ -27,7 +27,7 @@ test: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI r
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
 	cd $(WEB) && npm run build
-	$(CARGO) test --release
+	PANSEO_TEST_ALL=1 dev/with-kafka $(CARGO) test --release
 	cd $(WEB) && npm test
 	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
 
@@ -52,7 +52,7 @@ screenshots: setup $(WEB)/node_modules ## Every page and state, into web/screens
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
-	PANSEO_SOAK=200 $(CARGO) test --release --test it -- --nocapture
+	PANSEO_TEST_ALL=1 PANSEO_SOAK=200 dev/with-kafka $(CARGO) test --release --test it -- --nocapture
 	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
 %/node_modules: %/package-lock.json
