@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("presence", &["protocol"]),
     ("interchange", &["protocol"]),
     ("picture", &["protocol"]),
-    ("log", &["protocol"]),
+    ("log", &["protocol", "telemetry"]),
     ("store", &["protocol"]),
     (
         "room",
@@ -70,6 +70,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rmp_serde", &["protocol/codec", "bench"]),
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
+    ("rdkafka", &["log/kafka"]),
     ("dashmap", &["room/hub"]),
     ("resvg", &["picture/raster"]),
 ];
