@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("interchange", &["protocol"]),
     ("picture", &["protocol"]),
     ("log", &["protocol"]),
-    ("store", &["protocol"]),
+    ("store", &["protocol", "telemetry"]),
     (
         "room",
         &["protocol", "board", "access", "presence", "log", "store", "telemetry"],
@@ -51,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("store/disk", "log", "both disk adapters share one database"),
     ("store/memory", "log", "as above, in memory"),
+    ("store/postgres/history", "log", "sealed blocks have one form in all stores"),
     (
         "log/disk/fault",
         "store",
@@ -70,6 +71,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rmp_serde", &["protocol/codec", "bench"]),
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
+    ("sqlx", &["store/postgres"]),
+    ("object_store", &["store/postgres/assets"]),
     ("dashmap", &["room/hub"]),
     ("resvg", &["picture/raster"]),
 ];
