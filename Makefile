@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 CARGO := cargo
 NODE_TESTS := tests/interop
 WEB := web
+# What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
+SERVERS := PANSEO_TEST_ALL=1 dev/with-postgres dev/with-kafka
 export CARGO_TERM_COLOR ?= never
 
 .PHONY: help setup run test check bench bench-web screenshots soak clean
@@ -27,7 +29,7 @@ test: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI r
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
 	cd $(WEB) && npm run build
-	PANSEO_TEST_ALL=1 dev/with-kafka $(CARGO) test --release
+	$(SERVERS) $(CARGO) test --release
 	cd $(WEB) && npm test
 	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
 
@@ -52,7 +54,7 @@ screenshots: setup $(WEB)/node_modules ## Every page and state, into web/screens
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
-	PANSEO_TEST_ALL=1 PANSEO_SOAK=200 dev/with-kafka $(CARGO) test --release --test it -- --nocapture
+	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --test it -- --nocapture
 	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
 %/node_modules: %/package-lock.json

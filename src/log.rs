@@ -54,9 +54,9 @@ pub enum LogError {
 /// What a board needs of the log to be opened.
 #[derive(Debug)]
 pub struct Lead {
-    /// The newest records of the board, by position: every one that a store which is asked now may lack.
+    /// The newest records of the board, by position: every one that the store may lack.
     pub records: Vec<Logged>,
-    /// The end of the log before the store is asked.
+    /// The end of the log when it was asked.
     pub end: Position,
 }
 
@@ -78,9 +78,10 @@ pub trait UpdateLog: Send + Sync + 'static {
     /// The end of the log as far as this board goes: whoever has read up to here has everything durable now.
     async fn end(&self, board: &BoardId) -> Result<Position, LogError>;
 
-    /// To be asked before the store is: with what the store says after it, all of the board up to `Lead::end` is known.
-    /// A store that reads the log itself lacks nothing.
-    async fn lead(&self, board: &BoardId) -> Result<Lead, LogError> {
+    /// The records of the board behind `stored`, the place up to which the store has all of them; that is to be asked
+    /// before, and the history after this: together they are all of the board up to `Lead::end`. A store that reads the
+    /// log itself knows no such place, and lacks nothing.
+    async fn lead(&self, board: &BoardId, _stored: Option<Position>) -> Result<Lead, LogError> {
         let end = self.end(board).await?;
         Ok(Lead {
             records: Vec::new(),

@@ -70,6 +70,12 @@ pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
 pub const KEYFRAMES_FAILED_TOTAL: &str = "panseo_keyframes_failed_total";
 /// Records that cannot be applied, left out when a board opened.
 pub const RECORDS_SKIPPED_TOTAL: &str = "panseo_records_skipped_total";
+/// Damaged records that boards open without.
+pub const QUARANTINED_RECORDS_TOTAL: &str = "panseo_quarantined_records_total";
+/// Records that the materialiser stored in PostgreSQL.
+pub const MATERIALISED_RECORDS_TOTAL: &str = "panseo_materialised_records_total";
+/// Records of boards that are deleted: the materialiser left them out.
+pub const MATERIALISED_UNKNOWN_TOTAL: &str = "panseo_materialised_unknown_total";
 /// Boards live on this node.
 pub const ROOMS: &str = "panseo_rooms";
 /// Rooms that ended by a fault and were opened anew.

@@ -26,7 +26,6 @@ use rdkafka::error::KafkaError as ClientError;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
-use xxhash_rust::xxh3::xxh3_64;
 
 pub use settings::KafkaSettings;
 pub use topics::{Fault, TopicReport, Topics};
@@ -83,13 +82,6 @@ impl From<ClientError> for KafkaError {
     }
 }
 
-/// What the store has of the topic.
-#[async_trait]
-pub trait Progress: Send + Sync + 'static {
-    /// Kafka's offset of the first record of the partition that the store does not have; `None` if it has none.
-    async fn next_offset(&self, partition: i32) -> Result<Option<u64>, String>;
-}
-
 /// The log of a node in a cluster. Dropping it waits some seconds for what is on its way.
 pub struct KafkaLog {
     settings: KafkaSettings,
@@ -97,12 +89,11 @@ pub struct KafkaLog {
     edits: Arc<Edits>,
     tails: Tails,
     _reading: DropGuard,
-    progress: Box<dyn Progress>,
 }
 
 impl KafkaLog {
     /// Starts the clients and waits until the brokers answer. `epoch` is that of the topic.
-    pub async fn start(settings: KafkaSettings, epoch: u64, progress: Box<dyn Progress>) -> Result<Self, KafkaError> {
+    pub async fn start(settings: KafkaSettings, epoch: u64) -> Result<Self, KafkaError> {
         let edits = Arc::new(Edits::start(&settings, epoch)?);
         edits.warm_up().await?;
         let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits))?;
@@ -112,7 +103,6 @@ impl KafkaLog {
             edits,
             tails,
             _reading: reading,
-            progress,
         })
     }
 
@@ -122,7 +112,8 @@ impl KafkaLog {
     }
 
     fn partition(&self, board: &BoardId) -> i32 {
-        partition_of(board, self.settings.partitions)
+        let partition = board.partition(self.settings.partitions);
+        i32::try_from(partition).expect("brokers count partitions so")
     }
 
     fn position(&self, next: u64) -> Position {
@@ -134,12 +125,6 @@ impl Drop for KafkaLog {
     fn drop(&mut self) {
         self.edits.close();
     }
-}
-
-/// The partition that holds a board's records.
-pub fn partition_of(board: &BoardId, partitions: i32) -> i32 {
-    let count = u64::try_from(partitions.max(1)).unwrap_or(1);
-    i32::try_from(xxh3_64(board.as_str().as_bytes()) % count).expect("a rest is below the number of partitions")
 }
 
 #[async_trait]
@@ -169,15 +154,14 @@ impl UpdateLog for KafkaLog {
         Ok(self.position(high))
     }
 
-    async fn lead(&self, board: &BoardId) -> Result<Lead, LogError> {
+    async fn lead(&self, board: &BoardId, stored: Option<Position>) -> Result<Lead, LogError> {
         let partition = self.partition(board);
-        // First what the store has, then the end: what comes in between is read from here.
-        let stored = self.progress.next_offset(partition).await.map_err(LogError::Failed)?;
         let (low, high) = self.edits.watermarks(partition).await?;
-        let from = stored.unwrap_or(low);
-        if from < low || from > high {
-            return Err(LogError::UnknownPosition(self.position(from)));
-        }
+        let from = match stored {
+            None => low,
+            Some(Position(epoch, next)) if epoch == self.epoch && (low..=high).contains(&next) => next,
+            Some(position) => return Err(LogError::UnknownPosition(position)),
+        };
         let records = self.tails.read(partition, board, from, high).await?;
         let end = self.position(high);
         Ok(Lead { records, end })

@@ -508,7 +508,8 @@ async fn open(
     waiting: &mut VecDeque<Message>,
 ) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
     let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
-    let lead = shared.log.lead(board).await?;
+    let stored = shared.store.complete_to(board).await?;
+    let lead = shared.log.lead(board, stored).await?;
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
     let mut records = shared.store.history(board, after, usize::MAX).await?;

@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("interchange", &["protocol"]),
     ("picture", &["protocol"]),
     ("log", &["protocol", "telemetry"]),
-    ("store", &["protocol"]),
+    ("store", &["protocol", "telemetry"]),
     (
         "room",
         &["protocol", "board", "access", "presence", "log", "store", "telemetry"],
@@ -52,6 +52,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("store/disk", "log", "both disk adapters share one database"),
     ("store/memory", "log", "as above, in memory"),
     (
+        "store/postgres/history",
+        "log",
+        "sealed blocks have one form in all stores",
+    ),
+    (
         "log/disk/fault",
         "store",
         "a fault of the shared database is told to callers of the store, too",
@@ -71,6 +76,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
     ("rdkafka", &["log/kafka"]),
+    ("sqlx", &["store/postgres"]),
+    ("object_store", &["store/postgres/assets"]),
     ("dashmap", &["room/hub"]),
     ("resvg", &["picture/raster"]),
 ];

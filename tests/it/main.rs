@@ -23,6 +23,8 @@ mod limits;
 mod log_contract;
 mod lost;
 mod pictures;
+mod postgres;
+mod postgres_schema;
 mod power_cut;
 mod rest;
 mod rules;

@@ -20,9 +20,9 @@ pub struct KafkaSettings {
     /// Name of this node: stable, no other's.
     pub node: String,
     /// Partitions of the topics that are keyed by board; fixed for life.
-    pub partitions: i32,
+    pub partitions: u32,
     /// Copies of every record.
-    pub replication: i32,
+    pub replication: u32,
     /// Options for every client, as librdkafka names them.
     pub options: BTreeMap<String, String>,
 }

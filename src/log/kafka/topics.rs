@@ -25,7 +25,7 @@ struct Topic {
     /// Its name behind the prefix.
     name: &'static str,
     /// Its own number of partitions; `None`: that of the boards.
-    partitions: Option<i32>,
+    partitions: Option<u32>,
     /// Whether each record must be with most copies before it counts.
     is_safe: bool,
     settings: &'static [(&'static str, &'static str)],
@@ -93,12 +93,12 @@ impl Topic {
         settings.topic(self.name)
     }
 
-    fn partitions(&self, settings: &KafkaSettings) -> i32 {
+    fn partitions(&self, settings: &KafkaSettings) -> u32 {
         self.partitions.unwrap_or(settings.partitions)
     }
 
     /// Copies that must have a record before it counts: all but one, so that one broker may be away.
-    fn min_insync(&self, settings: &KafkaSettings) -> i32 {
+    fn min_insync(&self, settings: &KafkaSettings) -> u32 {
         if self.is_safe {
             (settings.replication - 1).max(1)
         } else {
@@ -171,8 +171,9 @@ impl Topics {
         let wanted: Vec<NewTopic<'_>> = plans
             .iter()
             .map(|(topic, name, min_insync)| {
-                let copies = TopicReplication::Fixed(settings.replication);
-                let wanted = NewTopic::new(name, topic.partitions(settings), copies).set(MIN_INSYNC, min_insync);
+                let copies = TopicReplication::Fixed(signed(settings.replication));
+                let wanted =
+                    NewTopic::new(name, signed(topic.partitions(settings)), copies).set(MIN_INSYNC, min_insync);
                 let given = topic.settings.iter();
                 given.fold(wanted, |wanted, (name, value)| wanted.set(name, value))
             })
@@ -273,7 +274,7 @@ impl Topics {
             value.unwrap_or_else(|| "not set".to_owned())
         };
         let (min_insync, least) = (value(MIN_INSYNC), topic.min_insync(&self.settings));
-        if !min_insync.parse().is_ok_and(|given: i32| given >= least) {
+        if !min_insync.parse().is_ok_and(|given: u32| given >= least) {
             report.fatal(&format!(
                 "has {MIN_INSYNC}={min_insync}, not {least}: set it with kafka-configs"
             ));
@@ -314,6 +315,11 @@ impl TopicReport {
 fn is_there(metadata: &Metadata, name: &str) -> bool {
     let mut found = metadata.topics().iter();
     found.any(|topic| topic.name() == name && !topic.partitions().is_empty())
+}
+
+/// A number as the brokers have it.
+fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 fn options() -> AdminOptions {

@@ -1,6 +1,6 @@
 //! A real Kafka for tests: the broker of `PANSEO_TEST_KAFKA`, with topics of the test's own.
 
-use panseo::log::kafka::{KafkaLog, KafkaSettings, Progress, Topics};
+use panseo::log::kafka::{KafkaLog, KafkaSettings, Topics};
 use uuid::Uuid;
 
 /// Epoch of the topics of all tests.
@@ -9,16 +9,6 @@ pub(crate) const EPOCH: u64 = 7;
 /// The broker, and the names that this test has there.
 pub(crate) struct Broker {
     pub(crate) settings: KafkaSettings,
-}
-
-/// A store that has nothing yet.
-pub(crate) struct NothingStored;
-
-#[async_trait::async_trait]
-impl Progress for NothingStored {
-    async fn next_offset(&self, _partition: i32) -> Result<Option<u64>, String> {
-        Ok(None)
-    }
 }
 
 impl Broker {
@@ -57,7 +47,6 @@ impl Broker {
     /// A node's log on topics that are made if missing.
     pub(crate) async fn log(&self) -> KafkaLog {
         self.topics().await;
-        let progress = Box::new(NothingStored);
-        KafkaLog::start(self.settings.clone(), EPOCH, progress).await.unwrap()
+        KafkaLog::start(self.settings.clone(), EPOCH).await.unwrap()
     }
 }

@@ -1,0 +1,1 @@
+//! What the store in PostgreSQL alone promises: how it opens, and how records come into it.
