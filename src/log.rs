@@ -71,6 +71,11 @@ pub trait UpdateLog: Send + Sync + 'static {
         self.append(board, record)
     }
 
+    /// Whether what the log stands on has answered lately; if not, new clients are better served elsewhere.
+    fn is_reachable(&self) -> bool {
+        true
+    }
+
     /// All records of the board after `after` (`None`: from the first one kept), those to come included, until the
     /// receiver is dropped. The channel is bounded; a reader that does not keep up slows nobody but itself.
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError>;

@@ -45,6 +45,9 @@ pub enum KafkaError {
     /// An option that librdkafka does not take.
     #[error("--kafka-option {0}: librdkafka does not know it, or does not take its value")]
     Option(String),
+    /// An option that is the node's to set.
+    #[error("--kafka-option {0}: the node sets it itself; leave it out")]
+    FixedOption(String),
     /// A client could not be made.
     #[error("no Kafka client could be made ({0}): look at the --kafka-option settings")]
     Client(String),
@@ -106,11 +109,6 @@ impl KafkaLog {
         })
     }
 
-    /// Whether a broker answered lately.
-    pub fn is_reachable(&self) -> bool {
-        self.edits.is_reachable()
-    }
-
     fn partition(&self, board: &BoardId) -> i32 {
         let partition = board.partition(self.settings.partitions);
         i32::try_from(partition).expect("brokers count partitions so")
@@ -131,6 +129,10 @@ impl Drop for KafkaLog {
 impl UpdateLog for KafkaLog {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
         self.edits.append(board, self.partition(board), &record)
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.edits.is_reachable()
     }
 
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {
@@ -196,6 +198,11 @@ fn tell(level: RDKafkaLogLevel, subject: &str, message: &str) {
 }
 
 impl KafkaSettings {
+    /// Full name of the topic of edits.
+    pub fn edits_topic(&self) -> String {
+        self.topic(topics::EDITS)
+    }
+
     /// Full name of a topic.
     pub(super) fn topic(&self, name: &str) -> String {
         format!("{}.{name}", self.prefix)

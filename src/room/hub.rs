@@ -267,7 +267,7 @@ impl Hub {
 
     /// Whether the log takes records.
     pub fn is_healthy(&self) -> bool {
-        !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)()
+        !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)() && self.0.log.is_reachable()
     }
 
     /// The longest time that a room has been at one input by now, and its board.

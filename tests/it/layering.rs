@@ -41,7 +41,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     (
         "cli",
-        &["protocol", "http", "store", "server", "config", "telemetry", "bench"],
+        &[
+            "protocol",
+            "http",
+            "log",
+            "store",
+            "server",
+            "config",
+            "telemetry",
+            "bench",
+        ],
     ),
     ("bench", &["protocol", "board", "log", "store", "room"]),
     ("main", &["cli"]),

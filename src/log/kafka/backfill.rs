@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
-use super::{Quiet, tails, topics};
+use super::{Quiet, tails};
 use crate::log::{LogError, Logged};
 
 /// Ranges read at a time: each has a connection and buffers of its own.
@@ -73,7 +73,7 @@ impl Backfill {
             BaseConsumer::from_config_and_context(&self.settings.reader("backfill"), Quiet)?;
         let mut wanted = TopicPartitionList::new();
         let start = Offset::Offset(i64::try_from(range.start).unwrap_or(i64::MAX));
-        wanted.add_partition_offset(&self.settings.topic(topics::EDITS), partition, start)?;
+        wanted.add_partition_offset(&self.settings.edits_topic(), partition, start)?;
         consumer.assign(&wanted)?;
         let mut heard = Instant::now();
         loop {

@@ -22,7 +22,7 @@ use super::backfill::Backfill;
 use super::producer::Edits;
 use super::settings::KafkaSettings;
 use super::tails::Tails;
-use super::{KafkaError, tell, topics};
+use super::{KafkaError, tell};
 use crate::telemetry;
 
 /// Between two looks for partitions that nobody reads any more.
@@ -34,7 +34,7 @@ pub(super) fn start(settings: &KafkaSettings, epoch: u64, edits: Arc<Edits>) -> 
     let tails = Tails::new(epoch, Backfill::new(settings, epoch));
     let stop = CancellationToken::new();
     let fan_out = FanOut {
-        topic: settings.topic(topics::EDITS),
+        topic: settings.edits_topic(),
         consumer,
         tails: tails.clone(),
         edits,

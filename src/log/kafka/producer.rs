@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
-use super::{ASK_TIMEOUT, KafkaError, tell, topics};
+use super::{ASK_TIMEOUT, KafkaError, tell};
 use crate::log::LogError;
 use crate::log::order::{Refusal, Unheard};
 use crate::protocol::ids::{BoardId, Position};
@@ -104,7 +104,7 @@ impl Edits {
     pub(super) fn start(settings: &KafkaSettings, epoch: u64) -> Result<Self, KafkaError> {
         let shared = Arc::new(Shared {
             settings: settings.clone(),
-            topic: settings.topic(topics::EDITS),
+            topic: settings.edits_topic(),
             epoch,
             unheard: Unheard::default(),
             state: Mutex::default(),
