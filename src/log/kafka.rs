@@ -109,6 +109,11 @@ impl KafkaLog {
         })
     }
 
+    /// Partitions that are read for boards open here.
+    pub fn partitions_read(&self) -> usize {
+        self.tails.standing().len()
+    }
+
     fn partition(&self, board: &BoardId) -> i32 {
         let partition = board.partition(self.settings.partitions);
         i32::try_from(partition).expect("brokers count partitions so")
