@@ -89,6 +89,8 @@ pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
 
 /// From an append to its delivery report.
 pub const KAFKA_ACK_SECONDS: &str = "panseo_kafka_ack_seconds";
+/// From an append to the moment its record is read from the topic.
+pub const KAFKA_ROUNDTRIP_SECONDS: &str = "panseo_kafka_roundtrip_seconds";
 /// Records without a delivery report.
 pub const KAFKA_QUEUE_MESSAGES: &str = "panseo_kafka_queue_messages";
 /// Records that the producer did not take because its queue was full; they wait.
@@ -245,6 +247,11 @@ fn describe_kafka() {
         KAFKA_ACK_SECONDS,
         Unit::Seconds,
         "From an append to its delivery report."
+    );
+    describe_histogram!(
+        KAFKA_ROUNDTRIP_SECONDS,
+        Unit::Seconds,
+        "From an append to the moment its record is read from the topic."
     );
     describe_gauge!(KAFKA_QUEUE_MESSAGES, "Records without a delivery report.");
     describe_counter!(

@@ -39,11 +39,11 @@ pub struct ClusterArgs {
     /// Makes topics that are missing [env: `PANSEO_KAFKA_CREATE_TOPICS`]
     #[arg(long)]
     pub kafka_create_topics: bool,
-    /// `PostgreSQL` database, postgres://USER:PASSWORD@HOST/NAME; with the brokers it chooses cluster mode
+    /// `PostgreSQL` database, `postgres://USER:PASSWORD@HOST/NAME`; with the brokers it chooses cluster mode
     /// [env: `PANSEO_DATABASE_URL`]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<Secret>,
-    /// Directory, or URL like s3://BUCKET/FOLDER, for uploads; all nodes of a cluster must share it [env: `PANSEO_ASSETS`]
+    /// Directory, or URL like `s3://BUCKET/FOLDER`, for uploads; all nodes of a cluster must share it [env: `PANSEO_ASSETS`]
     #[arg(long, value_name = "PLACE")]
     pub assets: Option<String>,
 }
@@ -177,7 +177,7 @@ fn kafka(
         node: node.map_or_else(|| format!("{}-{suffix}", host_name()), |given| given.value),
         partitions: count(partitions, 64, 10_000)?,
         replication: count(replication, 3, 100)?,
-        options: options(args.kafka_option, environment, std::mem::take(&mut file.options))?,
+        options: options(&args.kafka_option, environment, std::mem::take(&mut file.options))?,
     }))
 }
 
@@ -191,7 +191,7 @@ fn count(given: Option<Given<String>>, default: u32, most: u32) -> Result<u32, C
 
 /// Options of all layers; of the same key the first one counts.
 fn options(
-    flags: Vec<Secret>,
+    flags: &[Secret],
     environment: Environment<'_>,
     file: BTreeMap<String, Secret>,
 ) -> Result<BTreeMap<String, Secret>, ConfigError> {
@@ -205,7 +205,7 @@ fn options(
         let (key, value) = line.split_once('=').ok_or_else(|| bad("PANSEO_KAFKA_OPTION"))?;
         options.insert(key.trim().to_owned(), value.into());
     }
-    for flag in &flags {
+    for flag in flags {
         let (key, value) = flag.reveal().split_once('=').ok_or_else(|| bad("--kafka-option"))?;
         options.insert(key.to_owned(), value.into());
     }

@@ -10,6 +10,7 @@
 mod backfill;
 mod fanout;
 mod producer;
+mod roundtrip;
 mod settings;
 mod tails;
 mod topics;
@@ -43,7 +44,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum KafkaError {
     /// An option that librdkafka does not take.
-    #[error("--kafka-option {0}: librdkafka does not know it, or does not take its value")]
+    #[error(
+        "--kafka-option {0}: librdkafka does not know it, or not its value (TLS and SCRAM need a build with --features kafka-tls)"
+    )]
     Option(String),
     /// An option that is the node's to set.
     #[error("--kafka-option {0}: the node sets it itself; leave it out")]
@@ -77,11 +80,11 @@ pub enum KafkaError {
 
 impl From<ClientError> for KafkaError {
     fn from(error: ClientError) -> Self {
-        match error {
-            // The description repeats the value, which may be a password.
-            ClientError::ClientConfig(_, _, option, _) => Self::Option(option),
-            other => Self::Client(other.to_string()),
+        // Its own words repeat the value, which may be a password.
+        if let ClientError::ClientConfig(_, _, option, _) = error {
+            return Self::Option(option);
         }
+        Self::Client(error.to_string())
     }
 }
 
@@ -112,6 +115,11 @@ impl KafkaLog {
     /// Partitions that are read for boards open here.
     pub fn partitions_read(&self) -> usize {
         self.tails.standing().len()
+    }
+
+    /// Producers that failed and were replaced.
+    pub fn replacements(&self) -> u64 {
+        self.edits.replacements()
     }
 
     fn partition(&self, board: &BoardId) -> i32 {

@@ -71,13 +71,14 @@ async fn a_producer_that_failed_is_replaced_and_nothing_is_lost_or_out_of_order(
     let (cluster, _broker, log) = imitated().await;
     let maths = board("maths");
     append_all(&log, &maths, 1..=10, 40).await;
-    for error in [
+    for (replacements, error) in (1..).zip([
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
-    ] {
+    ]) {
         cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
         append_all(&log, &maths, 11..=200, 40).await;
+        assert_eq!(log.replacements(), replacements, "{error:?}");
         let end = log.end(&maths).await.unwrap();
         let records = log.lead(&maths, Some(Position(EPOCH, 0))).await.unwrap();
         assert_eq!(records.end, end);

@@ -139,14 +139,14 @@ async fn another_node_sees_draw_comment_like_in_this_order() {
     let mut ben = nodes[1].own("lane", "user=ben", Uuid::new_v4()).await;
     for round in 0..30_u64 {
         let (element, comment) = (format!("e{round}"), format!("c{round}"));
-        ada.op(3 * round + 1, create(&element)).await;
         let note = json!({ "op": "comment.add", "comment": comment, "text": "?", "element": element, "x": 1, "y": 1 });
-        ada.op(3 * round + 2, note).await;
-        ada.op(
-            3 * round + 3,
-            json!({ "op": "like.set", "target": element, "on": true }),
-        )
-        .await;
+        let like = json!({ "op": "like.set", "target": element, "on": true });
+        // One after the other: what waits together may become one record.
+        for (seq, op) in (3 * round + 1..).zip([create(&element), note, like]) {
+            ada.op(seq, op).await;
+            let kept = |frame| matches!(frame, ServerFrame::Ack { seq: acked, .. } if acked == seq).then_some(());
+            ada.find(kept).await;
+        }
     }
     let mut seen = Vec::new();
     while seen.len() < 90 {

@@ -14,6 +14,7 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,7 +32,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Starts to read; ends when the guard is dropped.
 pub(super) fn start(settings: &KafkaSettings, epoch: u64, edits: Arc<Edits>) -> Result<(Tails, DropGuard), KafkaError> {
     let consumer: StreamConsumer<Watch> = StreamConsumer::from_config_and_context(&settings.fan_out(), Watch)?;
-    let tails = Tails::new(epoch, Backfill::new(settings, epoch));
+    let tails = Tails::new(epoch, Backfill::new(settings, epoch), edits.travelling());
     let stop = CancellationToken::new();
     let fan_out = FanOut {
         topic: settings.edits_topic(),
@@ -88,7 +89,7 @@ impl FanOut {
         }
         if let Err(error) = self.consumer.incremental_assign(&wanted) {
             tracing::error!(%error, "Partitions could not be assigned; their boards are opened anew.");
-            self.lose(wanted.elements().iter().map(|element| element.partition()));
+            self.lose(wanted.elements().iter().map(TopicPartitionListElem::partition));
         }
         self.count();
     }

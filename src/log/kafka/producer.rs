@@ -25,6 +25,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::roundtrip::Travelling;
 use super::settings::KafkaSettings;
 use super::{ASK_TIMEOUT, KafkaError, tell};
 use crate::log::LogError;
@@ -63,6 +64,7 @@ struct Shared {
     topic: String,
     epoch: u64,
     unheard: Unheard,
+    travelling: Travelling,
     state: Mutex<State>,
     /// Since when no broker answers.
     away: Mutex<Option<Instant>>,
@@ -107,6 +109,7 @@ impl Edits {
             topic: settings.edits_topic(),
             epoch,
             unheard: Unheard::default(),
+            travelling: Travelling::default(),
             state: Mutex::default(),
             away: Mutex::default(),
             is_closing: AtomicBool::new(false),
@@ -168,12 +171,14 @@ impl Edits {
         record: &Record,
     ) -> BoxFuture<'static, Result<Position, LogError>> {
         let (answer, answered) = oneshot::channel();
+        let since = Instant::now();
+        self.shared.travelling.begin(record.id, since);
         let append = Append {
             board: board.clone(),
             partition,
             payload: codec::encode_record(record),
             headers: headers(record),
-            since: Instant::now(),
+            since,
             answer,
         };
         self.shared.queue(append);
@@ -189,6 +194,16 @@ impl Edits {
     /// Whether a broker answered within [`AWAY_MAX`].
     pub(super) fn is_reachable(&self) -> bool {
         self.shared.away.lock().is_none_or(|since| since.elapsed() < AWAY_MAX)
+    }
+
+    /// Records that are timed until they come back.
+    pub(super) fn travelling(&self) -> Travelling {
+        self.shared.travelling.clone()
+    }
+
+    /// Producers that failed and were replaced.
+    pub(super) fn replacements(&self) -> u64 {
+        self.shared.state.lock().generation
     }
 
     /// Takes no more records, and waits for those on their way, [`FLUSH_MAX`] at most.

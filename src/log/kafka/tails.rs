@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::backfill::Backfill;
+use super::roundtrip::Travelling;
 use crate::log::{LogError, Logged};
 use crate::protocol::codec;
 use crate::protocol::ids::{BoardId, Position};
@@ -38,6 +39,7 @@ pub(super) struct Tails(Arc<Shared>);
 struct Shared {
     epoch: u64,
     backfill: Backfill,
+    travelling: Travelling,
     partitions: Mutex<HashMap<i32, Partition>>,
     wanted: Notify,
 }
@@ -79,10 +81,11 @@ enum Page {
 }
 
 impl Tails {
-    pub(super) fn new(epoch: u64, backfill: Backfill) -> Self {
+    pub(super) fn new(epoch: u64, backfill: Backfill, travelling: Travelling) -> Self {
         Self(Arc::new(Shared {
             epoch,
             backfill,
+            travelling,
             partitions: Mutex::default(),
             wanted: Notify::new(),
         }))
@@ -156,6 +159,7 @@ impl Tails {
             .any(|tail| !tail.is_catching_up)
             .then(|| self.decode(offset, payload));
         if let Some(logged) = logged.flatten() {
+            self.0.travelling.end(logged.record.id);
             tails.retain_mut(|tail| self.hand_over(number, &board, tail, &logged));
         }
         for tail in tails.iter_mut().filter(|tail| !tail.is_catching_up) {
