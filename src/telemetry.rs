@@ -208,6 +208,15 @@ fn describe_rooms() {
         RECORDS_SKIPPED_TOTAL,
         "Records that cannot be applied, left out when a board opened."
     );
+    describe_counter!(QUARANTINED_RECORDS_TOTAL, "Damaged records that boards open without.");
+    describe_counter!(
+        MATERIALISED_RECORDS_TOTAL,
+        "Records that the materialiser stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISED_UNKNOWN_TOTAL,
+        "Records of boards that are deleted: the materialiser left them out."
+    );
     describe_gauge!(ROOMS, "Boards live on this node.");
     describe_counter!(
         ROOMS_POISONED_TOTAL,

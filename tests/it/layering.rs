@@ -51,7 +51,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("store/disk", "log", "both disk adapters share one database"),
     ("store/memory", "log", "as above, in memory"),
-    ("store/postgres/history", "log", "sealed blocks have one form in all stores"),
+    (
+        "store/postgres/history",
+        "log",
+        "sealed blocks have one form in all stores",
+    ),
     (
         "log/disk/fault",
         "store",

@@ -32,11 +32,7 @@ struct Found {
 }
 
 impl PostgresStore {
-    pub(super) async fn find_keyframe(
-        &self,
-        board: &BoardId,
-        at: i64,
-    ) -> Result<Option<StoredKeyframe>, sqlx::Error> {
+    pub(super) async fn find_keyframe(&self, board: &BoardId, at: i64) -> Result<Option<StoredKeyframe>, sqlx::Error> {
         let found: Option<Row> = sqlx::query_as(
             "select kafka_offset, bytes from keyframes where board = $1 and kafka_offset <= $2
              order by kafka_offset desc limit 1",
@@ -76,7 +72,9 @@ impl PostgresStore {
         let mut found = Found::default();
         let mut last = after;
         while found.records.len() < limit {
-            let blocks = read_blocks(&mut transaction, board, last).await.map_err(|error| told(&error))?;
+            let blocks = read_blocks(&mut transaction, board, last)
+                .await
+                .map_err(|error| told(&error))?;
             let is_end = blocks.len() < BLOCKS_READ_MAX;
             for (last_offset, bytes) in blocks {
                 last = last_offset;
@@ -113,7 +111,9 @@ impl PostgresStore {
 
     /// A transaction that sees one state, so that a record which is sealed meanwhile is neither missed nor read twice.
     async fn snapshot(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin_with("begin isolation level repeatable read read only").await
+        self.pool
+            .begin_with("begin isolation level repeatable read read only")
+            .await
     }
 
     fn add(&self, found: &mut Found, kafka_offset: i64, bytes: &[u8]) {
@@ -143,19 +143,6 @@ impl PostgresStore {
             tracing::error!(board.id = %board, log.offset = kafka_offset, reason, "A record was put in quarantine.");
         }
         Ok(())
-    }
-
-    /// Up to where all records of the board are here.
-    pub(super) async fn materialised_to(&self, board: &BoardId) -> Result<Position, StoreError> {
-        let partition = board.partition(self.partitions);
-        let next: i64 =
-            sqlx::query_scalar("select next_offset from partition_progress where topic = $1 and partition = $2")
-                .bind(&self.topic)
-                .bind(i64::from(partition))
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|error| told(&error))?;
-        Ok(self.position(next - 1))
     }
 }
 
@@ -195,7 +182,9 @@ async fn seal_to(
             let first = *first;
             last = records.last().map_or(last, |(offset, _)| *offset);
             for block in packed(records).await? {
-                insert_block(&mut transaction, board, &block).await.map_err(|error| told(&error))?;
+                insert_block(&mut transaction, board, &block)
+                    .await
+                    .map_err(|error| told(&error))?;
             }
             let sealed = sqlx::query("delete from records where board = $1 and kafka_offset between $2 and $3");
             sealed

@@ -66,12 +66,7 @@ impl PostgresStore {
         Ok(removed.rows_affected() > 0)
     }
 
-    pub(super) async fn insert_visit(
-        &self,
-        user: &UserId,
-        board: &BoardId,
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) async fn insert_visit(&self, user: &UserId, board: &BoardId, now: Timestamp) -> Result<(), sqlx::Error> {
         sqlx::query(
             "insert into visits (user_id, board, at) select $1, id, $3 from boards where id = $2
              on conflict (user_id, board) do update set at = excluded.at",

@@ -55,14 +55,20 @@ impl PostgresStore {
     pub async fn apply(&self, batches: &[Batch]) -> Result<Vec<Outcome>, StoreError> {
         Self::bounded(async {
             let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
-            let standing = self.lock_progress(&mut transaction, batches).await.map_err(|error| told(&error))?;
+            let standing = self
+                .lock_progress(&mut transaction, batches)
+                .await
+                .map_err(|error| told(&error))?;
             let outcome = |batch: &Batch| match standing.get(&batch.partition) {
                 Some(next) if *next == batch.expected => Ok(Outcome::Applied),
                 Some(next) => Ok(Outcome::Elsewhere { next: *next }),
                 None => Err(StoreError::Failed(format!("there is no partition {}", batch.partition))),
             };
             let outcomes = batches.iter().map(outcome).collect::<Result<Vec<_>, _>>()?;
-            let taken = batches.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+            let taken = batches
+                .iter()
+                .zip(&outcomes)
+                .filter(|(_, outcome)| **outcome == Outcome::Applied);
             let taken: Vec<&Batch> = taken.map(|(batch, _)| batch).collect();
             if !taken.is_empty() {
                 self.write(transaction, &taken).await.map_err(|error| told(&error))?;
@@ -72,7 +78,14 @@ impl PostgresStore {
         .await
     }
 
-    /// The offset that is to be stored next, for each partition.
+    /// The offset of the partition that is to be stored next: all before it is here.
+    pub async fn next_offset(&self, partition: i32) -> Result<i64, StoreError> {
+        let all = self.progress().await?;
+        let next = all.get(&partition).copied();
+        next.ok_or_else(|| StoreError::Failed(format!("there is no partition {partition}")))
+    }
+
+    /// The same for each partition.
     pub async fn progress(&self) -> Result<BTreeMap<i32, i64>, StoreError> {
         Self::within(async {
             let rows: Vec<(i32, i64)> =
@@ -104,7 +117,11 @@ impl PostgresStore {
         Ok(rows.into_iter().collect())
     }
 
-    async fn write(&self, mut transaction: Transaction<'static, Postgres>, batches: &[&Batch]) -> Result<(), sqlx::Error> {
+    async fn write(
+        &self,
+        mut transaction: Transaction<'static, Postgres>,
+        batches: &[&Batch],
+    ) -> Result<(), sqlx::Error> {
         let known = lock_boards(&mut transaction, batches).await?;
         let (mut partitions, mut offsets, mut boards, mut values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut unknown = 0;
