@@ -11,6 +11,7 @@
 //! The contract suite in `tests/it/log_contract.rs` runs on every adapter.
 
 pub mod disk;
+pub mod kafka;
 pub mod memory;
 mod order;
 
@@ -50,6 +51,15 @@ pub enum LogError {
     Closed,
 }
 
+/// What a board needs of the log to be opened.
+#[derive(Debug)]
+pub struct Lead {
+    /// The newest records of the board, by position: every one that a store which is asked now may lack.
+    pub records: Vec<Logged>,
+    /// The end of the log before the store is asked.
+    pub end: Position,
+}
+
 /// The ordered, durable log. Rooms see nothing else of where records go.
 #[async_trait]
 pub trait UpdateLog: Send + Sync + 'static {
@@ -67,4 +77,14 @@ pub trait UpdateLog: Send + Sync + 'static {
 
     /// The end of the log as far as this board goes: whoever has read up to here has everything durable now.
     async fn end(&self, board: &BoardId) -> Result<Position, LogError>;
+
+    /// To be asked before the store is: with what the store says after it, all of the board up to `Lead::end` is known.
+    /// A store that reads the log itself lacks nothing.
+    async fn lead(&self, board: &BoardId) -> Result<Lead, LogError> {
+        let end = self.end(board).await?;
+        Ok(Lead {
+            records: Vec::new(),
+            end,
+        })
+    }
 }

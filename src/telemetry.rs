@@ -87,6 +87,19 @@ pub const PENDING_BYTES: &str = "panseo_pending_bytes";
 /// Ephemeral frames dropped because a newer one was due.
 pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
 
+/// From an append to its delivery report.
+pub const KAFKA_ACK_SECONDS: &str = "panseo_kafka_ack_seconds";
+/// Records without a delivery report.
+pub const KAFKA_QUEUE_MESSAGES: &str = "panseo_kafka_queue_messages";
+/// Records that the producer did not take because its queue was full; they wait.
+pub const KAFKA_QUEUE_FULL_TOTAL: &str = "panseo_kafka_queue_full_total";
+/// Producers that failed and were replaced.
+pub const KAFKA_FATAL_TOTAL: &str = "panseo_kafka_fatal_total";
+/// Partitions that are read for boards open here.
+pub const KAFKA_ASSIGNED_PARTITIONS: &str = "panseo_kafka_assigned_partitions";
+/// Records that the brokers have and this node has not read, by `feature` and `partition`.
+pub const KAFKA_LAG: &str = "panseo_kafka_lag";
+
 /// Bounds of the histograms of durations, in seconds: from a fan-out in memory to an import.
 const SECONDS_BUCKETS: [f64; 14] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
@@ -169,6 +182,7 @@ fn describe() {
     );
     describe_counter!(PICTURES_REFUSED_TOTAL, "Pictures that were not drawn, by `reason`.");
     describe_rooms();
+    describe_kafka();
 }
 
 fn describe_rooms() {
@@ -232,6 +246,26 @@ fn describe_rooms() {
         "Ephemeral frames dropped because a newer one was due."
     );
     describe_counter!(ASSET_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted assets.");
+}
+
+fn describe_kafka() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_histogram!(
+        KAFKA_ACK_SECONDS,
+        Unit::Seconds,
+        "From an append to its delivery report."
+    );
+    describe_gauge!(KAFKA_QUEUE_MESSAGES, "Records without a delivery report.");
+    describe_counter!(
+        KAFKA_QUEUE_FULL_TOTAL,
+        "Records that had to wait for a place in the producer's queue."
+    );
+    describe_counter!(KAFKA_FATAL_TOTAL, "Producers that failed and were replaced.");
+    describe_gauge!(
+        KAFKA_ASSIGNED_PARTITIONS,
+        "Partitions that are read for boards open here."
+    );
+    describe_gauge!(KAFKA_LAG, "Records that the brokers have and this node has not read.");
 }
 
 impl Metrics {

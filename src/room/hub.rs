@@ -400,7 +400,7 @@ async fn host(
     )
     .await;
     let code = match ended {
-        Ended::Closed => CloseCode::Rebuilt,
+        Ended::Closed | Ended::LostLog => CloseCode::Rebuilt,
         Ended::NotOpened => CloseCode::Loading,
         Ended::Poisoned => {
             metrics::counter!(telemetry::ROOMS_POISONED_TOTAL).increment(1);

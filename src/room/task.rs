@@ -83,6 +83,8 @@ pub(super) enum Ended {
     NotOpened,
     /// Its document could not be trusted any more.
     Poisoned,
+    /// The log does not bring it records any more: it has to be read anew.
+    LostLog,
 }
 
 /// Opens the board and runs its room until it ends.
@@ -161,8 +163,9 @@ impl Task {
                     unsettled += 1;
                     if !self.step(appended(number, result)).await { return Ended::Poisoned }
                 }
-                Some(logged) = self.tail.recv(), if !is_full => {
+                logged = self.tail.recv(), if !is_full => {
                     unsettled += 1;
+                    let Some(logged) = logged else { return self.lose_log() };
                     if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
                 }
                 count = inbox.recv_many(&mut batch, BATCH_MAX), if !is_full => {
@@ -372,6 +375,15 @@ impl Task {
         Ended::Closed
     }
 
+    /// Its sessions come back to a room that reads the log anew, and bring again what was not acknowledged.
+    fn lose_log(&mut self) -> Ended {
+        tracing::warn!(board.id = %self.board, "The log ended for a board; it is opened anew.");
+        for session in &self.sessions {
+            self.ring.close(*session, CloseCode::Rebuilt);
+        }
+        Ended::LostLog
+    }
+
     async fn drain(&mut self) -> Ended {
         if self.flush().await {
             self.close().await
@@ -496,13 +508,15 @@ async fn open(
     waiting: &mut VecDeque<Message>,
 ) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
     let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
+    let lead = shared.log.lead(board).await?;
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let records = shared.store.history(board, after, usize::MAX).await?;
-    let position = match records.last() {
-        Some(last) => last.position,
-        None => after.unwrap_or(Position(shared.log.end(board).await?.epoch(), 0)),
-    };
+    let mut records = shared.store.history(board, after, usize::MAX).await?;
+    let known = records.last().map(|last| last.position).max(after);
+    let newer = lead.records.into_iter().filter(|logged| Some(logged.position) > known);
+    records.extend(newer);
+    // Nobody is let in before all is here that was durable when they came.
+    let position = records.last().map_or(lead.end, |last| last.position.max(lead.end));
     let tail = shared.log.tail(board, Some(position)).await?;
     let tail_bytes = records.iter().map(|logged| logged.record.update.0.len()).sum();
     let bytes = keyframe.map(|keyframe| keyframe.bytes);

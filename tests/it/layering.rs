@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("presence", &["protocol"]),
     ("interchange", &["protocol"]),
     ("picture", &["protocol"]),
-    ("log", &["protocol"]),
+    ("log", &["protocol", "telemetry"]),
     ("store", &["protocol", "telemetry"]),
     (
         "room",
@@ -77,6 +77,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("redb", &["log/disk", "store/disk"]),
     ("sqlx", &["store/postgres"]),
     ("object_store", &["store/postgres/assets"]),
+    ("rdkafka", &["log/kafka"]),
     ("dashmap", &["room/hub"]),
     ("resvg", &["picture/raster"]),
 ];
