@@ -56,10 +56,7 @@ impl PostgresStore {
     async fn bounded<T>(act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         match tokio::time::timeout(CALL_TIMEOUT, act).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(StoreError::Away(format!(
-                "the database did not answer in {} s",
-                CALL_TIMEOUT.as_secs()
-            ))),
+            Err(_elapsed) => Err(silent()),
         }
     }
 
@@ -77,6 +74,10 @@ impl PostgresStore {
     }
 }
 
+fn silent() -> StoreError {
+    StoreError::Away(format!("the database did not answer in {} s", CALL_TIMEOUT.as_secs()))
+}
+
 /// What a fault of the database means for the caller.
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -85,10 +86,14 @@ impl PostgresStore {
 fn told(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(fault) => match fault.code().as_deref() {
-            // disk_full; out_of_memory and the like pass by themselves.
             Some("53100") => StoreError::Full,
-            // Too many connections; an operator's shutdown, a crash, or a start under way; a standby.
-            Some(code) if code.starts_with("53") || code.starts_with("57P") || code == "25006" => {
+            // Too many connections or too little memory; a shutdown, a crash or a start under way; a standby; somebody
+            // else's lock.
+            Some(code)
+                if ["40", "53", "57", "25006", "55P03"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
                 StoreError::Away(error.to_string())
             }
             _ => StoreError::Failed(error.to_string()),

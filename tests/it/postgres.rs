@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Timestamp, UserId};
-use panseo::store::postgres::materialise::{Batch, Incoming, Outcome};
+use panseo::store::postgres::materialise::{ApplyError, Batch, Incoming, Outcome};
 use panseo::store::postgres::{OpenError, PostgresStore, Settings};
 use panseo::store::{BoardInfo, BoardStore, StoreError, StoredKeyframe};
 use uuid::Uuid;
@@ -225,7 +225,8 @@ async fn each_partition_moves_on_its_own() {
     );
     let progress = store.progress().await.unwrap();
     assert_eq!(progress.into_iter().collect::<Vec<_>>(), [(0, 0), (1, 1), (2, 3)]);
-    assert!(matches!(store.apply(&[of(3, 0, 1)]).await, Err(StoreError::Failed(_))));
+    let nowhere = store.apply(&[of(3, 0, 1)]).await;
+    assert!(matches!(nowhere, Err(ApplyError::Store(StoreError::Failed(_)))));
 }
 
 #[tokio::test]
@@ -249,7 +250,8 @@ async fn a_node_that_ends_in_the_midst_of_a_batch_leaves_nothing() {
     schema
         .run("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
         .await;
-    assert!(matches!(dying.await.unwrap(), Err(StoreError::Away(_))));
+    let died = dying.await.unwrap();
+    assert!(matches!(died, Err(ApplyError::Store(StoreError::Away(_)))));
     schema.run("drop trigger wait on partition_progress").await;
     assert_eq!(schema.number("select count(*) from records").await, 0);
     assert_eq!(store.apply(&[batch(&id, 0, 100)]).await.unwrap(), [Outcome::Applied]);
