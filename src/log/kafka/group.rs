@@ -14,7 +14,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
@@ -222,7 +222,9 @@ impl Drop for Group {
         // The group waits for an answer: without one, the consumer would never end.
         self.member.is_leaving.store(true, Ordering::Relaxed);
         let waiting = std::mem::take(&mut *self.member.waiting.lock());
-        self.member.answer(&self.consumer, &waiting);
+        if waiting.count() > 0 {
+            accept(&self.consumer, &waiting);
+        }
     }
 }
 
@@ -234,7 +236,7 @@ fn value(message: &BorrowedMessage<'_>) -> Value {
         key: copied(message.key()),
         bytes: copied(message.payload()),
         sent: message.timestamp().to_millis().unwrap_or_default(),
-        headers: message.headers().map(|headers| headers.detach()).unwrap_or_default(),
+        headers: message.headers().map(BorrowedHeaders::detach).unwrap_or_default(),
     }
 }
 
@@ -250,14 +252,12 @@ impl Shared {
         #[expect(clippy::cast_precision_loss, reason = "a gauge of partitions")]
         metrics::gauge!(telemetry::MATERIALISER_PARTITIONS).set(self.held.lock().len() as f64);
     }
+}
 
-    /// Takes partitions without reading them.
-    fn answer<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, waiting: &TopicPartitionList) {
-        if waiting.count() > 0
-            && let Err(error) = consumer.incremental_assign(waiting)
-        {
-            tracing::warn!(%error, "Partitions could not be taken.");
-        }
+/// Takes partitions, if there are any, without reading them.
+fn accept<C: ConsumerContext>(consumer: &BaseConsumer<C>, list: &TopicPartitionList) {
+    if let Err(error) = consumer.incremental_assign(list) {
+        tracing::warn!(%error, "Partitions could not be taken.");
     }
 }
 
@@ -265,20 +265,18 @@ impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let member = &self.0;
         if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if member.is_leaving.load(Ordering::Relaxed) {
-                member.answer(consumer, list);
-            } else if list.count() == 0 {
-                // Nothing to ask for, and yet an answer is due.
-                if let Err(error) = consumer.incremental_assign(list) {
-                    tracing::warn!(%error, "Partitions could not be taken.");
-                }
+            // Where there is nothing to ask for, an answer is due all the same.
+            if member.is_leaving.load(Ordering::Relaxed) || list.count() == 0 {
+                accept(consumer, list);
             } else {
                 *member.waiting.lock() = list.clone();
             }
             return;
         }
         let waiting = std::mem::take(&mut *member.waiting.lock());
-        member.answer(consumer, &waiting);
+        if waiting.count() > 0 {
+            accept(consumer, &waiting);
+        }
         let taken = partitions(list);
         if let Err(error) = consumer.incremental_unassign(list) {
             tracing::warn!(%error, "Partitions could not be given back.");
