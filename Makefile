@@ -8,7 +8,7 @@ CARGO := cargo
 NODE_TESTS := tests/interop
 WEB := web
 # What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
-SERVERS := PANSEO_TEST_ALL=1 dev/with-postgres dev/with-kafka
+SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
 export CARGO_TERM_COLOR ?= never
 
 .PHONY: help setup run test check bench bench-web screenshots soak clean

@@ -76,6 +76,18 @@ pub const QUARANTINED_RECORDS_TOTAL: &str = "panseo_quarantined_records_total";
 pub const MATERIALISED_RECORDS_TOTAL: &str = "panseo_materialised_records_total";
 /// Records of boards that are deleted: the materialiser left them out.
 pub const MATERIALISED_UNKNOWN_TOTAL: &str = "panseo_materialised_unknown_total";
+/// Partitions that this node materialises.
+pub const MATERIALISER_PARTITIONS: &str = "panseo_materialiser_partitions";
+/// From the sending of a record to its being stored in PostgreSQL.
+pub const MATERIALISER_DELAY_SECONDS: &str = "panseo_materialiser_delay_seconds";
+/// Attempts to store records that failed; they are tried again.
+pub const MATERIALISER_RETRIES_TOTAL: &str = "panseo_materialiser_retries_total";
+/// Batches that another node had stored already.
+pub const MATERIALISER_RIVALS_TOTAL: &str = "panseo_materialiser_rivals_total";
+/// Places where the topic does not have the record that is to be stored next: somebody must look.
+pub const MATERIALISER_HOLES_TOTAL: &str = "panseo_materialiser_holes_total";
+/// Records that cannot be stored and were put among the dead letters: somebody must look.
+pub const DLQ_TOTAL: &str = "panseo_dlq_total";
 /// Boards live on this node.
 pub const ROOMS: &str = "panseo_rooms";
 /// Rooms that ended by a fault and were opened anew.
@@ -224,6 +236,15 @@ fn describe_rooms() {
         RECORDS_SKIPPED_TOTAL,
         "Records that cannot be applied, left out when a board opened."
     );
+    describe_counter!(QUARANTINED_RECORDS_TOTAL, "Damaged records that boards open without.");
+    describe_counter!(
+        MATERIALISED_RECORDS_TOTAL,
+        "Records that the materialiser stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISED_UNKNOWN_TOTAL,
+        "Records of boards that are deleted: the materialiser left them out."
+    );
     describe_gauge!(ROOMS, "Boards live on this node.");
     describe_counter!(
         ROOMS_POISONED_TOTAL,
@@ -243,6 +264,28 @@ fn describe_rooms() {
 
 fn describe_kafka() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!(MATERIALISER_PARTITIONS, "Partitions that this node materialises.");
+    describe_histogram!(
+        MATERIALISER_DELAY_SECONDS,
+        Unit::Seconds,
+        "From the sending of a record to its being stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISER_RETRIES_TOTAL,
+        "Attempts to store records that failed; they are tried again."
+    );
+    describe_counter!(
+        MATERIALISER_RIVALS_TOTAL,
+        "Batches that another node had stored already."
+    );
+    describe_counter!(
+        MATERIALISER_HOLES_TOTAL,
+        "Places where the topic does not have the record that is to be stored next: somebody must look."
+    );
+    describe_counter!(
+        DLQ_TOTAL,
+        "Records that cannot be stored and were put among the dead letters: somebody must look."
+    );
     describe_histogram!(
         KAFKA_ACK_SECONDS,
         Unit::Seconds,

@@ -9,6 +9,7 @@
 
 mod backfill;
 mod fanout;
+pub mod group;
 mod producer;
 mod roundtrip;
 mod settings;

@@ -1,8 +1,8 @@
 //! The store in PostgreSQL, for nodes in a cluster. Contents of assets lie in an object store beside it.
 //!
 //! Records come from the log's topic by [`materialise`], which is the only one to write them; keyframes seal them into
-//! blocks here. So the store is behind the log by what is not materialised yet: [`BoardStore::complete_to`] says how far
-//! it has everything. In SQL, places are offsets of Kafka; outside, a [`Position`] is the place behind it, so that 0 lies
+//! blocks here. So the store is behind the log by what is not materialised yet: [`PostgresStore::next_offset`] says how
+//! far it has everything. In SQL, places are offsets of Kafka; outside, a [`Position`] is the place behind it, so that 0 lies
 //! before every record.
 //!
 //! The tables are made by the migrations in `schemas/postgres`, when a node starts.
@@ -40,7 +40,6 @@ pub struct PostgresStore {
     pool: PgPool,
     contents: Contents,
     topic: String,
-    partitions: u32,
     epoch: u64,
 }
 
@@ -57,10 +56,7 @@ impl PostgresStore {
     async fn bounded<T>(act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         match tokio::time::timeout(CALL_TIMEOUT, act).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(StoreError::Away(format!(
-                "the database did not answer in {} s",
-                CALL_TIMEOUT.as_secs()
-            ))),
+            Err(_elapsed) => Err(silent()),
         }
     }
 
@@ -78,14 +74,26 @@ impl PostgresStore {
     }
 }
 
+fn silent() -> StoreError {
+    StoreError::Away(format!("the database did not answer in {} s", CALL_TIMEOUT.as_secs()))
+}
+
 /// What a fault of the database means for the caller.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "faults that do not pass by themselves are alike"
+)]
 fn told(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(fault) => match fault.code().as_deref() {
-            // disk_full; out_of_memory and the like pass by themselves.
             Some("53100") => StoreError::Full,
-            // Too many connections; an operator's shutdown, a crash, or a start under way; a standby.
-            Some(code) if code.starts_with("53") || code.starts_with("57P") || code == "25006" => {
+            // Too many connections or too little memory; a shutdown, a crash or a start under way; a standby; somebody
+            // else's lock.
+            Some(code)
+                if ["40", "53", "57", "25006", "55P03"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
                 StoreError::Away(error.to_string())
             }
             _ => StoreError::Failed(error.to_string()),
@@ -198,10 +206,6 @@ impl BoardStore for PostgresStore {
 
     async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError> {
         Self::bounded(self.insert_keyframe(board, keyframe)).await
-    }
-
-    async fn complete_to(&self, board: &BoardId) -> Result<Option<Position>, StoreError> {
-        Self::bounded(self.materialised_to(board)).await.map(Some)
     }
 
     async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError> {

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("picture", &["protocol"]),
     ("log", &["protocol", "telemetry"]),
     ("store", &["protocol", "telemetry"]),
+    ("materialiser", &["protocol", "log", "store", "telemetry"]),
     (
         "room",
         &["protocol", "board", "access", "presence", "log", "store", "telemetry"],
@@ -35,7 +36,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "server",
-        &["protocol", "log", "store", "room", "http", "config", "telemetry"],
+        &[
+            "protocol",
+            "log",
+            "store",
+            "materialiser",
+            "room",
+            "http",
+            "config",
+            "telemetry",
+        ],
     ),
     ("config", &["protocol", "telemetry"]),
     ("telemetry", &[]),
@@ -84,9 +94,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rmp_serde", &["protocol/codec", "bench"]),
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
-    ("rdkafka", &["log/kafka"]),
     ("sqlx", &["store/postgres"]),
     ("object_store", &["store/postgres/assets"]),
+    ("rdkafka", &["log/kafka"]),
     ("dashmap", &["room/hub"]),
     ("resvg", &["picture/raster"]),
 ];

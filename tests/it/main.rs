@@ -23,6 +23,7 @@ mod layering;
 mod limits;
 mod log_contract;
 mod lost;
+mod materialiser;
 mod pictures;
 mod postgres;
 mod postgres_schema;

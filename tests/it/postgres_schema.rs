@@ -1,6 +1,7 @@
 //! PostgreSQL for tests: each has a schema of its own, in the server that `PANSEO_TEST_POSTGRES` names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use panseo::store::postgres::materialise::{Batch, Incoming, Outcome};
 use panseo::store::postgres::{OpenError, PostgresStore, Settings, Topic};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 /// Name of the topic that the stores of tests are filled from.
@@ -87,6 +89,32 @@ impl Schema {
             .unwrap();
     }
 
+    /// The same for statements with names in them.
+    pub(crate) async fn run_made(&self, statements: String) {
+        let statements = sqlx::AssertSqlSafe(statements);
+        sqlx::raw_sql(statements)
+            .execute(&mut self.connect().await)
+            .await
+            .unwrap();
+    }
+
+    /// Its name in the database.
+    pub(crate) fn name(&self) -> &str {
+        self.url.rsplit_once('=').unwrap().1
+    }
+
+    /// Waits until the number fits.
+    pub(crate) async fn until(&self, query: &'static str, fits: impl Fn(i64) -> bool) {
+        let waiting = async {
+            while !fits(self.number(query).await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting)
+            .await
+            .expect(query);
+    }
+
     /// What a query gives that asks for one number.
     pub(crate) async fn number(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query)
@@ -144,5 +172,54 @@ impl UpdateLog for Materialised {
 
     async fn end(&self, board: &BoardId) -> Result<Position, LogError> {
         self.log.end(board).await
+    }
+}
+
+/// A way to the server that can be cut.
+pub(crate) struct Proxy {
+    port: u16,
+    is_cut: Arc<watch::Sender<bool>>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(url: &str) -> Self {
+        let (_, rest) = url.rsplit_once('@').unwrap();
+        let server = rest.split_once('/').unwrap().0.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_cut = Arc::new(watch::Sender::new(false));
+        let cutting = Arc::clone(&is_cut);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (server, mut cut) = (server.clone(), cutting.subscribe());
+                tokio::spawn(async move {
+                    if *cut.borrow() {
+                        return;
+                    }
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        // Either end may go.
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.wait_for(|is_cut| *is_cut) => {}
+                    }
+                });
+            }
+        });
+        Self { port, is_cut }
+    }
+
+    /// The same URL through here.
+    pub(crate) fn url(&self, url: &str) -> String {
+        let (user, rest) = url.rsplit_once('@').unwrap();
+        let (_, database) = rest.split_once('/').unwrap();
+        format!("{user}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    pub(crate) fn cut(&self) {
+        self.is_cut.send_replace(true);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.is_cut.send_replace(false);
     }
 }

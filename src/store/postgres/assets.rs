@@ -186,8 +186,9 @@ async fn is_used(connection: &mut PgConnection, sha256: &str) -> Result<bool, sq
 }
 
 fn told_of_content(error: &object_store::Error) -> StoreError {
-    match error {
-        object_store::Error::NotFound { .. } => StoreError::Damaged("the content of an asset is missing".into()),
-        error => StoreError::Failed(error.to_string()),
+    if matches!(error, object_store::Error::NotFound { .. }) {
+        StoreError::Damaged("the content of an asset is missing".into())
+    } else {
+        StoreError::Failed(error.to_string())
     }
 }

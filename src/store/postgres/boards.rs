@@ -22,7 +22,7 @@ pub(super) fn info((id, title, edit, created, owner): Row) -> Result<BoardInfo, 
 
 /// A row for a board that is not there says that there is no such board.
 pub(super) fn told_of_board(error: &sqlx::Error) -> StoreError {
-    match error.as_database_error().and_then(|fault| fault.code()) {
+    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
         Some(code) if code == FOREIGN_KEY => StoreError::NoBoard,
         _ => told(error),
     }

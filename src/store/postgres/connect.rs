@@ -62,7 +62,7 @@ pub struct Topic {
     /// Its name.
     pub name: String,
     /// Number of its partitions.
-    pub partitions: u32,
+    pub partitions: i32,
     /// Kafka's own id of this life of the topic, where it is known.
     pub id: Option<String>,
 }
@@ -93,7 +93,7 @@ impl fmt::Debug for Settings {
 pub enum OpenError {
     /// The URL cannot be read.
     #[error("the database URL is not of the form postgres://user:password@host:port/database: {0}")]
-    BadUrl(String),
+    BadUrl(&'static str),
     /// Nobody answers, or not in time.
     #[error("no PostgreSQL answers at {place} ({why}): start it, or correct the database URL")]
     Away {
@@ -201,7 +201,7 @@ impl PostgresStore {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options));
         let mut connection = match connecting.await {
             Ok(connected) => connected.map_err(|error| opening.not_connected(&error))?,
-            Err(_elapsed) => return Err(opening.away("no answer in time")),
+            Err(_elapsed) => return Err(opening.silent()),
         };
         opening.check_server(&mut connection, settings.now).await?;
         opening.migrate(&mut connection).await?;
@@ -217,7 +217,6 @@ impl PostgresStore {
             pool,
             contents,
             topic: settings.topic.name,
-            partitions: settings.topic.partitions,
             epoch,
         })
     }
@@ -226,16 +225,17 @@ impl PostgresStore {
 fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     if !is_postgres {
-        return Err(OpenError::BadUrl("it begins otherwise".into()));
+        return Err(OpenError::BadUrl("it begins otherwise"));
     }
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
         let name = parameter.split('=').next().unwrap_or_default();
         if !PARAMETERS.contains(&name) && !name.starts_with("options") {
-            return Err(OpenError::BadUrl("it has a parameter that is not known".into()));
+            return Err(OpenError::BadUrl("it has a parameter that is not known"));
         }
     }
-    let options = PgConnectOptions::from_str(url).map_err(|error| OpenError::BadUrl(error.to_string()))?;
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_repeats_what_it_read| OpenError::BadUrl("its host, port or a parameter cannot be read"))?;
     // A transaction that was forgotten, by a frozen node for one, must not hold its locks for ever.
     let limits = [("idle_in_transaction_session_timeout", "60s"), ("lock_timeout", "20s")];
     Ok(options
@@ -259,10 +259,10 @@ impl Opening {
         }
     }
 
-    fn away(&self, why: impl ToString) -> OpenError {
+    fn silent(&self) -> OpenError {
         OpenError::Away {
             place: self.place.clone(),
-            why: why.to_string(),
+            why: format!("no answer in {} s", CONNECT_TIMEOUT.as_secs()),
         }
     }
 
@@ -316,6 +316,10 @@ impl Opening {
         Ok(())
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all but a failed statement mean tables of another making"
+    )]
     async fn migrate(&self, connection: &mut PgConnection) -> Result<(), OpenError> {
         let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
         let found = self.newest_migration(connection).await?;

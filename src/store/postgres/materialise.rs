@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sqlx::{PgConnection, Postgres, Transaction};
+use thiserror::Error;
 
-use super::{PostgresStore, told};
+use super::{CALL_TIMEOUT, PostgresStore, silent, told};
 use crate::protocol::ids::BoardId;
 use crate::store::StoreError;
 use crate::telemetry;
@@ -50,35 +51,55 @@ pub enum Outcome {
     },
 }
 
+/// Why batches were not stored.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// The database refuses a value in them, and will again.
+    #[error("the database refuses a value: {0}")]
+    Refused(String),
+    /// The fault is not theirs: try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl PostgresStore {
     /// Stores batches of different partitions in one transaction, each whole or not at all.
-    pub async fn apply(&self, batches: &[Batch]) -> Result<Vec<Outcome>, StoreError> {
-        Self::bounded(async {
-            let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
-            let standing = self
-                .lock_progress(&mut transaction, batches)
-                .await
-                .map_err(|error| told(&error))?;
-            let outcome = |batch: &Batch| match standing.get(&batch.partition) {
-                Some(next) if *next == batch.expected => Ok(Outcome::Applied),
-                Some(next) => Ok(Outcome::Elsewhere { next: *next }),
-                None => Err(StoreError::Failed(format!("there is no partition {}", batch.partition))),
-            };
-            let outcomes = batches.iter().map(outcome).collect::<Result<Vec<_>, _>>()?;
-            let taken = batches
-                .iter()
-                .zip(&outcomes)
-                .filter(|(_, outcome)| **outcome == Outcome::Applied);
-            let taken: Vec<&Batch> = taken.map(|(batch, _)| batch).collect();
-            if !taken.is_empty() {
-                self.write(transaction, &taken).await.map_err(|error| told(&error))?;
-            }
-            Ok(outcomes)
-        })
-        .await
+    pub async fn apply(&self, batches: &[Batch]) -> Result<Vec<Outcome>, ApplyError> {
+        let storing = tokio::time::timeout(CALL_TIMEOUT, self.store(batches));
+        storing.await.unwrap_or_else(|_elapsed| Err(silent().into()))
     }
 
-    /// The offset that is to be stored next, for each partition.
+    async fn store(&self, batches: &[Batch]) -> Result<Vec<Outcome>, ApplyError> {
+        let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
+        let standing = self
+            .lock_progress(&mut transaction, batches)
+            .await
+            .map_err(|error| told(&error))?;
+        let outcome = |batch: &Batch| match standing.get(&batch.partition) {
+            Some(next) if *next == batch.expected => Ok(Outcome::Applied),
+            Some(next) => Ok(Outcome::Elsewhere { next: *next }),
+            None => Err(StoreError::Failed(format!("there is no partition {}", batch.partition))),
+        };
+        let outcomes = batches.iter().map(outcome).collect::<Result<Vec<_>, _>>()?;
+        let taken = batches
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| **outcome == Outcome::Applied);
+        let taken: Vec<&Batch> = taken.map(|(batch, _)| batch).collect();
+        if !taken.is_empty() {
+            self.write(transaction, &taken).await.map_err(|error| refused(&error))?;
+        }
+        Ok(outcomes)
+    }
+
+    /// The offset of the partition that is to be stored next: all before it is here.
+    pub async fn next_offset(&self, partition: i32) -> Result<i64, StoreError> {
+        let all = self.progress().await?;
+        let next = all.get(&partition).copied();
+        next.ok_or_else(|| StoreError::Failed(format!("there is no partition {partition}")))
+    }
+
+    /// The same for each partition.
     pub async fn progress(&self) -> Result<BTreeMap<i32, i64>, StoreError> {
         Self::within(async {
             let rows: Vec<(i32, i64)> =
@@ -156,6 +177,17 @@ impl PostgresStore {
         metrics::counter!(telemetry::MATERIALISED_RECORDS_TOTAL).increment(stored);
         metrics::counter!(telemetry::MATERIALISED_UNKNOWN_TOTAL).increment(unknown);
         Ok(())
+    }
+}
+
+/// Data exceptions, broken constraints, exceeded limits, and what a trigger of the operator raises: the row's fault.
+fn refused(error: &sqlx::Error) -> ApplyError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let is_refused = code.is_some_and(|code| ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)));
+    if is_refused {
+        ApplyError::Refused(error.to_string())
+    } else {
+        told(error).into()
     }
 }
 
