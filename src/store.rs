@@ -171,6 +171,11 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError>;
     /// Stores a keyframe and seals the records before it into compressed history blocks, in one transaction.
     async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError>;
+    /// Where somebody else fills the history: the place up to which it has all records of the board. Those behind it come
+    /// from the log. Read it before the history: what is stored meanwhile may only add to it.
+    async fn complete_to(&self, _board: &BoardId) -> Result<Option<Position>, StoreError> {
+        Ok(None)
+    }
     /// Records of the board after `after` from history and log alike, at most `limit`.
     async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError>;
     /// The newest keyframe at or before `at`, for a jump or a restore.

@@ -1,8 +1,8 @@
 //! The store in PostgreSQL, for nodes in a cluster. Contents of assets lie in an object store beside it.
 //!
 //! Records come from the log's topic by [`materialise`], which is the only one to write them; keyframes seal them into
-//! blocks here. So the store is behind the log by what is not materialised yet: [`PostgresStore::next_offset`] says how
-//! far it has everything. In SQL, places are offsets of Kafka; outside, a [`Position`] is the place behind it, so that 0 lies
+//! blocks here. So the store is behind the log by what is not materialised yet: [`BoardStore::complete_to`] says how far
+//! it has everything. In SQL, places are offsets of Kafka; outside, a [`Position`] is the place behind it, so that 0 lies
 //! before every record.
 //!
 //! The tables are made by the migrations in `schemas/postgres`, when a node starts.
@@ -40,6 +40,7 @@ pub struct PostgresStore {
     pool: PgPool,
     contents: Contents,
     topic: String,
+    partitions: u32,
     epoch: u64,
 }
 
@@ -206,6 +207,10 @@ impl BoardStore for PostgresStore {
 
     async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError> {
         Self::bounded(self.insert_keyframe(board, keyframe)).await
+    }
+
+    async fn complete_to(&self, board: &BoardId) -> Result<Option<Position>, StoreError> {
+        Self::bounded(self.materialised_to(board)).await.map(Some)
     }
 
     async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError> {

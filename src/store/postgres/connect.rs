@@ -62,7 +62,7 @@ pub struct Topic {
     /// Its name.
     pub name: String,
     /// Number of its partitions.
-    pub partitions: i32,
+    pub partitions: u32,
     /// Kafka's own id of this life of the topic, where it is known.
     pub id: Option<String>,
 }
@@ -217,6 +217,7 @@ impl PostgresStore {
             pool,
             contents,
             topic: settings.topic.name,
+            partitions: settings.topic.partitions,
             epoch,
         })
     }

@@ -144,6 +144,19 @@ impl PostgresStore {
         }
         Ok(())
     }
+
+    /// Up to where all records of the board are here.
+    pub(super) async fn materialised_to(&self, board: &BoardId) -> Result<Position, StoreError> {
+        let partition = board.partition(self.partitions);
+        let next: i64 =
+            sqlx::query_scalar("select next_offset from partition_progress where topic = $1 and partition = $2")
+                .bind(&self.topic)
+                .bind(i64::from(partition))
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|error| told(&error))?;
+        Ok(self.position(next - 1))
+    }
 }
 
 /// Writes the keyframe and packs the single records up to it into blocks.
