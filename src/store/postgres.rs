@@ -1,8 +1,8 @@
 //! The store in PostgreSQL, for nodes in a cluster. Contents of assets lie in an object store beside it.
 //!
 //! Records come from the log's topic by [`materialise`], which is the only one to write them; keyframes seal them into
-//! blocks here. So the store is behind the log by what is not materialised yet: [`BoardStore::complete_to`] says how
-//! far it has everything. In SQL, places are offsets of Kafka; outside, a [`Position`] is the place behind it, so that 0 lies
+//! blocks here. So the store is behind the log by what is not materialised yet: [`BoardStore::complete_to`] says how far
+//! it has everything. In SQL, places are offsets of Kafka; outside, a [`Position`] is the place behind it, so that 0 lies
 //! before every record.
 //!
 //! The tables are made by the migrations in `schemas/postgres`, when a node starts.

@@ -278,9 +278,15 @@ async fn a_keyframe_may_come_before_its_records() {
     let store = schema.open().await.unwrap();
     let id = create(&store, "maths").await;
     store.apply(&[batch(&id, 0, 100)]).await.unwrap();
-    assert_eq!(store.next_offset(0).await.unwrap(), 100);
+    assert_eq!(
+        store.complete_to(&id).await.unwrap(),
+        Some(Position(store.epoch(), 100))
+    );
     keyframe(&store, &id, 150).await;
-    assert_eq!(store.next_offset(0).await.unwrap(), 100);
+    assert_eq!(
+        store.complete_to(&id).await.unwrap(),
+        Some(Position(store.epoch(), 100))
+    );
     store.apply(&[batch(&id, 100, 200)]).await.unwrap();
     assert_eq!(numbers(&store, &id).await, (0..200).collect::<Vec<_>>());
     keyframe(&store, &id, 200).await;

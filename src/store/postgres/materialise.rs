@@ -92,14 +92,7 @@ impl PostgresStore {
         Ok(outcomes)
     }
 
-    /// The offset of the partition that is to be stored next: all before it is here.
-    pub async fn next_offset(&self, partition: i32) -> Result<i64, StoreError> {
-        let all = self.progress().await?;
-        let next = all.get(&partition).copied();
-        next.ok_or_else(|| StoreError::Failed(format!("there is no partition {partition}")))
-    }
-
-    /// The same for each partition.
+    /// The offset that is to be stored next, for each partition.
     pub async fn progress(&self) -> Result<BTreeMap<i32, i64>, StoreError> {
         Self::within(async {
             let rows: Vec<(i32, i64)> =
