@@ -176,6 +176,23 @@ async fn a_lead_is_what_the_store_lacks_and_nothing_of_other_boards() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_is_level_once_its_tails_have_been_handed_all_that_was_durable() {
+    let Some(broker) = Broker::real() else { return };
+    let log = broker.log().await;
+    let maths = board("maths");
+    log.level(&maths).await.unwrap();
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    // More than the tail holds, so that not all can have been handed over.
+    append_all(&log, &maths, 1..=1_000, 40).await;
+    let level = log.level(&maths);
+    tokio::pin!(level);
+    let early = timeout(Duration::from_millis(300), &mut level).await;
+    assert!(early.is_err(), "it waits for a reader that is behind");
+    take(&mut tail, 900).await;
+    timeout(SOON, level).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_behind_what_is_kept_in_memory_gets_all_the_same() {
     let Some(mut broker) = Broker::real() else { return };
     broker.settings.partitions = 1;

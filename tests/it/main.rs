@@ -16,6 +16,7 @@ mod hostile;
 mod interchange;
 mod interop;
 mod invites;
+mod joins_level;
 mod journal;
 mod kafka_log;
 mod kill;

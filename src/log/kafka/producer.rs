@@ -152,9 +152,17 @@ impl Edits {
     pub(super) async fn watermarks(&self, partition: i32) -> Result<(u64, u64), LogError> {
         let shared = Arc::clone(&self.shared);
         let (low, high) = ask(&self.shared, move |producer| {
-            producer
-                .client()
-                .fetch_watermarks(&shared.topic, partition, ASK_TIMEOUT)
+            let deadline = Instant::now() + ASK_TIMEOUT;
+            loop {
+                match producer
+                    .client()
+                    .fetch_watermarks(&shared.topic, partition, ASK_TIMEOUT)
+                {
+                    // The partition is with another broker since a moment ago.
+                    Err(error) if is_moving(&error) && Instant::now() < deadline => std::thread::sleep(TURN),
+                    outcome => return outcome,
+                }
+            }
         })
         .await?;
         match (u64::try_from(low), u64::try_from(high)) {
@@ -385,6 +393,18 @@ fn is_too_large(error: &ClientError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize)
+    )
+}
+
+/// Whether the partition has no leader now, or the client asked a former one.
+fn is_moving(error: &ClientError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
     )
 }
 

@@ -1,4 +1,4 @@
-//! What each Kafka client of a node is told. Figures and reasons: `docs/OPERATIONS.md`.
+//! What each Kafka client of a node is told. All of them are measured or reasoned choices, not defaults.
 //!
 //! Options of the operator (TLS, SASL) go in first, so that none of them undoes what the node relies on. Their values
 //! are never printed, not even in an error.
