@@ -189,6 +189,23 @@ async fn nodes_share_the_partitions_while_records_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_another_one_replaced_does_no_harm() {
+    let Some(cluster) = Cluster::make().await else { return };
+    let boards = cluster.boards(8).await;
+    let old = cluster.start("one");
+    cluster.append(&boards, 1..=50).await;
+    cluster.expect(&boards, 50).await;
+    // Both live, under one name: the group knows the new one only.
+    let new = cluster.start("one");
+    cluster.append(&boards, 51..=500).await;
+    cluster.expect(&boards, 500).await;
+    old.stop().await;
+    cluster.append(&boards, 501..=550).await;
+    cluster.expect(&boards, 550).await;
+    new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_loses_nothing() {
     let Some(cluster) = Cluster::make().await else { return };
     let boards = cluster.boards(4).await;
