@@ -155,7 +155,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             address: config.listen,
             why: error.to_string(),
         })?;
-    let adapters = adapters::open(&config).await?;
+    let (adapters, materialiser) = adapters::open(&config).await?;
     let fault = |error: StoreError| match config.cluster {
         None => StartError::DataDir {
             path: config.data_dir.clone(),
@@ -180,6 +180,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         _ = interrupt.recv() => tracing::info!("SIGINT came; the node stops."),
     }
     running.stop().await;
+    // After the rooms, so that what they wrote last may still be stored by this node.
+    if let Some(materialiser) = materialiser {
+        materialiser.stop().await;
+    }
     if watchdog.end() {
         return Err(StartError::Stuck);
     }

@@ -6,15 +6,16 @@ use super::{Adapters, StartError, clock};
 use crate::config::{ClusterConfig, Config, KafkaConfig};
 use crate::log::disk::{Database, DiskLog, OpenError};
 use crate::log::kafka::{KafkaError, KafkaLog, KafkaSettings, Topics};
+use crate::materialiser::Materialiser;
 use crate::room::hub::Hub;
 use crate::store::BoardStore;
 use crate::store::disk::DiskStore;
 use crate::store::postgres::{PostgresStore, Settings, Topic};
 
 /// Opens what the settings choose.
-pub(super) async fn open(config: &Config) -> Result<Adapters, StartError> {
+pub(super) async fn open(config: &Config) -> Result<(Adapters, Option<Materialiser>), StartError> {
     match &config.cluster {
-        None => embedded(config),
+        None => Ok((embedded(config)?, None)),
         Some(cluster) => in_cluster(config, cluster).await,
     }
 }
@@ -32,7 +33,7 @@ fn embedded(config: &Config) -> Result<Adapters, StartError> {
     Ok(Adapters { hub, store })
 }
 
-async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<Adapters, StartError> {
+async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapters, Option<Materialiser>), StartError> {
     let settings = kafka_settings(&cluster.kafka)?;
     let topics = Topics::new(&settings)?;
     if cluster.creates_topics {
@@ -55,11 +56,12 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<Adapters
     })
     .await
     .map_err(|error| StartError::Store(error.to_string()))?;
-    let log = KafkaLog::start(settings, store.epoch()).await?;
+    let log = KafkaLog::start(settings.clone(), store.epoch()).await?;
+    let materialiser = Materialiser::start(&settings, store.clone(), clock)?;
     let store: Arc<dyn BoardStore> = Arc::new(store);
     // A lesson goes on while the brokers are away: what waits is bounded by the rooms.
     let hub = Hub::new(Arc::new(log), Arc::clone(&store), config.limits.clone(), clock, || true);
-    Ok(Adapters { hub, store })
+    Ok((Adapters { hub, store }, Some(materialiser)))
 }
 
 /// What the Kafka clients are told.

@@ -21,7 +21,7 @@ impl Broker {
             std::env::var_os("PANSEO_TEST_ALL").is_none(),
             "PANSEO_TEST_KAFKA is not set"
         );
-        println!("skipped: PANSEO_TEST_KAFKA is not set");
+        eprintln!("SKIPPED: PANSEO_TEST_KAFKA is not set");
         None
     }
 
