@@ -83,6 +83,12 @@ pub trait UpdateLog: Send + Sync + 'static {
     /// The end of the log as far as this board goes: whoever has read up to here has everything durable now.
     async fn end(&self, board: &BoardId) -> Result<Position, LogError>;
 
+    /// Resolves when the tails of the board have been handed all that was durable when this was called. What a client
+    /// sent through another node is among it, so that its frames are known when it sends them again here.
+    async fn level(&self, _board: &BoardId) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// The records of the board behind `stored`, the place up to which the store has all of them; that is to be asked
     /// before, and the history after this: together they are all of the board up to `Lead::end`. A store that reads the
     /// log itself knows no such place, and lacks nothing.

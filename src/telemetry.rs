@@ -99,6 +99,8 @@ pub const PENDING_BYTES: &str = "panseo_pending_bytes";
 /// Ephemeral frames dropped because a newer one was due.
 pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
 
+/// Clients turned away because the log did not say in time what is new on their board.
+pub const JOINS_NOT_LEVEL_TOTAL: &str = "panseo_joins_not_level_total";
 /// From an append to its delivery report.
 pub const KAFKA_ACK_SECONDS: &str = "panseo_kafka_ack_seconds";
 /// From an append to the moment its record is read from the topic.
@@ -300,6 +302,10 @@ fn describe_kafka() {
     describe_counter!(
         KAFKA_QUEUE_FULL_TOTAL,
         "Records that had to wait for a place in the producer's queue."
+    );
+    describe_counter!(
+        JOINS_NOT_LEVEL_TOTAL,
+        "Clients turned away because the log did not say in time what is new on their board."
     );
     describe_counter!(KAFKA_FATAL_TOTAL, "Producers that failed and were replaced.");
     describe_gauge!(

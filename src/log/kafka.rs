@@ -170,6 +170,12 @@ impl UpdateLog for KafkaLog {
         Ok(self.position(high))
     }
 
+    async fn level(&self, board: &BoardId) -> Result<(), LogError> {
+        let partition = self.partition(board);
+        let (_, high) = self.edits.watermarks(partition).await?;
+        self.tails.level(partition, board, high).await
+    }
+
     async fn lead(&self, board: &BoardId, stored: Option<Position>) -> Result<Lead, LogError> {
         let partition = self.partition(board);
         let (low, high) = self.edits.watermarks(partition).await?;

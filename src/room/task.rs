@@ -139,6 +139,9 @@ pub(super) async fn run(
 impl Task {
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, waiting: VecDeque<Message>) -> Ended {
         let mut pulse = Pulse::new(Duration::from_millis(self.shared.limits.tick_ms));
+        if let Some(ended) = Box::pin(self.catch_up()).await {
+            return ended;
+        }
         if !self.mind_edits().await {
             return Ended::Poisoned;
         }
@@ -181,6 +184,34 @@ impl Task {
                 () = &mut pulse.alarm => {
                     if let Some(ended) = self.settle(&mut pulse, inbox).await { return ended }
                 }
+            }
+        }
+    }
+
+    /// Reads what was durable when the last of those came who wait.
+    async fn catch_up(&mut self) -> Option<Ended> {
+        let (log, board) = (Arc::clone(&self.shared.log), self.board.clone());
+        let level = log.level(&board);
+        tokio::pin!(level);
+        let mut is_level = false;
+        loop {
+            let logged = tokio::select! {
+                biased;
+                logged = self.tail.recv() => logged,
+                done = &mut level, if !is_level => {
+                    if done.is_err() {
+                        return Some(self.lose_log());
+                    }
+                    is_level = true;
+                    continue;
+                }
+                () = std::future::ready(()), if is_level => return None,
+            };
+            let Some(logged) = logged else {
+                return Some(self.lose_log());
+            };
+            if !self.step(Input::Logged(logged)).await {
+                return Some(Ended::Poisoned);
             }
         }
     }

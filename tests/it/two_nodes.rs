@@ -169,6 +169,40 @@ async fn another_node_sees_draw_comment_like_in_this_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_sent_again_through_another_node_count_once() {
+    let Some(ground) = Ground::find().await else { return };
+    let nodes = [ground.node("one"), ground.node("two")];
+    make_board(&nodes[0], "again").await;
+    let client = Uuid::new_v4();
+    let mut ben = nodes[1].own("again", "user=ben", Uuid::new_v4()).await;
+    let mut ada = nodes[0].own("again", "user=ada", client).await;
+    ada.op(1, create("e")).await;
+    let acked = |seq| move |frame| matches!(frame, ServerFrame::Ack { seq: acked, .. } if acked >= seq).then_some(());
+    ada.find(acked(1)).await;
+    for round in 0..20_u64 {
+        // Both nodes in turn; everything is sent again where ada comes back.
+        let step = json!({ "op": "element.move", "targets": ["e"], "dx": 1, "dy": 0 });
+        ada.op(2 + round, step.clone()).await;
+        ada.find(acked(2 + round)).await;
+        ada = nodes[usize::try_from(round + 1).unwrap() % 2]
+            .own("again", "user=ada", client)
+            .await;
+        ada.op(2 + round, step).await;
+        ada.find(acked(2 + round)).await;
+    }
+    ben.op(1, create("last")).await;
+    ben.find(acked(1)).await;
+    are_level(
+        &[&nodes[0], &nodes[1]],
+        "again",
+        &["e", "last"].map(str::to_owned).into(),
+    )
+    .await;
+    let board = exported(&nodes[0], "again").await;
+    assert!(board.contains("\"x\":21,"), "moved by one twenty times: {board}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_killed_node() {
     let Some(ground) = Ground::find().await else { return };
     let mut nodes = [ground.node("one"), ground.node("two")];

@@ -136,6 +136,41 @@ impl Tails {
         }
     }
 
+    /// Waits until all tails of the board have been handed what lies before `until`.
+    pub(super) async fn level(&self, number: i32, board: &BoardId, until: u64) -> Result<(), LogError> {
+        let waiting = async {
+            let Some(mut news) = self
+                .0
+                .partitions
+                .lock()
+                .get(&number)
+                .map(|partition| partition.next.subscribe())
+            else {
+                return Ok(());
+            };
+            loop {
+                news.borrow_and_update();
+                if self.has_handed(number, board, until) {
+                    return Ok(());
+                }
+                news.changed().await.map_err(|_gone| lost())?;
+            }
+        };
+        match tokio::time::timeout(READ_TIMEOUT, waiting).await {
+            Ok(level) => level,
+            Err(_elapsed) => Err(LogError::Failed("the newest records did not come in time".into())),
+        }
+    }
+
+    fn has_handed(&self, number: i32, board: &BoardId, until: u64) -> bool {
+        let partitions = self.0.partitions.lock();
+        let Some(partition) = partitions.get(&number) else {
+            return true;
+        };
+        let mut tails = partition.tails.get(board.as_str()).into_iter().flatten();
+        *partition.next.borrow() >= until && tails.all(|tail| !tail.is_catching_up || tail.reader.is_closed())
+    }
+
     /// A record has come.
     pub(super) fn publish(&self, number: i32, offset: u64, key: &[u8], payload: &[u8]) {
         let mut partitions = self.0.partitions.lock();
@@ -285,6 +320,8 @@ impl Tails {
         if let Some(tail) = tails.find(|tail| tail.reader.same_channel(reader)) {
             tail.next = next;
             tail.is_catching_up = false;
+            // Somebody may wait for that.
+            partition.next.send_modify(|_next| ());
         }
         true
     }
