@@ -5,6 +5,7 @@
 //! twice. While the database is away it reads nothing, and keeps its partitions. A record that can never be stored goes
 //! to the dead letters, and its board to the quarantine, before the next one is looked at.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Time for a dead letter to become safe.
 const LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Before a member that was lost joins again.
+const REJOIN_PAUSE: Duration = Duration::from_secs(10);
+
 /// A running materialiser. Dropping it ends it.
 pub struct Materialiser {
     stop: Arc<AtomicBool>,
@@ -45,20 +49,13 @@ impl Materialiser {
     /// Joins the group and begins. To be called within a runtime.
     pub fn start(settings: &KafkaSettings, store: PostgresStore, clock: fn() -> Timestamp) -> Result<Self, KafkaError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let work = Work {
-            group: Group::join(settings)?,
-            store,
-            runtime: Handle::current(),
-            clock,
-            stop: Arc::clone(&stop),
-            next: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            gathered: Gathered::default(),
-            behind: VecDeque::new(),
-            holes: BTreeSet::new(),
-        };
+        let (settings, runtime, first) = (settings.clone(), Handle::current(), Group::join(settings)?);
+        let (told, stopped) = (Arc::clone(&stop), Arc::clone(&stop));
+        let work = move |group| Work::new(group, store.clone(), runtime.clone(), clock, Arc::clone(&told)).run();
+        let is_stopped = move || stopped.load(Ordering::Relaxed);
         let named = std::thread::Builder::new().name("materialiser".into());
-        let thread = named.spawn(move || work.run()).map_err(KafkaError::Thread)?;
+        let spawned = named.spawn(move || keep_working(&settings, first, work, is_stopped));
+        let thread = spawned.map_err(KafkaError::Thread)?;
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -84,6 +81,26 @@ impl Drop for Materialiser {
     }
 }
 
+/// Joins again whenever this member was lost, until the node stops.
+fn keep_working(settings: &KafkaSettings, first: Group, work: impl Fn(Group), is_stopped: impl Fn() -> bool) {
+    let mut group = Ok(first);
+    loop {
+        match group {
+            Ok(member) => work(member),
+            Err(error) => tracing::error!(%error, "The group could not be joined."),
+        }
+        // Two nodes of one name take turns, slowly enough for both to get something done.
+        let until = Instant::now() + REJOIN_PAUSE;
+        while Instant::now() < until {
+            if is_stopped() {
+                return;
+            }
+            std::thread::sleep(BATCH_WAIT);
+        }
+        group = Group::join(settings);
+    }
+}
+
 /// What the pending batches hold together.
 #[derive(Default)]
 struct Gathered {
@@ -99,6 +116,7 @@ struct Work {
     runtime: Handle,
     clock: fn() -> Timestamp,
     stop: Arc<AtomicBool>,
+    is_lost: Cell<bool>,
     /// Where each partition of this node stands in the database.
     next: BTreeMap<i32, i64>,
     /// What was read and is not stored: batches, and the values that their records come from.
@@ -111,8 +129,31 @@ struct Work {
 }
 
 impl Work {
+    fn new(
+        group: Group,
+        store: PostgresStore,
+        runtime: Handle,
+        clock: fn() -> Timestamp,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            group,
+            store,
+            runtime,
+            clock,
+            stop,
+            is_lost: Cell::new(false),
+            next: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            gathered: Gathered::default(),
+            behind: VecDeque::new(),
+            holes: BTreeSet::new(),
+        }
+    }
+
+    /// Works until the node stops, or this member is lost.
     fn run(mut self) {
-        while !self.is_stopped() {
+        while !self.is_over() {
             self.mind_group();
             let now = Instant::now();
             let patience = self
@@ -131,8 +172,8 @@ impl Work {
         self.flush();
     }
 
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.is_lost.get()
     }
 
     fn poll(&self, patience: Duration) -> Option<Value> {
@@ -141,6 +182,11 @@ impl Work {
             Err(Trouble::OutOfRange) => {
                 metrics::counter!(telemetry::MATERIALISER_HOLES_TOTAL).increment(1);
                 tracing::error!("The topic has lost records before they were stored; their partition stands still.");
+                None
+            }
+            Err(Trouble::Lost(error)) => {
+                tracing::error!(error, "The group has lost this node: is there another one of its name?");
+                self.is_lost.set(true);
                 None
             }
             Err(Trouble::Passing(error)) => {
@@ -153,7 +199,7 @@ impl Work {
     /// Polls for that long, so that the group does not take this node for dead; what still comes waits.
     fn wait(&mut self, time: Duration) {
         let until = Instant::now() + time;
-        while Instant::now() < until && !self.is_stopped() {
+        while Instant::now() < until && !self.is_over() {
             if let Some(value) = self.poll(Duration::from_millis(50)) {
                 self.behind.push_back(value);
             }
@@ -203,7 +249,7 @@ impl Work {
                     }
                 }
             }
-            if self.is_stopped() {
+            if self.is_over() {
                 break None;
             }
             // Each time anew: partitions may have come.

@@ -23,7 +23,7 @@ use super::yjs::{self, YjsMessage};
 use super::{Answer, Audit, Counter, Deed, Effect, Input, Opened, Room};
 use crate::board::Board;
 use crate::board::keyframe::OpenError;
-use crate::log::{LogError, Logged};
+use crate::log::{Lead, LogError, Logged};
 use crate::protocol::ErrorCode;
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::Item;
@@ -457,9 +457,10 @@ async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Positi
     if at.epoch() != now.epoch() || at > now {
         return None;
     }
+    let lead = lead(&shared, &board).await.ok()?;
     let keyframe = shared.store.keyframe_before(&board, at).await.ok()?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let mut records = shared.store.history(&board, after, usize::MAX).await.ok()?;
+    let mut records = records_after(&shared, &board, lead.records, after).await.ok()?;
     records.retain(|logged| logged.position <= at);
     let replica = Shared::fresh_replica();
     let bytes = keyframe.map(|keyframe| keyframe.bytes);
@@ -529,6 +530,25 @@ enum LoadError {
     Panicked,
 }
 
+/// What the log has beyond the store; to be read before the store is.
+async fn lead(shared: &Shared, board: &BoardId) -> Result<Lead, LoadError> {
+    let stored = shared.store.complete_to(board).await?;
+    Ok(shared.log.lead(board, stored).await?)
+}
+
+/// All records of the board after `after`: the store's, and those that only the log had when it was asked.
+async fn records_after(
+    shared: &Shared,
+    board: &BoardId,
+    newest: Vec<Logged>,
+    after: Option<Position>,
+) -> Result<Vec<Logged>, StoreError> {
+    let mut records = shared.store.history(board, after, usize::MAX).await?;
+    let known = records.last().map(|last| last.position).max(after);
+    records.extend(newest.into_iter().filter(|logged| Some(logged.position) > known));
+    Ok(records)
+}
+
 /// Reads keyframe and records and builds the board off the workers. Meanwhile a fresh Yjs client is sent the stored
 /// document as it lies there, if no record came after it.
 async fn open(
@@ -539,14 +559,10 @@ async fn open(
     waiting: &mut VecDeque<Message>,
 ) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
     let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
-    let stored = shared.store.complete_to(board).await?;
-    let lead = shared.log.lead(board, stored).await?;
+    let lead = lead(shared, board).await?;
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let mut records = shared.store.history(board, after, usize::MAX).await?;
-    let known = records.last().map(|last| last.position).max(after);
-    let newer = lead.records.into_iter().filter(|logged| Some(logged.position) > known);
-    records.extend(newer);
+    let records = records_after(shared, board, lead.records, after).await?;
     // Nobody is let in before all is here that was durable when they came.
     let position = records.last().map_or(lead.end, |last| last.position.max(lead.end));
     let tail = shared.log.tail(board, Some(position)).await?;

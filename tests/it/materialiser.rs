@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use panseo::access::Identity;
 use panseo::log::UpdateLog;
 use panseo::log::kafka::{KafkaLog, KafkaSettings};
 use panseo::materialiser::Materialiser;
 use panseo::protocol::codec::encode_record;
-use panseo::protocol::ids::{BoardId, EditScope, Timestamp, UserId};
+use panseo::protocol::element::{Item, Property};
+use panseo::protocol::ids::{BoardId, EditScope, Role, Timestamp, UserId};
+use panseo::protocol::limits::Limits;
+use panseo::room::hub::{Hub, OpsFrame};
 use panseo::server::clock;
 use panseo::store::postgres::{PostgresStore, Settings};
 use panseo::store::{BoardInfo, BoardStore};
@@ -16,6 +20,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::postgres_schema::{Proxy, Schema};
@@ -33,13 +38,14 @@ struct Cluster {
 impl Cluster {
     async fn make() -> Option<Self> {
         let (broker, schema) = (Broker::real()?, Schema::make().await?);
-        let log = Arc::new(broker.log().await);
+        broker.topics().await;
         let store = open(&broker, &schema, schema.url.clone()).await;
+        let log = KafkaLog::start(broker.settings.clone(), store.epoch()).await.unwrap();
         Some(Self {
             broker,
             schema,
             store,
-            log,
+            log: Arc::new(log),
         })
     }
 
@@ -189,6 +195,23 @@ async fn nodes_share_the_partitions_while_records_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_another_one_replaced_does_no_harm() {
+    let Some(cluster) = Cluster::make().await else { return };
+    let boards = cluster.boards(8).await;
+    let old = cluster.start("one");
+    cluster.append(&boards, 1..=50).await;
+    cluster.expect(&boards, 50).await;
+    // Both live, under one name: the group knows the new one only.
+    let new = cluster.start("one");
+    cluster.append(&boards, 51..=500).await;
+    cluster.expect(&boards, 500).await;
+    old.stop().await;
+    cluster.append(&boards, 501..=550).await;
+    cluster.expect(&boards, 550).await;
+    new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_loses_nothing() {
     let Some(cluster) = Cluster::make().await else { return };
     let boards = cluster.boards(4).await;
@@ -282,6 +305,50 @@ async fn a_record_that_the_database_refuses_stops_no_other() {
     cluster.append(&boards[..3], 41..=80).await;
     cluster.expect(&boards[..3], 80).await;
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_stored_yet_can_be_restored() {
+    let Some(cluster) = Cluster::make().await else { return };
+    let boards = cluster.boards(1).await;
+    let hub = Hub::new(
+        cluster.log.clone(),
+        Arc::new(cluster.store.clone()),
+        Limits::default(),
+        clock,
+        || true,
+    );
+    let ada = Identity {
+        user: UserId::new("ada").unwrap(),
+        name: None,
+    };
+    let act = async |op: serde_json::Value| {
+        let frame = OpsFrame {
+            client: None,
+            seq: None,
+            gesture: None,
+            ops: vec![serde_json::from_value(op).unwrap()],
+        };
+        hub.ops(&boards[0], &ada, Role::Teacher, frame).await.unwrap().position
+    };
+    let element = |id: &str| json!({ "id": id, "type": "rectangle", "x": 1, "y": 2, "width": 3, "height": 4 });
+    let shown = async || {
+        let state = hub.state(&boards[0]).await.unwrap();
+        let is_there = |item: &&Item| !item.properties.iter().any(|(name, _)| name == Property::Deleted);
+        (state.position, state.items.iter().filter(is_there).count())
+    };
+    let at = act(json!({ "op": "element.create", "element": element("one") })).await;
+    let last = act(json!({ "op": "element.create", "element": element("two") })).await;
+    let heard = async {
+        while shown().await.0 < last {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
+    assert_eq!(shown().await.1, 2);
+    act(json!({ "op": "board.restore", "at": at })).await;
+    assert_eq!(shown().await.1, 1);
+    hub.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,6 +67,8 @@ impl Value {
 pub enum Trouble {
     /// The brokers do not have the offset that was to be read next.
     OutOfRange,
+    /// This member will never read again: another one came under its name, or the brokers refuse it.
+    Lost(String),
     /// Anything else; the client goes on by itself.
     Passing(String),
 }
@@ -121,6 +123,7 @@ impl Group {
         match self.consumer.poll(patience) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(value(&message))),
+            Some(Err(error)) if self.consumer.client().fatal_error().is_some() => Err(Trouble::Lost(error.to_string())),
             Some(Err(error)) => Err(match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset) => Trouble::OutOfRange,
                 _ => Trouble::Passing(error.to_string()),
