@@ -312,7 +312,7 @@ async fn what_is_not_stored_yet_can_be_restored() {
     let Some(cluster) = Cluster::make().await else { return };
     let boards = cluster.boards(1).await;
     let hub = Hub::new(
-        cluster.log.clone(),
+        Arc::<KafkaLog>::clone(&cluster.log),
         Arc::new(cluster.store.clone()),
         Limits::default(),
         clock,
