@@ -7,9 +7,11 @@ MAKEFLAGS += --no-print-directory
 CARGO := cargo
 NODE_TESTS := tests/interop
 WEB := web
+# What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
+SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help setup run test check bench bench-web screenshots soak clean
+.PHONY: help setup setup-tests run test check bench bench-web screenshots soak clean
 
 help: ## What there is to do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -17,17 +19,20 @@ help: ## What there is to do
 setup: ## Install what is missing
 	@dev/setup
 
+setup-tests: ## Install what is missing for the tests, too
+	@dev/setup tests
+
 run: setup $(WEB)/node_modules ## Build and start the server on http://127.0.0.1:8080
 	cd $(WEB) && npm run build
 	$(CARGO) build --release
 	exec target/release/panseo serve
 
-test: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
+test: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
 	cd $(WEB) && npm run build
-	$(CARGO) test --release
+	$(SERVERS) $(CARGO) test --release
 	cd $(WEB) && npm test
 	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
 
@@ -41,18 +46,18 @@ bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
 	$(CARGO) build --release --example relay --bin panseo
 	target/release/panseo bench all --compare-relay
 
-bench-web: setup $(WEB)/node_modules ## Figures of the browser; on a quiet machine
+bench-web: setup-tests $(WEB)/node_modules ## Figures of the browser; on a quiet machine
 	cd $(WEB) && npm run build
 	$(CARGO) build --release
 	cd $(WEB) && npm run --silent bench -w e2e && npm run --silent check -w sdk
 
-screenshots: setup $(WEB)/node_modules ## Every page and state, into web/screenshots
+screenshots: setup-tests $(WEB)/node_modules ## Every page and state, into web/screenshots
 	cd $(WEB) && npm run build
 	$(CARGO) build --release
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
-soak: setup $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
-	PANSEO_SOAK=200 $(CARGO) test --release --test it -- --nocapture
+soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
+	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --test it -- --nocapture
 	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
 %/node_modules: %/package-lock.json

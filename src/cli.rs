@@ -3,6 +3,7 @@
 //! An exit code says how it went: 0 done, 1 failed, 2 wrong use. What went wrong is one line on standard error that
 //! names the thing; results go to standard output.
 
+mod topics;
 mod transfer;
 
 use std::io::Write as _;
@@ -20,6 +21,7 @@ use crate::protocol::ids::{BoardId, Role, UserId};
 use crate::server::{self, StartError};
 use crate::store::disk::verify;
 use crate::telemetry;
+use topics::{TopicsArgs, TopicsError};
 use transfer::{ExportArgs, ImportArgs, TransferError};
 
 /// Stack of a worker: the CRDT library recurses over what a board holds.
@@ -37,7 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs the server
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Mints a token for development
     Token(TokenArgs),
     /// Puts files on boards of a running server: .excalidraw, .excalidrawlib or .tldr
@@ -46,6 +48,8 @@ enum Verb {
     Export(ExportArgs),
     /// Checks every record, keyframe and asset of a data directory that no server uses
     Verify(VerifyArgs),
+    /// Makes, checks or prints the Kafka topics of a cluster
+    Topics(TopicsArgs),
     /// Generates load and measures
     Bench(Box<BenchArgs>),
 }
@@ -98,6 +102,8 @@ enum CliError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
+    Topics(#[from] TopicsError),
+    #[error(transparent)]
     Transfer(#[from] TransferError),
     #[error("{}: {why}", path.display())]
     Verify { path: PathBuf, why: String },
@@ -110,9 +116,16 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::User(_) | Self::Grant(_) | Self::Life | Self::NoKey | Self::Key(_) => 2,
+            Self::Config(_)
+            | Self::Topics(TopicsError::Config(_))
+            | Self::User(_)
+            | Self::Grant(_)
+            | Self::Life
+            | Self::NoKey
+            | Self::Key(_) => 2,
             Self::Start(_)
             | Self::Runtime(_)
+            | Self::Topics(TopicsError::Kafka(_))
             | Self::Transfer(_)
             | Self::Verify { .. }
             | Self::Damaged(_)
@@ -128,7 +141,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     let done = match cli.verb {
-        Verb::Serve(args) => serve(args),
+        Verb::Serve(args) => serve(*args),
         Verb::Token(args) => token(args),
         Verb::Import(args) => runtime()
             .map_err(CliError::from)
@@ -137,6 +150,9 @@ pub fn main() -> ExitCode {
             .map_err(CliError::from)
             .and_then(|runtime| Ok(runtime.block_on(transfer::export(args))?)),
         Verb::Verify(args) => check(&args),
+        Verb::Topics(args) => runtime()
+            .map_err(CliError::from)
+            .and_then(|runtime| Ok(runtime.block_on(topics::run(args))?)),
         Verb::Bench(args) => bench::run(*args).map_err(|error| CliError::Bench(error.to_string())),
     };
     match done {

@@ -3,6 +3,9 @@
 //! A wrong value is one line that names where it came from. Only `server.rs` reads a [`Config`]; parts get the values
 //! they need. Secrets print as `***`.
 
+mod cluster;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,8 @@ use clap::Args;
 use serde::Deserialize;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
+
+pub use cluster::{ClusterArgs, ClusterConfig, KafkaArgs, KafkaConfig, kafka_of};
 
 use crate::http::origin;
 use crate::http::token::{KeyError, Verifier};
@@ -46,6 +51,9 @@ pub struct ServeArgs {
     /// Lifts the limits on how often and how much, for load tests [env: `PANSEO_NO_RATE_LIMITS`]
     #[arg(long)]
     pub no_rate_limits: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the fields document themselves")]
+    pub cluster: ClusterArgs,
 }
 
 /// Options about tokens.
@@ -112,6 +120,15 @@ struct File {
     origins: Option<Vec<String>>,
     log: Option<String>,
     no_rate_limits: bool,
+    kafka_brokers: Option<String>,
+    kafka_prefix: Option<String>,
+    kafka_partitions: Option<u32>,
+    kafka_replication: Option<u32>,
+    kafka_options: BTreeMap<String, Secret>,
+    kafka_create_topics: bool,
+    database_url: Option<Secret>,
+    assets: Option<String>,
+    node: Option<String>,
     limits: Limits,
 }
 
@@ -146,6 +163,8 @@ pub struct Config {
     pub log: String,
     /// Ceilings.
     pub limits: Limits,
+    /// Log and store of a cluster; none: both in the data directory.
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// Why the settings cannot be used: one line that names the setting.
@@ -259,11 +278,11 @@ fn text(
 impl Config {
     /// Puts the settings together and checks each.
     pub fn resolve(args: ServeArgs, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let file = match text("config", args.config, environment, None) {
+        let mut file = match text("config", args.config, environment, None) {
             Some(path) => read_file(&path)?,
             None => File::default(),
         };
-        let listen = text("listen", args.listen, environment, file.listen);
+        let listen = text("listen", args.listen, environment, file.listen.take());
         let listen_address = match &listen {
             Some(given) => given
                 .value
@@ -271,6 +290,7 @@ impl Config {
                 .map_err(|_not_an_address| given.bad("must be an address with a port, like 127.0.0.1:8080"))?,
             None => SocketAddr::from(([127, 0, 0, 1], 8080)),
         };
+        let cluster = cluster::cluster(args.cluster, environment, file.take_cluster(), listen_address.port())?;
         let data_dir = text("data-dir", args.data_dir, environment, file.data_dir);
         if let Some(given) = data_dir.as_ref().filter(|given| given.value.is_empty()) {
             return Err(given.bad("must not be empty"));
@@ -294,6 +314,7 @@ impl Config {
             auth: tokens.into_auth(listen_address)?,
             origins: origins(text("origins", args.origins, environment, file_origins))?,
             log: log.map_or_else(|| "info".to_owned(), |given| given.value),
+            cluster,
             limits: if is_unlimited {
                 without_rates(&file.limits)
             } else {

@@ -15,6 +15,7 @@
 //! - [`access`], [`presence`], [`interchange`], [`picture`]: roles; pointers and awareness; files of other programs;
 //!   boards as SVG and PNG. Pure.
 //! - [`log`](mod@log), [`store`]: the two ports, and their adapters in memory and on disk.
+//! - [`materialiser`]: the log's topic into PostgreSQL, shared among the nodes of a cluster.
 //! - [`room`]: a board live in memory; its task, its shared frames, and the hub that finds it.
 //! - [`http`], [`server`]: the doors; start and stop.
 //! - [`config`], [`telemetry`], [`cli`], [`bench`](mod@bench): settings, names of metrics, verbs, the load generator.
@@ -49,6 +50,8 @@ pub mod picture;
 pub mod log;
 
 pub mod store;
+
+pub mod materialiser;
 
 pub mod room;
 

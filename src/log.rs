@@ -11,6 +11,7 @@
 //! The contract suite in `tests/it/log_contract.rs` runs on every adapter.
 
 pub mod disk;
+pub mod kafka;
 pub mod memory;
 mod order;
 
@@ -50,6 +51,15 @@ pub enum LogError {
     Closed,
 }
 
+/// What a board needs of the log to be opened.
+#[derive(Debug)]
+pub struct Lead {
+    /// The newest records of the board, by position: every one that the store may lack.
+    pub records: Vec<Logged>,
+    /// The end of the log when it was asked.
+    pub end: Position,
+}
+
 /// The ordered, durable log. Rooms see nothing else of where records go.
 #[async_trait]
 pub trait UpdateLog: Send + Sync + 'static {
@@ -61,10 +71,32 @@ pub trait UpdateLog: Send + Sync + 'static {
         self.append(board, record)
     }
 
+    /// Whether what the log stands on has answered lately; if not, new clients are better served elsewhere.
+    fn is_reachable(&self) -> bool {
+        true
+    }
+
     /// All records of the board after `after` (`None`: from the first one kept), those to come included, until the
     /// receiver is dropped. The channel is bounded; a reader that does not keep up slows nobody but itself.
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError>;
 
     /// The end of the log as far as this board goes: whoever has read up to here has everything durable now.
     async fn end(&self, board: &BoardId) -> Result<Position, LogError>;
+
+    /// Resolves when the tails of the board have been handed all that was durable when this was called. What a client
+    /// sent through another node is among it, so that its frames are known when it sends them again here.
+    async fn level(&self, _board: &BoardId) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// The records of the board behind `stored`, the place up to which the store has all of them; that is to be asked
+    /// before, and the history after this: together they are all of the board up to `Lead::end`. A store that reads the
+    /// log itself knows no such place, and lacks nothing.
+    async fn lead(&self, board: &BoardId, _stored: Option<Position>) -> Result<Lead, LogError> {
+        let end = self.end(board).await?;
+        Ok(Lead {
+            records: Vec::new(),
+            end,
+        })
+    }
 }

@@ -9,6 +9,7 @@ mod busy;
 mod edit;
 mod gather;
 pub mod hub;
+mod opening;
 mod pulse;
 mod refusals;
 pub mod ring;

@@ -4,6 +4,7 @@
 //! [`DRAIN_TIMEOUT`] in all.
 
 mod accept;
+mod adapters;
 mod watchdog;
 
 use std::io::Write as _;
@@ -22,14 +23,14 @@ use crate::config::{AuthConfig, Config};
 use crate::http::auth::AuthMode;
 use crate::http::origin::Origins;
 use crate::http::{AppState, router};
-use crate::log::disk::{Database, DiskLog, OpenError};
+use crate::log::kafka::KafkaError;
 use crate::protocol::ids::Timestamp;
 use crate::protocol::limits::Limits;
 use crate::room::hub::Hub;
-use crate::store::disk::DiskStore;
 use crate::store::{BoardStore, StoreError};
 use crate::telemetry::{self, Metrics};
 use accept::ConnectionLimits;
+pub use adapters::kafka_settings;
 use watchdog::Watchdog;
 
 /// Time in which a node that was told to stop is gone.
@@ -56,6 +57,12 @@ pub enum StartError {
         /// What is the matter with it.
         why: String,
     },
+    /// The brokers or their topics cannot be used.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The database cannot be used, or does not answer.
+    #[error("{0}")]
+    Store(String),
     /// One input kept a room for too long; the node has drained.
     #[error("a board did not come back from one input; start the server again")]
     Stuck,
@@ -81,20 +88,6 @@ pub struct Adapters {
     pub hub: Hub,
     /// Boards, members, keyframes, history and assets.
     pub store: Arc<dyn BoardStore>,
-}
-
-/// Opens log and store in the data directory.
-fn open_adapters(config: &Config) -> Result<Adapters, StartError> {
-    let fault = |error: OpenError| StartError::DataDir {
-        path: config.data_dir.clone(),
-        why: error.to_string(),
-    };
-    let database = Database::open(&config.data_dir).map_err(fault)?;
-    let log = Arc::new(DiskLog::new(database.clone()));
-    let store: Arc<dyn BoardStore> = Arc::new(DiskStore::new(database.clone()));
-    let limits = config.limits.clone();
-    let hub = Hub::new(log, Arc::clone(&store), limits, clock, move || database.is_healthy());
-    Ok(Adapters { hub, store })
 }
 
 /// A node that takes connections.
@@ -162,10 +155,13 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             address: config.listen,
             why: error.to_string(),
         })?;
-    let adapters = open_adapters(&config)?;
-    let fault = |error: StoreError| StartError::DataDir {
-        path: config.data_dir.clone(),
-        why: error.to_string(),
+    let (adapters, materialiser) = adapters::open(&config).await?;
+    let fault = |error: StoreError| match config.cluster {
+        None => StartError::DataDir {
+            path: config.data_dir.clone(),
+            why: error.to_string(),
+        },
+        Some(_) => StartError::Store(error.to_string()),
     };
     let revocations = adapters.store.revocations(clock()).await.map_err(fault)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
@@ -184,6 +180,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         _ = interrupt.recv() => tracing::info!("SIGINT came; the node stops."),
     }
     running.stop().await;
+    // After the rooms, so that what they wrote last may still be stored by this node.
+    if let Some(materialiser) = materialiser {
+        materialiser.stop().await;
+    }
     if watchdog.end() {
         return Err(StartError::Stuck);
     }

@@ -4,6 +4,7 @@
 
 pub mod disk;
 pub mod memory;
+pub mod postgres;
 
 use std::sync::Arc;
 
@@ -118,6 +119,9 @@ pub enum StoreError {
     /// What was read is damaged: it fails its check sum.
     #[error("damaged data in the store: {0}")]
     Damaged(String),
+    /// The database cannot be reached, or takes no calls: try again later.
+    #[error("the store cannot be reached: {0}")]
+    Away(String),
     /// Reading or writing failed.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -167,6 +171,11 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError>;
     /// Stores a keyframe and seals the records before it into compressed history blocks, in one transaction.
     async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError>;
+    /// Where somebody else fills the history: the place up to which it has all records of the board. Those behind it come
+    /// from the log. Read it before the history: what is stored meanwhile may only add to it.
+    async fn complete_to(&self, _board: &BoardId) -> Result<Option<Position>, StoreError> {
+        Ok(None)
+    }
     /// Records of the board after `after` from history and log alike, at most `limit`.
     async fn history(&self, board: &BoardId, after: Option<Position>, limit: usize) -> Result<Vec<Logged>, StoreError>;
     /// The newest keyframe at or before `at`, for a jump or a restore.

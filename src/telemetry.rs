@@ -70,6 +70,24 @@ pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
 pub const KEYFRAMES_FAILED_TOTAL: &str = "panseo_keyframes_failed_total";
 /// Records that cannot be applied, left out when a board opened.
 pub const RECORDS_SKIPPED_TOTAL: &str = "panseo_records_skipped_total";
+/// Damaged records that boards open without.
+pub const QUARANTINED_RECORDS_TOTAL: &str = "panseo_quarantined_records_total";
+/// Records that the materialiser stored in PostgreSQL.
+pub const MATERIALISED_RECORDS_TOTAL: &str = "panseo_materialised_records_total";
+/// Records of boards that are deleted: the materialiser left them out.
+pub const MATERIALISED_UNKNOWN_TOTAL: &str = "panseo_materialised_unknown_total";
+/// Partitions that this node materialises.
+pub const MATERIALISER_PARTITIONS: &str = "panseo_materialiser_partitions";
+/// From the sending of a record to its being stored in PostgreSQL.
+pub const MATERIALISER_DELAY_SECONDS: &str = "panseo_materialiser_delay_seconds";
+/// Attempts to store records that failed; they are tried again.
+pub const MATERIALISER_RETRIES_TOTAL: &str = "panseo_materialiser_retries_total";
+/// Batches that another node had stored already.
+pub const MATERIALISER_RIVALS_TOTAL: &str = "panseo_materialiser_rivals_total";
+/// Places where the topic does not have the record that is to be stored next: somebody must look.
+pub const MATERIALISER_HOLES_TOTAL: &str = "panseo_materialiser_holes_total";
+/// Records that cannot be stored and were put among the dead letters: somebody must look.
+pub const DLQ_TOTAL: &str = "panseo_dlq_total";
 /// Boards live on this node.
 pub const ROOMS: &str = "panseo_rooms";
 /// Rooms that ended by a fault and were opened anew.
@@ -80,6 +98,23 @@ pub const BOARDS_FAILING: &str = "panseo_boards_failing";
 pub const PENDING_BYTES: &str = "panseo_pending_bytes";
 /// Ephemeral frames dropped because a newer one was due.
 pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
+
+/// Clients turned away because the log did not say in time what is new on their board.
+pub const JOINS_NOT_LEVEL_TOTAL: &str = "panseo_joins_not_level_total";
+/// From an append to its delivery report.
+pub const KAFKA_ACK_SECONDS: &str = "panseo_kafka_ack_seconds";
+/// From an append to the moment its record is read from the topic.
+pub const KAFKA_ROUNDTRIP_SECONDS: &str = "panseo_kafka_roundtrip_seconds";
+/// Records without a delivery report.
+pub const KAFKA_QUEUE_MESSAGES: &str = "panseo_kafka_queue_messages";
+/// Records that the producer did not take because its queue was full; they wait.
+pub const KAFKA_QUEUE_FULL_TOTAL: &str = "panseo_kafka_queue_full_total";
+/// Producers that failed and were replaced.
+pub const KAFKA_FATAL_TOTAL: &str = "panseo_kafka_fatal_total";
+/// Partitions that are read for boards open here.
+pub const KAFKA_ASSIGNED_PARTITIONS: &str = "panseo_kafka_assigned_partitions";
+/// Records that the brokers have and this node has not read, by `feature` and `partition`.
+pub const KAFKA_LAG: &str = "panseo_kafka_lag";
 
 /// Bounds of the histograms of durations, in seconds: from a fan-out in memory to an import.
 const SECONDS_BUCKETS: [f64; 14] = [
@@ -163,6 +198,7 @@ fn describe() {
     );
     describe_counter!(PICTURES_REFUSED_TOTAL, "Pictures that were not drawn, by `reason`.");
     describe_rooms();
+    describe_kafka();
 }
 
 fn describe_rooms() {
@@ -202,6 +238,15 @@ fn describe_rooms() {
         RECORDS_SKIPPED_TOTAL,
         "Records that cannot be applied, left out when a board opened."
     );
+    describe_counter!(QUARANTINED_RECORDS_TOTAL, "Damaged records that boards open without.");
+    describe_counter!(
+        MATERIALISED_RECORDS_TOTAL,
+        "Records that the materialiser stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISED_UNKNOWN_TOTAL,
+        "Records of boards that are deleted: the materialiser left them out."
+    );
     describe_gauge!(ROOMS, "Boards live on this node.");
     describe_counter!(
         ROOMS_POISONED_TOTAL,
@@ -217,6 +262,57 @@ fn describe_rooms() {
         "Ephemeral frames dropped because a newer one was due."
     );
     describe_counter!(ASSET_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted assets.");
+}
+
+fn describe_kafka() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!(MATERIALISER_PARTITIONS, "Partitions that this node materialises.");
+    describe_histogram!(
+        MATERIALISER_DELAY_SECONDS,
+        Unit::Seconds,
+        "From the sending of a record to its being stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISER_RETRIES_TOTAL,
+        "Attempts to store records that failed; they are tried again."
+    );
+    describe_counter!(
+        MATERIALISER_RIVALS_TOTAL,
+        "Batches that another node had stored already."
+    );
+    describe_counter!(
+        MATERIALISER_HOLES_TOTAL,
+        "Places where the topic does not have the record that is to be stored next: somebody must look."
+    );
+    describe_counter!(
+        DLQ_TOTAL,
+        "Records that cannot be stored and were put among the dead letters: somebody must look."
+    );
+    describe_histogram!(
+        KAFKA_ACK_SECONDS,
+        Unit::Seconds,
+        "From an append to its delivery report."
+    );
+    describe_histogram!(
+        KAFKA_ROUNDTRIP_SECONDS,
+        Unit::Seconds,
+        "From an append to the moment its record is read from the topic."
+    );
+    describe_gauge!(KAFKA_QUEUE_MESSAGES, "Records without a delivery report.");
+    describe_counter!(
+        KAFKA_QUEUE_FULL_TOTAL,
+        "Records that had to wait for a place in the producer's queue."
+    );
+    describe_counter!(
+        JOINS_NOT_LEVEL_TOTAL,
+        "Clients turned away because the log did not say in time what is new on their board."
+    );
+    describe_counter!(KAFKA_FATAL_TOTAL, "Producers that failed and were replaced.");
+    describe_gauge!(
+        KAFKA_ASSIGNED_PARTITIONS,
+        "Partitions that are read for boards open here."
+    );
+    describe_gauge!(KAFKA_LAG, "Records that the brokers have and this node has not read.");
 }
 
 impl Metrics {

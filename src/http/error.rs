@@ -171,6 +171,10 @@ impl From<StoreError> for Problem {
                 tracing::error!("The store has no room left.");
                 Self::unavailable(30)
             }
+            StoreError::Away(why) => {
+                tracing::warn!(why, "The store could not be reached.");
+                Self::unavailable(5)
+            }
             StoreError::Damaged(_) | StoreError::Failed(_) => Self::internal(&error),
         }
     }

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Longest name of a board, a user or an entry of the document, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
@@ -92,6 +93,12 @@ impl BoardId {
     /// A fresh board name, sortable by the time of its making.
     pub fn random() -> Self {
         Self(Uuid::now_v7().to_string().into())
+    }
+
+    /// The partition of its records among `partitions`. Part of the format: whatever stores an offset relies on it.
+    pub fn partition(&self, partitions: u32) -> u32 {
+        let partition = xxh3_64(self.as_str().as_bytes()) % u64::from(partitions);
+        u32::try_from(partition).expect("a remainder is below its divisor")
     }
 }
 
@@ -209,6 +216,12 @@ mod tests {
         assert!(UserId::new("김 선생님").is_ok());
         assert!(UserId::new("a\nb").is_err());
         assert!(serde_json::from_str::<BoardId>("\"../etc\"").is_err());
+    }
+
+    #[test]
+    fn partitions_never_change() {
+        let partition = |name: &str| BoardId::new(name).unwrap().partition(64);
+        assert_eq!(["a", "lesson-7", "maths"].map(partition), [31, 21, 21]);
     }
 
     #[test]

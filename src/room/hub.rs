@@ -172,6 +172,7 @@ impl Hub {
         door: Door,
         vector: Option<Vec<(u64, u32)>>,
     ) -> Result<Connection, HubError> {
+        self.level(board).await?;
         let room = self.room(board)?;
         let session = self.next_session();
         let form = door.form().ok_or(HubError::Unavailable)?;
@@ -267,7 +268,7 @@ impl Hub {
 
     /// Whether the log takes records.
     pub fn is_healthy(&self) -> bool {
-        !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)()
+        !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)() && self.0.log.is_reachable()
     }
 
     /// The longest time that a room has been at one input by now, and its board.
@@ -311,6 +312,9 @@ impl Hub {
         client: Option<ClientId>,
         input: impl Fn(SessionId) -> Input,
     ) -> Result<OpsAnswer, HubError> {
+        if client.is_some() {
+            self.level(board).await?;
+        }
         for _ in 0..ATTEMPTS_MAX {
             let room = self.room(board)?;
             let session = self.next_session();
@@ -328,6 +332,19 @@ impl Hub {
             };
         }
         Err(HubError::Unavailable)
+    }
+
+    /// Whoever comes may have sent their frames through another node before: the room has to know them.
+    async fn level(&self, board: &BoardId) -> Result<(), HubError> {
+        if !self.0.rooms.contains_key(board) {
+            // The room that is opened now reads all of it.
+            return Ok(());
+        }
+        self.0.log.level(board).await.map_err(|error| {
+            tracing::warn!(board.id = %board, %error, "A client was turned away: the log does not say what is new.");
+            metrics::counter!(telemetry::JOINS_NOT_LEVEL_TOTAL).increment(1);
+            HubError::Unavailable
+        })
     }
 
     fn joining(session: SessionId, who: &Identity, role: Role, door: Door, vector: Option<Vec<(u64, u32)>>) -> Joining {
@@ -400,7 +417,7 @@ async fn host(
     )
     .await;
     let code = match ended {
-        Ended::Closed => CloseCode::Rebuilt,
+        Ended::Closed | Ended::LostLog => CloseCode::Rebuilt,
         Ended::NotOpened => CloseCode::Loading,
         Ended::Poisoned => {
             metrics::counter!(telemetry::ROOMS_POISONED_TOTAL).increment(1);

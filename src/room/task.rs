@@ -1,4 +1,4 @@
-//! The task that owns one room: feeds it inputs, carries out its effects, opens it and lets it go.
+//! The task that owns one room: feeds it inputs, carries out its effects, and lets it go.
 //!
 //! Sessions, the log and the clock meet here; nothing else touches the room. A panic inside the room ends this task and
 //! no other: the document is leaked, its sessions come back, and the board opens anew from what is durable.
@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -18,19 +17,15 @@ use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
+use super::opening::{open, state_at};
 use super::pulse::Pulse;
 use super::ring::Ring;
-use super::session::Door;
-use super::yjs::{self, YjsMessage};
-use super::{Answer, Audit, Counter, Deed, Effect, Input, Opened, Room};
-use crate::board::Board;
-use crate::board::keyframe::OpenError;
-use crate::log::{LogError, Logged};
+use super::{Answer, Audit, Counter, Deed, Effect, Input, Room};
+use crate::log::Logged;
 use crate::protocol::ErrorCode;
 use crate::protocol::close::CloseCode;
-use crate::protocol::element::Item;
-use crate::protocol::ids::{BoardId, Position, SessionId, Timestamp};
-use crate::store::{StoreError, StoredKeyframe};
+use crate::protocol::ids::{BoardId, SessionId, Timestamp};
+use crate::store::StoredKeyframe;
 use crate::telemetry;
 
 /// Inputs handled before the readers are woken and the clock is looked at, at most.
@@ -87,6 +82,8 @@ pub(super) enum Ended {
     NotOpened,
     /// Its document could not be trusted any more.
     Poisoned,
+    /// The log does not bring it records any more: it has to be read anew.
+    LostLog,
 }
 
 /// Opens the board and runs its room until it ends.
@@ -142,6 +139,9 @@ pub(super) async fn run(
 impl Task {
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, waiting: VecDeque<Message>) -> Ended {
         let mut pulse = Pulse::new(Duration::from_millis(self.shared.limits.tick_ms));
+        if let Some(ended) = Box::pin(self.catch_up()).await {
+            return ended;
+        }
         if !self.mind_edits().await {
             return Ended::Poisoned;
         }
@@ -167,8 +167,9 @@ impl Task {
                     if !self.step(appended(number, result)).await { return Ended::Poisoned }
                 }
                 () = stored(&mut self.storing), if self.storing.is_some() => {}
-                Some(logged) = self.tail.recv(), if !is_full => {
+                logged = self.tail.recv(), if !is_full => {
                     unsettled += 1;
+                    let Some(logged) = logged else { return self.lose_log() };
                     if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
                 }
                 count = inbox.recv_many(&mut batch, BATCH_MAX), if !is_full => {
@@ -184,6 +185,34 @@ impl Task {
                 () = &mut pulse.alarm => {
                     if let Some(ended) = self.settle(&mut pulse, inbox).await { return ended }
                 }
+            }
+        }
+    }
+
+    /// Reads what was durable when the last of those came who wait.
+    async fn catch_up(&mut self) -> Option<Ended> {
+        let (log, board) = (Arc::clone(&self.shared.log), self.board.clone());
+        let level = log.level(&board);
+        tokio::pin!(level);
+        let mut is_level = false;
+        loop {
+            let logged = tokio::select! {
+                biased;
+                logged = self.tail.recv() => logged,
+                done = &mut level, if !is_level => {
+                    if done.is_err() {
+                        return Some(self.lose_log());
+                    }
+                    is_level = true;
+                    continue;
+                }
+                () = std::future::ready(()), if is_level => return None,
+            };
+            let Some(logged) = logged else {
+                return Some(self.lose_log());
+            };
+            if !self.step(Input::Logged(logged)).await {
+                return Some(Ended::Poisoned);
             }
         }
     }
@@ -366,6 +395,15 @@ impl Task {
         Ended::Closed
     }
 
+    /// Its sessions come back to a room that reads the log anew, and bring again what was not acknowledged.
+    fn lose_log(&mut self) -> Ended {
+        tracing::warn!(board.id = %self.board, "The log ended for a board; it is opened anew.");
+        for session in &self.sessions {
+            self.ring.close(*session, CloseCode::Rebuilt);
+        }
+        Ended::LostLog
+    }
+
     async fn drain(&mut self) -> Ended {
         if self.flush().await {
             self.close().await
@@ -424,23 +462,6 @@ async fn stored(storing: &mut Option<BoxFuture<'static, ()>>) {
     }
 }
 
-/// The entries as they were at another place of the log.
-async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Position) -> Option<Vec<Item>> {
-    if at.epoch() != now.epoch() || at > now {
-        return None;
-    }
-    let keyframe = shared.store.keyframe_before(&board, at).await.ok()?;
-    let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let mut records = shared.store.history(&board, after, usize::MAX).await.ok()?;
-    records.retain(|logged| logged.position <= at);
-    let replica = Shared::fresh_replica();
-    let bytes = keyframe.map(|keyframe| keyframe.bytes);
-    let opening = tokio::task::spawn_blocking(move || {
-        Board::open(replica, bytes.as_deref(), &records, &BTreeSet::new()).map(|board| board.items())
-    });
-    opening.await.ok()?.ok()
-}
-
 fn note(board: &BoardId, audit: &Audit) {
     let Audit { user, deed, blocks } = audit;
     let (deed, fact) = match deed {
@@ -485,113 +506,4 @@ pub(super) fn turn_away(message: Message, ring: &Ring, code: CloseCode) {
         // Dropping the sender tells the reader.
         Message::Read(_) | Message::Stop(_) | Message::Gathered => {}
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("there is no such board")]
-    NoBoard,
-    #[error("opening it panicked")]
-    Panicked,
-}
-
-/// Reads keyframe and records and builds the board off the workers. Meanwhile a fresh Yjs client is sent the stored
-/// document as it lies there, if no record came after it.
-async fn open(
-    board: &BoardId,
-    shared: &Shared,
-    ring: &Ring,
-    inbox: &mut mpsc::Receiver<Message>,
-    waiting: &mut VecDeque<Message>,
-) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
-    let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
-    let keyframe = shared.store.keyframe(board).await?;
-    let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let records = shared.store.history(board, after, usize::MAX).await?;
-    let position = match records.last() {
-        Some(last) => last.position,
-        None => after.unwrap_or(Position(shared.log.end(board).await?.epoch(), 0)),
-    };
-    let tail = shared.log.tail(board, Some(position)).await?;
-    let tail_bytes = records.iter().map(|logged| logged.record.update.0.len()).sum();
-    let bytes = keyframe.map(|keyframe| keyframe.bytes);
-    let keyframe_bytes = bytes.as_ref().map_or(0, Bytes::len);
-    let stored = match &bytes {
-        Some(bytes) if records.is_empty() => Some(stored_document(bytes.clone()).await?),
-        _ => None,
-    };
-    let replica = Shared::fresh_replica();
-    let mut building = tokio::task::spawn_blocking(move || build(replica, bytes.as_deref(), &records));
-    let built = loop {
-        tokio::select! {
-            built = &mut building => break built.map_err(|_panic| LoadError::Panicked)??,
-            Some(message) = inbox.recv(), if waiting.len() < shared.limits.inbox_max => {
-                if !serve_stored(&message, stored.as_ref(), waiting, ring) {
-                    waiting.push_back(message);
-                }
-            }
-        }
-    };
-    let opened = Opened {
-        board: built,
-        position,
-        tail_bytes,
-        keyframe_bytes,
-        title: info.title.into(),
-        scope: info.edit,
-    };
-    Ok((opened, tail))
-}
-
-fn build(replica: u64, keyframe: Option<&[u8]>, records: &[Logged]) -> Result<Board, LoadError> {
-    let mut skip = BTreeSet::new();
-    loop {
-        match Board::open(replica, keyframe, records, &skip) {
-            Ok(board) => return Ok(board),
-            Err(OpenError::Record(position)) if skip.insert(position) => {
-                tracing::error!(
-                    log.offset = position.offset(),
-                    "A record cannot be applied; the board opens without it."
-                );
-                metrics::counter!(telemetry::RECORDS_SKIPPED_TOTAL).increment(1);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-async fn stored_document(keyframe: Bytes) -> Result<Bytes, LoadError> {
-    let unpack = tokio::task::spawn_blocking(move || {
-        let document = Board::document_of(&keyframe)?;
-        let state = zstd::decode_all(document.as_slice()).map_err(|error| OpenError::Keyframe(error.to_string()))?;
-        Ok::<_, OpenError>(yjs::step2(&state))
-    });
-    Ok(unpack.await.map_err(|_panic| LoadError::Panicked)??)
-}
-
-/// Answers the sync step 1 of a Yjs client that has nothing; whether the message is done with.
-fn serve_stored<'a>(message: &'a Message, stored: Option<&Bytes>, waiting: &'a VecDeque<Message>, ring: &Ring) -> bool {
-    const NOTHING: &[u8] = &[0];
-    let input = |message: &'a Message| match message {
-        Message::Input(input) => Some(&**input),
-        Message::Request(..) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
-    };
-    let (Some(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (input(message), stored) else {
-        return false;
-    };
-    let is_here = waiting
-        .iter()
-        .filter_map(input)
-        .any(|input| matches!(input, Input::Join(joining) if joining.session == *id && joining.door == Door::Yjs));
-    if is_here && vector.as_ref() == NOTHING {
-        ring.send(*id, stored.clone());
-        return true;
-    }
-    false
 }

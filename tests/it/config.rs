@@ -96,13 +96,36 @@ fn every_wrong_value_is_one_line_that_names_it() {
         (vec!["--config", &unknown_key], "lisetn"),
         (vec!["--config", &bad_limit], "elements_max"),
         (vec!["--config", &not_toml], "--config"),
+        (vec!["--kafka-brokers", "k:1"], "PANSEO_DATABASE_URL"),
+        (vec!["--database-url", "postgres://u:hush@h/d"], "PANSEO_KAFKA_BROKERS"),
+        (vec!["--kafka-brokers", "k"], "--kafka-brokers"),
+        (
+            vec!["--kafka-brokers", "k:1", "--kafka-partitions", "0"],
+            "--kafka-partitions",
+        ),
+        (
+            vec!["--kafka-brokers", "k:1", "--kafka-replication", "three"],
+            "--kafka-replication",
+        ),
+        (
+            vec!["--kafka-brokers", "k:1", "--kafka-prefix", "a b"],
+            "--kafka-prefix",
+        ),
+        (
+            vec!["--kafka-brokers", "k:1", "--kafka-option", "hush"],
+            "--kafka-option",
+        ),
+        (
+            vec!["--kafka-brokers", "k:1", "--database-url", "postgres://u:hush@h/d"],
+            "PANSEO_ASSETS",
+        ),
         (vec!["--nonsense"], "--nonsense"),
     ] {
         let mut all = vec!["serve"];
         all.extend(&args);
         let (code, line) = complaint(&panseo(&all, &[]));
         assert_eq!(code, 2, "{args:?}: {line}");
-        assert!(line.contains(name), "{args:?}: {line}");
+        assert!(line.contains(name) && !line.contains("hush"), "{args:?}: {line}");
     }
     for (name, value) in [
         ("PANSEO_LISTEN", "nowhere"),
@@ -118,6 +141,78 @@ fn every_wrong_value_is_one_line_that_names_it() {
         let (code, line) = complaint(&panseo(&["serve"], &[(name, value)]));
         assert_eq!(code, 2, "{name}: {line}");
         assert!(line.contains(name), "{name}: {line}");
+    }
+}
+
+#[test]
+fn a_cluster_is_chosen_by_brokers_and_database_and_keeps_its_secrets() {
+    let (_folder, path) =
+        in_file("database_url = \"postgres://u:hush@h/d\"\n[kafka_options]\n\"sasl.password\" = \"hush\"");
+    let args = ServeArgs {
+        config: Some(path),
+        ..ServeArgs::default()
+    };
+    let given = [
+        ("PANSEO_KAFKA_BROKERS", "a:9092,b:9092"),
+        ("PANSEO_ASSETS", "/shared"),
+        ("PANSEO_NODE", "n1"),
+        (
+            "PANSEO_KAFKA_OPTION",
+            "security.protocol=sasl_ssl\nsasl.username=me,too\n",
+        ),
+    ];
+    let config = resolve(args, &given).unwrap();
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("hush"), "{printed}");
+    let kafka = config.cluster.unwrap().kafka;
+    assert_eq!(
+        (kafka.partitions, kafka.replication, kafka.prefix.as_str()),
+        (64, 3, "panseo")
+    );
+    let options: Vec<_> = kafka
+        .options
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.reveal()))
+        .collect();
+    let expected = [
+        ("sasl.password", "hush"),
+        ("sasl.username", "me,too"),
+        ("security.protocol", "sasl_ssl"),
+    ];
+    assert_eq!(options, expected);
+    assert_eq!(resolve(ServeArgs::default(), &[]).unwrap().cluster, None);
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_named_in_one_line() {
+    let cluster = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "off",
+        "--assets",
+        "assets",
+        "--database-url",
+        "postgres://u:hush@h/d",
+    ];
+    for (brokers, option, named) in [
+        (
+            "127.0.0.1:1",
+            "sasl.username=me",
+            "no Kafka broker answers at 127.0.0.1:1",
+        ),
+        ("127.0.0.1:1", "acks=1", "--kafka-option acks"),
+        (
+            "127.0.0.1:1",
+            "security.protocol=hush",
+            "--kafka-option security.protocol",
+        ),
+    ] {
+        let kafka = ["--kafka-brokers", brokers, "--kafka-option", option];
+        let (code, line) = complaint(&panseo(&[&cluster[..], &kafka].concat(), &[]));
+        assert_eq!(code, 1, "{line}");
+        assert!(line.contains(named) && !line.contains("hush"), "{line}");
     }
 }
 

@@ -14,8 +14,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("presence", &["protocol"]),
     ("interchange", &["protocol"]),
     ("picture", &["protocol"]),
-    ("log", &["protocol"]),
-    ("store", &["protocol"]),
+    ("log", &["protocol", "telemetry"]),
+    ("store", &["protocol", "telemetry"]),
+    ("materialiser", &["protocol", "log", "store", "telemetry"]),
     (
         "room",
         &["protocol", "board", "access", "presence", "log", "store", "telemetry"],
@@ -35,13 +36,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "server",
-        &["protocol", "log", "store", "room", "http", "config", "telemetry"],
+        &[
+            "protocol",
+            "log",
+            "store",
+            "materialiser",
+            "room",
+            "http",
+            "config",
+            "telemetry",
+        ],
     ),
     ("config", &["protocol", "telemetry"]),
     ("telemetry", &[]),
     (
         "cli",
-        &["protocol", "http", "store", "server", "config", "telemetry", "bench"],
+        &[
+            "protocol",
+            "http",
+            "log",
+            "store",
+            "server",
+            "config",
+            "telemetry",
+            "bench",
+        ],
     ),
     ("bench", &["protocol", "board", "log", "store", "room"]),
     ("main", &["cli"]),
@@ -51,6 +70,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("store/disk", "log", "both disk adapters share one database"),
     ("store/memory", "log", "as above, in memory"),
+    (
+        "store/postgres/history",
+        "log",
+        "sealed blocks have one form in all stores",
+    ),
     (
         "log/disk/fault",
         "store",
@@ -70,6 +94,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rmp_serde", &["protocol/codec", "bench"]),
     ("axum", &["http", "server"]),
     ("redb", &["log/disk", "store/disk"]),
+    ("sqlx", &["store/postgres"]),
+    ("object_store", &["store/postgres/assets"]),
+    ("rdkafka", &["log/kafka"]),
     ("dashmap", &["room/hub"]),
     ("resvg", &["picture/raster"]),
 ];

@@ -29,6 +29,13 @@ macro_rules! contract {
                 super::$name(std::sync::Arc::new(super::disk_log(dir.path()))).await;
             })*
         }
+        mod kafka {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(broker) = crate::support::kafka::Broker::real() else { return };
+                super::$name(std::sync::Arc::new(broker.log().await)).await;
+            })*
+        }
     };
 }
 

@@ -1,0 +1,240 @@
+//! Settings of cluster mode: where the brokers and the database are, and what this node is called there.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use super::{ConfigError, Environment, File, Given, Secret, given, switch, text};
+
+/// Options about Kafka. Given together with the database URL they choose cluster mode.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KafkaArgs {
+    /// Kafka brokers, as HOST:PORT with commas between [env: `PANSEO_KAFKA_BROKERS`]
+    #[arg(long, value_name = "HOST:PORT,..")]
+    pub kafka_brokers: Option<String>,
+    /// What names of topics and groups begin with [env: `PANSEO_KAFKA_PREFIX`] [default: panseo]
+    #[arg(long, value_name = "NAME")]
+    pub kafka_prefix: Option<String>,
+    /// Partitions of the boards' topics; fixed for the life of the topics [env: `PANSEO_KAFKA_PARTITIONS`] [default: 64]
+    #[arg(long, value_name = "COUNT")]
+    pub kafka_partitions: Option<String>,
+    /// Copies of every record; all but one must have it before it counts [env: `PANSEO_KAFKA_REPLICATION`] [default: 3]
+    #[arg(long, value_name = "COUNT")]
+    pub kafka_replication: Option<String>,
+    /// Option of the Kafka client librdkafka, for TLS and SASL; may be repeated, in the environment a line each; never
+    /// printed [env: `PANSEO_KAFKA_OPTION`]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub kafka_option: Vec<Secret>,
+    /// Name of this node, no other's and the same after a restart [env: `PANSEO_NODE`] [default: host name and port]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// Options about cluster mode that only a server needs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ClusterArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the fields document themselves")]
+    pub kafka: KafkaArgs,
+    /// Makes topics that are missing [env: `PANSEO_KAFKA_CREATE_TOPICS`]
+    #[arg(long)]
+    pub kafka_create_topics: bool,
+    /// `PostgreSQL` database, `postgres://USER:PASSWORD@HOST/NAME`; with the brokers it chooses cluster mode
+    /// [env: `PANSEO_DATABASE_URL`]
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<Secret>,
+    /// Directory, or URL like `s3://BUCKET/FOLDER`, for uploads; all nodes of a cluster must share it [env: `PANSEO_ASSETS`]
+    #[arg(long, value_name = "PLACE")]
+    pub assets: Option<String>,
+}
+
+/// The same in the configuration file.
+#[derive(Debug, Default)]
+pub(super) struct ClusterFile {
+    pub(super) brokers: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) partitions: Option<u32>,
+    pub(super) replication: Option<u32>,
+    pub(super) options: BTreeMap<String, Secret>,
+    pub(super) create_topics: bool,
+    pub(super) database_url: Option<Secret>,
+    pub(super) assets: Option<String>,
+    pub(super) node: Option<String>,
+}
+
+/// How the brokers are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// `host:port`, with commas between.
+    pub brokers: String,
+    /// What names of topics and groups begin with.
+    pub prefix: String,
+    /// Name of this node.
+    pub node: String,
+    /// Partitions of the boards' topics.
+    pub partitions: u32,
+    /// Copies of every record.
+    pub replication: u32,
+    /// Options for the Kafka client.
+    pub options: BTreeMap<String, Secret>,
+}
+
+/// What a node in a cluster stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// The brokers.
+    pub kafka: KafkaConfig,
+    /// Whether missing topics are made.
+    pub creates_topics: bool,
+    /// The database.
+    pub database_url: Secret,
+    /// Where uploads lie.
+    pub assets: String,
+}
+
+/// The brokers for a verb without a server.
+pub fn kafka_of(args: KafkaArgs, environment: Environment<'_>) -> Result<KafkaConfig, ConfigError> {
+    let missing = || ConfigError::Bad {
+        name: "--kafka-brokers or PANSEO_KAFKA_BROKERS".to_owned(),
+        why: "is needed".to_owned(),
+    };
+    kafka(args, environment, &mut ClusterFile::default(), "cli")?.ok_or_else(missing)
+}
+
+/// Cluster mode, if brokers and database are given.
+pub(super) fn cluster(
+    args: ClusterArgs,
+    environment: Environment<'_>,
+    mut file: ClusterFile,
+    port: u16,
+) -> Result<Option<ClusterConfig>, ConfigError> {
+    let url = given(
+        "database-url",
+        args.database_url,
+        environment,
+        Secret,
+        file.database_url.take(),
+    );
+    let assets = text("assets", args.assets, environment, file.assets.take());
+    let creates_topics =
+        args.kafka_create_topics || switch("kafka-create-topics", environment)?.unwrap_or(file.create_topics);
+    let kafka = kafka(args.kafka, environment, &mut file, &port.to_string())?;
+    let alone = |name: &str, other: &str| ConfigError::Bad {
+        name: name.to_owned(),
+        why: format!("cluster mode needs {other} as well; leave both out for one node without a cluster"),
+    };
+    match (kafka, url, assets) {
+        (None, None, None) => Ok(None),
+        (None, None, Some(assets)) => {
+            Err(assets.bad("is for cluster mode; without one, uploads lie in the data directory"))
+        }
+        (None, Some(url), _) => Err(alone(&url.name, "PANSEO_KAFKA_BROKERS")),
+        (Some(_), None, _) => Err(alone("PANSEO_KAFKA_BROKERS", "PANSEO_DATABASE_URL")),
+        (Some(_), Some(_), None) => Err(alone(
+            "PANSEO_KAFKA_BROKERS",
+            "PANSEO_ASSETS, a place for uploads that all nodes share,",
+        )),
+        (Some(kafka), Some(url), Some(assets)) => Ok(Some(ClusterConfig {
+            kafka,
+            creates_topics,
+            database_url: url.value,
+            assets: assets.value,
+        })),
+    }
+}
+
+fn kafka(
+    args: KafkaArgs,
+    environment: Environment<'_>,
+    file: &mut ClusterFile,
+    suffix: &str,
+) -> Result<Option<KafkaConfig>, ConfigError> {
+    let Some(brokers) = text("kafka-brokers", args.kafka_brokers, environment, file.brokers.take()) else {
+        return Ok(None);
+    };
+    let is_broker = |broker: &str| {
+        let parts = broker.trim().rsplit_once(':');
+        parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if !brokers.value.split(',').all(is_broker) {
+        return Err(brokers.bad("must be HOST:PORT, with commas between"));
+    }
+    let prefix = text("kafka-prefix", args.kafka_prefix, environment, file.prefix.take());
+    let node = text("node", args.node, environment, file.node.take());
+    for name in [&prefix, &node].into_iter().flatten() {
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+        if name.value.is_empty() || name.value.len() > 100 || !name.value.chars().all(is_plain) {
+            return Err(name.bad("must be 1 to 100 letters, digits, '-', '_' or '.'"));
+        }
+    }
+    let partitions = file.partitions.map(|count| count.to_string());
+    let partitions = text("kafka-partitions", args.kafka_partitions, environment, partitions);
+    let replication = file.replication.map(|count| count.to_string());
+    let replication = text("kafka-replication", args.kafka_replication, environment, replication);
+    Ok(Some(KafkaConfig {
+        brokers: brokers.value,
+        prefix: prefix.map_or_else(|| "panseo".to_owned(), |given| given.value),
+        node: node.map_or_else(|| format!("{}-{suffix}", host_name()), |given| given.value),
+        partitions: count(partitions, 64, 10_000)?,
+        replication: count(replication, 3, 100)?,
+        options: options(&args.kafka_option, environment, std::mem::take(&mut file.options))?,
+    }))
+}
+
+fn count(given: Option<Given<String>>, default: u32, most: u32) -> Result<u32, ConfigError> {
+    let Some(given) = given else { return Ok(default) };
+    match given.value.parse() {
+        Ok(count) if (1..=most).contains(&count) => Ok(count),
+        _ => Err(given.bad(format!("must be a number from 1 to {most}"))),
+    }
+}
+
+/// Options of all layers; of the same key the first one counts.
+fn options(
+    flags: &[Secret],
+    environment: Environment<'_>,
+    file: BTreeMap<String, Secret>,
+) -> Result<BTreeMap<String, Secret>, ConfigError> {
+    let bad = |name: &str| ConfigError::Bad {
+        name: name.to_owned(),
+        why: "must be of the form KEY=VALUE".to_owned(),
+    };
+    let mut options = file;
+    let lines = environment("PANSEO_KAFKA_OPTION").unwrap_or_default();
+    for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+        let (key, value) = line.split_once('=').ok_or_else(|| bad("PANSEO_KAFKA_OPTION"))?;
+        options.insert(key.trim().to_owned(), value.into());
+    }
+    for flag in flags {
+        let (key, value) = flag.reveal().split_once('=').ok_or_else(|| bad("--kafka-option"))?;
+        options.insert(key.to_owned(), value.into());
+    }
+    Ok(options)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain: String = name
+        .trim()
+        .chars()
+        .filter(|char| char.is_ascii_alphanumeric() || *char == '-')
+        .collect();
+    if plain.is_empty() { "node".to_owned() } else { plain }
+}
+
+impl File {
+    /// Takes the keys of cluster mode out.
+    pub(super) fn take_cluster(&mut self) -> ClusterFile {
+        ClusterFile {
+            brokers: self.kafka_brokers.take(),
+            prefix: self.kafka_prefix.take(),
+            partitions: self.kafka_partitions,
+            replication: self.kafka_replication,
+            options: std::mem::take(&mut self.kafka_options),
+            create_topics: self.kafka_create_topics,
+            database_url: self.database_url.take(),
+            assets: self.assets.take(),
+            node: self.node.take(),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! This node's place in the group of those who share the partitions of edits among them, each read by one.
+//!
+//! Where reading begins is not the group's to say: whoever gets a partition is asked for the offset. Until that is
+//! known the group waits, and polling goes on. What cannot be used goes to the dead letters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::producer::FORMAT;
+use super::settings::KafkaSettings;
+use super::{KafkaError, Quiet, tell, topics};
+use crate::telemetry;
+
+/// Of the group's consumer, beside what every reader is told. A node that is back within the session's time finds its
+/// partitions as they were.
+const MEMBER: &[(&str, &str)] = &[
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", "10000"),
+    ("fetch.wait.max.ms", "100"),
+    ("statistics.interval.ms", "5000"),
+];
+/// Bytes of a dead letter: the largest record, and what is said of it.
+const LETTER_BYTES_MAX: &str = "13631488";
+/// Name of the topic of dead letters behind the prefix.
+const LETTERS: &str = "dlq.v1";
+
+/// A value of the topic.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// Where it lies.
+    pub partition: i32,
+    /// Its place there.
+    pub kafka_offset: i64,
+    /// Name of its board.
+    pub key: Bytes,
+    /// The record.
+    pub bytes: Bytes,
+    /// When it was sent, in ms since 1970.
+    pub sent: i64,
+    headers: OwnedHeaders,
+}
+
+impl Value {
+    /// Whether its headers tell a format that this version reads.
+    pub fn is_known_format(&self) -> bool {
+        let mut versions = self.headers.iter().filter(|header| header.key == "v");
+        versions.all(|header| header.value == Some(FORMAT.as_bytes()))
+    }
+}
+
+/// What went wrong while reading.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The brokers do not have the offset that was to be read next.
+    OutOfRange,
+    /// This member will never read again: another one came under its name, or the brokers refuse it.
+    Lost(String),
+    /// Anything else; the client goes on by itself.
+    Passing(String),
+}
+
+/// A member of the group. To be used by one thread, which polls all the time.
+pub struct Group {
+    consumer: BaseConsumer<Member>,
+    letters: FutureProducer<Quiet>,
+    member: Arc<Shared>,
+    edits: String,
+    dead: String,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Partitions that were given to this node, and whose offsets are not known yet.
+    waiting: Mutex<TopicPartitionList>,
+    taken: Mutex<Vec<i32>>,
+    held: Mutex<BTreeSet<i32>>,
+    is_leaving: AtomicBool,
+}
+
+/// What the group tells this member.
+struct Member(Arc<Shared>);
+
+impl Group {
+    /// Joins; the partitions come while polling.
+    pub fn join(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        let mut config = settings.reader("materialiser");
+        for (name, value) in MEMBER {
+            config.set(*name, *value);
+        }
+        config.set("group.id", format!("{}-materialiser", settings.prefix));
+        config.set("group.instance.id", &settings.node);
+        let member = Arc::new(Shared::default());
+        let consumer = BaseConsumer::from_config_and_context(&config, Member(Arc::clone(&member)))?;
+        let edits = settings.topic(topics::EDITS);
+        consumer.subscribe(&[&edits])?;
+        let mut config = settings.edits();
+        config.set("message.max.bytes", LETTER_BYTES_MAX);
+        Ok(Self {
+            consumer,
+            letters: FutureProducer::from_config_and_context(&config, Quiet)?,
+            member,
+            edits,
+            dead: settings.topic(LETTERS),
+        })
+    }
+
+    /// The next value, if one comes in that time.
+    pub fn poll(&self, patience: Duration) -> Result<Option<Value>, Trouble> {
+        match self.consumer.poll(patience) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(Some(value(&message))),
+            Some(Err(error)) if self.consumer.client().fatal_error().is_some() => Err(Trouble::Lost(error.to_string())),
+            Some(Err(error)) => Err(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset) => Trouble::OutOfRange,
+                _ => Trouble::Passing(error.to_string()),
+            }),
+        }
+    }
+
+    /// Partitions that wait for [`Group::begin`].
+    pub fn waiting(&self) -> Vec<i32> {
+        partitions(&self.member.waiting.lock())
+    }
+
+    /// Partitions that are another's now, each told once.
+    pub fn taken(&self) -> Vec<i32> {
+        std::mem::take(&mut *self.member.taken.lock())
+    }
+
+    /// Partitions that this node reads.
+    pub fn held(&self) -> Vec<i32> {
+        self.member.held.lock().iter().copied().collect()
+    }
+
+    /// Reads the waiting partitions from these offsets.
+    pub fn begin(&self, start: impl Fn(i32) -> i64) -> Result<(), KafkaError> {
+        let waiting = std::mem::take(&mut *self.member.waiting.lock());
+        let partitions = partitions(&waiting);
+        let list = self.list(&partitions, |partition| Offset::Offset(start(partition)))?;
+        self.consumer.incremental_assign(&list)?;
+        self.member.held.lock().extend(partitions);
+        self.member.tell();
+        Ok(())
+    }
+
+    /// Goes on reading a partition at another offset.
+    pub fn seek(&self, partition: i32, kafka_offset: i64) -> Result<(), KafkaError> {
+        let list = self.list(&[partition], |_| Offset::Offset(kafka_offset))?;
+        self.consumer.incremental_unassign(&list)?;
+        self.consumer.incremental_assign(&list)?;
+        Ok(())
+    }
+
+    /// Reads nothing more until [`Group::resume`].
+    pub fn pause(&self) -> Result<(), KafkaError> {
+        Ok(self.consumer.pause(&self.list(&self.held(), |_| Offset::Invalid)?)?)
+    }
+
+    /// Reads on.
+    pub fn resume(&self) -> Result<(), KafkaError> {
+        Ok(self.consumer.resume(&self.list(&self.held(), |_| Offset::Invalid)?)?)
+    }
+
+    /// Tells the brokers how far this node is, for those who look there; nobody here reads it.
+    pub fn note(&self, done: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        let added = done.iter().try_for_each(|(partition, next)| {
+            list.add_partition_offset(&self.edits, *partition, Offset::Offset(*next))
+        });
+        let noted = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async));
+        if let Err(error) = noted {
+            tracing::debug!(%error, "The group's offsets were not noted.");
+        }
+    }
+
+    /// Puts a value among the dead letters; done when it is safe there.
+    pub async fn bury(&self, value: &Value, reason: &str) -> Result<(), KafkaError> {
+        let (partition, kafka_offset) = (value.partition.to_string(), value.kafka_offset.to_string());
+        let told = [
+            ("dlq.topic", self.edits.as_str()),
+            ("dlq.partition", &partition),
+            ("dlq.offset", &kafka_offset),
+            ("dlq.error", reason),
+        ];
+        let headers = told.into_iter().fold(value.headers.clone(), |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
+        let letter = FutureRecord::to(&self.dead)
+            .key(value.key.as_ref())
+            .payload(value.bytes.as_ref())
+            .headers(headers);
+        let sending = self.letters.send_result(letter).map_err(|(error, _)| error)?;
+        let sent = sending.await.map_err(|_canceled| ClientError::Canceled)?;
+        sent.map(drop).map_err(|(error, _)| error.into())
+    }
+
+    fn list(&self, partitions: &[i32], offset: impl Fn(i32) -> Offset) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset(&self.edits, *partition, offset(*partition))?;
+        }
+        Ok(list)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The group waits for an answer: without one, the consumer would never end.
+        self.member.is_leaving.store(true, Ordering::Relaxed);
+        let waiting = std::mem::take(&mut *self.member.waiting.lock());
+        if waiting.count() > 0 {
+            accept(&self.consumer, &waiting);
+        }
+    }
+}
+
+fn value(message: &BorrowedMessage<'_>) -> Value {
+    let copied = |bytes: Option<&[u8]>| Bytes::copy_from_slice(bytes.unwrap_or_default());
+    Value {
+        partition: message.partition(),
+        kafka_offset: message.offset(),
+        key: copied(message.key()),
+        bytes: copied(message.payload()),
+        sent: message.timestamp().to_millis().unwrap_or_default(),
+        headers: message.headers().map(BorrowedHeaders::detach).unwrap_or_default(),
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements()
+        .iter()
+        .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+        .collect()
+}
+
+impl Shared {
+    fn tell(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of partitions")]
+        metrics::gauge!(telemetry::MATERIALISER_PARTITIONS).set(self.held.lock().len() as f64);
+    }
+}
+
+/// Takes partitions, if there are any, without reading them.
+fn accept<C: ConsumerContext>(consumer: &BaseConsumer<C>, list: &TopicPartitionList) {
+    if let Err(error) = consumer.incremental_assign(list) {
+        tracing::warn!(%error, "Partitions could not be taken.");
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let member = &self.0;
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // Where there is nothing to ask for, an answer is due all the same.
+            if member.is_leaving.load(Ordering::Relaxed) || list.count() == 0 {
+                accept(consumer, list);
+            } else {
+                *member.waiting.lock() = list.clone();
+            }
+            return;
+        }
+        let waiting = std::mem::take(&mut *member.waiting.lock());
+        if waiting.count() > 0 {
+            accept(consumer, &waiting);
+        }
+        let taken = partitions(list);
+        if let Err(error) = consumer.incremental_unassign(list) {
+            tracing::warn!(%error, "Partitions could not be given back.");
+        }
+        member.held.lock().retain(|partition| !taken.contains(partition));
+        tracing::info!(?taken, "Partitions went to another node.");
+        member.taken.lock().extend(taken);
+        member.tell();
+    }
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, subject: &str, message: &str) {
+        tell(level, subject, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let held = self.0.held.lock();
+        for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            if held.contains(&partition.partition) && partition.app_offset >= 0 && partition.hi_offset >= 0 {
+                let lag = u32::try_from(partition.hi_offset - partition.app_offset).unwrap_or_default();
+                let label = partition.partition.to_string();
+                metrics::gauge!(telemetry::KAFKA_LAG, "feature" => "materialiser", "partition" => label).set(lag);
+            }
+        }
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        tracing::warn!(%error, reason, "The materialiser's client had a fault; it goes on.");
+    }
+}

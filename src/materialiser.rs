@@ -1,0 +1,497 @@
+//! The materialiser: takes its share of the log's partitions and stores their records in PostgreSQL, each once.
+//!
+//! One thread polls the group, gathers what comes, and writes a batch at a time. It reads on only behind what is stored,
+//! and begins where the database stands; so a crash, a rebalance or a lost answer neither skips a record nor stores it
+//! twice. While the database is away it reads nothing, and keeps its partitions. A record that can never be stored goes
+//! to the dead letters, and its board to the quarantine, before the next one is looked at.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::log::kafka::group::{Group, Trouble, Value};
+use crate::log::kafka::{KafkaError, KafkaSettings};
+use crate::protocol::codec;
+use crate::protocol::ids::{BoardId, Timestamp};
+use crate::store::postgres::PostgresStore;
+use crate::store::postgres::materialise::{ApplyError, Batch, Incoming, Outcome};
+use crate::telemetry;
+
+/// Records in a batch: more of them cost a transaction no less for each.
+const BATCH_RECORDS_MAX: usize = 500;
+/// Bytes in a batch, so that large records do not add up to gigabytes.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Time that a record waits for others.
+const BATCH_WAIT: Duration = Duration::from_millis(50);
+/// Attempts at a record that the database refuses.
+const REFUSALS_MAX: u32 = 3;
+/// Between two attempts, at first and at last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Time for a dead letter to become safe.
+const LETTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Before a member that was lost joins again.
+const REJOIN_PAUSE: Duration = Duration::from_secs(10);
+
+/// A running materialiser. Dropping it ends it.
+pub struct Materialiser {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Materialiser {
+    /// Joins the group and begins. To be called within a runtime.
+    pub fn start(settings: &KafkaSettings, store: PostgresStore, clock: fn() -> Timestamp) -> Result<Self, KafkaError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (settings, runtime, first) = (settings.clone(), Handle::current(), Group::join(settings)?);
+        let (told, stopped) = (Arc::clone(&stop), Arc::clone(&stop));
+        let work = move |group| Work::new(group, store.clone(), runtime.clone(), clock, Arc::clone(&told)).run();
+        let is_stopped = move || stopped.load(Ordering::Relaxed);
+        let named = std::thread::Builder::new().name("materialiser".into());
+        let spawned = named.spawn(move || keep_working(&settings, first, work, is_stopped));
+        let thread = spawned.map_err(KafkaError::Thread)?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Stores what was read, and ends. The partitions stay with this node's name for a while, so that a restart finds
+    /// them.
+    pub async fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::error!("The materialiser panicked.");
+            }
+        }
+    }
+}
+
+impl Drop for Materialiser {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Joins again whenever this member was lost, until the node stops.
+fn keep_working(settings: &KafkaSettings, first: Group, work: impl Fn(Group), is_stopped: impl Fn() -> bool) {
+    let mut group = Ok(first);
+    loop {
+        match group {
+            Ok(member) => work(member),
+            Err(error) => tracing::error!(%error, "The group could not be joined."),
+        }
+        // Two nodes of one name take turns, slowly enough for both to get something done.
+        let until = Instant::now() + REJOIN_PAUSE;
+        while Instant::now() < until {
+            if is_stopped() {
+                return;
+            }
+            std::thread::sleep(BATCH_WAIT);
+        }
+        group = Group::join(settings);
+    }
+}
+
+/// What the pending batches hold together.
+#[derive(Default)]
+struct Gathered {
+    records: usize,
+    bytes: usize,
+    /// When they are to be stored.
+    due: Option<Instant>,
+}
+
+struct Work {
+    group: Group,
+    store: PostgresStore,
+    runtime: Handle,
+    clock: fn() -> Timestamp,
+    stop: Arc<AtomicBool>,
+    is_lost: Cell<bool>,
+    /// Where each partition of this node stands in the database.
+    next: BTreeMap<i32, i64>,
+    /// What was read and is not stored: batches, and the values that their records come from.
+    pending: BTreeMap<i32, (Batch, Vec<Value>)>,
+    gathered: Gathered,
+    /// What came while it was not the time for it.
+    behind: VecDeque<Value>,
+    /// Partitions that were read again because of a hole, and where it is.
+    holes: BTreeSet<(i32, i64)>,
+}
+
+impl Work {
+    fn new(
+        group: Group,
+        store: PostgresStore,
+        runtime: Handle,
+        clock: fn() -> Timestamp,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            group,
+            store,
+            runtime,
+            clock,
+            stop,
+            is_lost: Cell::new(false),
+            next: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            gathered: Gathered::default(),
+            behind: VecDeque::new(),
+            holes: BTreeSet::new(),
+        }
+    }
+
+    /// Works until the node stops, or this member is lost.
+    fn run(mut self) {
+        while !self.is_over() {
+            self.mind_group();
+            let now = Instant::now();
+            let patience = self
+                .gathered
+                .due
+                .map_or(BATCH_WAIT, |due| due.saturating_duration_since(now));
+            if let Some(value) = self.behind.pop_front().or_else(|| self.poll(patience)) {
+                self.take(value);
+            }
+            let is_full = self.gathered.records >= BATCH_RECORDS_MAX || self.gathered.bytes >= BATCH_BYTES_MAX;
+            if is_full || self.gathered.due.is_some_and(|due| due <= Instant::now()) {
+                self.flush();
+            }
+        }
+        // What is not stored now will be by whoever comes next.
+        self.flush();
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.is_lost.get()
+    }
+
+    fn poll(&self, patience: Duration) -> Option<Value> {
+        match self.group.poll(patience) {
+            Ok(value) => value,
+            Err(Trouble::OutOfRange) => {
+                metrics::counter!(telemetry::MATERIALISER_HOLES_TOTAL).increment(1);
+                tracing::error!("The topic has lost records before they were stored; their partition stands still.");
+                None
+            }
+            Err(Trouble::Lost(error)) => {
+                tracing::error!(error, "The group has lost this node: is there another one of its name?");
+                self.is_lost.set(true);
+                None
+            }
+            Err(Trouble::Passing(error)) => {
+                tracing::warn!(error, "The materialiser could not read; it goes on.");
+                None
+            }
+        }
+    }
+
+    /// Polls for that long, so that the group does not take this node for dead; what still comes waits.
+    fn wait(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.is_over() {
+            if let Some(value) = self.poll(Duration::from_millis(50)) {
+                self.behind.push_back(value);
+            }
+            self.let_go();
+        }
+    }
+
+    /// Forgets the partitions that are another's now.
+    fn let_go(&mut self) {
+        for partition in self.group.taken() {
+            self.next.remove(&partition);
+            self.pending.remove(&partition);
+            self.behind.retain(|value| value.partition != partition);
+        }
+    }
+
+    /// Lets partitions go, and begins those that came where the database stands.
+    fn mind_group(&mut self) {
+        self.let_go();
+        if self.group.waiting().is_empty() {
+            return;
+        }
+        let Some(standing) = self.insist(|work| work.runtime.block_on(work.store.progress())) else {
+            return;
+        };
+        let start = |partition: i32| standing.get(&partition).copied().unwrap_or_default();
+        for partition in self.group.waiting() {
+            self.next.insert(partition, start(partition));
+        }
+        if let Err(error) = self.group.begin(start) {
+            tracing::error!(%error, "Partitions could not be begun.");
+        }
+    }
+
+    /// Tries until it succeeds, reading nothing meanwhile; `None` if the node stops before.
+    fn insist<T, E: std::fmt::Display>(&mut self, mut act: impl FnMut(&mut Self) -> Result<T, E>) -> Option<T> {
+        let mut pause = PAUSES.0;
+        let mut is_paused = false;
+        let done = loop {
+            match act(self) {
+                Ok(done) => break Some(done),
+                Err(error) => {
+                    metrics::counter!(telemetry::MATERIALISER_RETRIES_TOTAL).increment(1);
+                    if !is_paused {
+                        tracing::warn!(%error, "The materialiser waits.");
+                        is_paused = true;
+                    }
+                }
+            }
+            if self.is_over() {
+                break None;
+            }
+            // Each time anew: partitions may have come.
+            self.told(Group::pause);
+            self.wait(pause);
+            pause = (pause * 2).min(PAUSES.1);
+        };
+        if is_paused {
+            self.told(Group::resume);
+        }
+        done
+    }
+
+    fn told(&self, act: impl FnOnce(&Group) -> Result<(), KafkaError>) {
+        if let Err(error) = act(&self.group) {
+            tracing::warn!(%error, "The materialiser's client refused a call.");
+        }
+    }
+
+    fn take(&mut self, value: Value) {
+        let Some(standing) = self.next.get(&value.partition).copied() else {
+            return;
+        };
+        let expected = self
+            .pending
+            .get(&value.partition)
+            .map_or(standing, |(batch, _)| batch.next);
+        let (partition, kafka_offset) = (value.partition, value.kafka_offset);
+        if kafka_offset < expected || (kafka_offset > expected && self.read_again(partition, expected)) {
+            return;
+        }
+        let record = match judge(&value) {
+            Ok(record) => Some(record),
+            Err(reason) => {
+                // It may have taken a while: the partition may be another's by now.
+                if !self.bury(&value, &reason) || self.next.get(&partition) != Some(&standing) {
+                    return;
+                }
+                None
+            }
+        };
+        self.gathered.due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
+        let (batch, values) = self.pending.entry(partition).or_insert_with(|| {
+            let batch = Batch {
+                partition,
+                expected: standing,
+                next: standing,
+                records: Vec::new(),
+            };
+            (batch, Vec::new())
+        });
+        batch.next = kafka_offset + 1;
+        if let Some(record) = record {
+            self.gathered.records += 1;
+            self.gathered.bytes += record.bytes.len();
+            batch.records.push(record);
+            values.push(value);
+        }
+    }
+
+    /// Reads a partition again from where a record is missing; `false` if it was missing the last time, too.
+    fn read_again(&mut self, partition: i32, expected: i64) -> bool {
+        if !self.holes.insert((partition, expected)) {
+            metrics::counter!(telemetry::MATERIALISER_HOLES_TOTAL).increment(1);
+            tracing::error!(
+                log.partition = partition,
+                log.offset = expected,
+                "The topic has a hole."
+            );
+            return false;
+        }
+        self.behind.retain(|value| value.partition != partition);
+        self.told(|group| group.seek(partition, expected));
+        true
+    }
+
+    /// Stores all that was gathered.
+    fn flush(&mut self) {
+        self.gathered = Gathered::default();
+        let (batches, values): (Vec<Batch>, Vec<Vec<Value>>) = std::mem::take(&mut self.pending).into_values().unzip();
+        if batches.is_empty() {
+            return;
+        }
+        match self.store(&batches) {
+            None => {}
+            Some(Ok(outcomes)) => self.settle(&batches, &outcomes, values.iter().flatten()),
+            Some(Err(_refused)) => {
+                for (batch, values) in batches.into_iter().zip(values) {
+                    self.store_each(batch, values);
+                }
+            }
+        }
+    }
+
+    /// Tries until the database has answered: with the outcomes, or with why it refuses a value.
+    fn store(&mut self, batches: &[Batch]) -> Option<Result<Vec<Outcome>, String>> {
+        self.insist(|work| match work.runtime.block_on(work.store.apply(batches)) {
+            Ok(outcomes) => Ok(Ok(outcomes)),
+            Err(ApplyError::Refused(reason)) => Ok(Err(reason)),
+            Err(ApplyError::Store(error)) => Err(error),
+        })
+    }
+
+    /// Stores the records of a batch one by one, and buries those that the database refuses again and again.
+    fn store_each(&mut self, batch: Batch, values: Vec<Value>) {
+        let Batch { partition, next, .. } = batch;
+        let mut records = batch.records;
+        for value in values {
+            let record = vec![records.remove(0)];
+            if !self.store_one(&value, record) {
+                return;
+            }
+        }
+        // Behind the last record of the batch, some may have been buried.
+        let Some(expected) = self.next.get(&partition).copied().filter(|expected| *expected < next) else {
+            return;
+        };
+        let rest = [Batch {
+            partition,
+            expected,
+            next,
+            records: Vec::new(),
+        }];
+        if let Some(Ok(outcomes)) = self.store(&rest) {
+            self.settle(&rest, &outcomes, [].iter());
+        }
+    }
+
+    /// `false` if there is no more to do for its partition now.
+    fn store_one(&mut self, value: &Value, record: Vec<Incoming>) -> bool {
+        let mut refusals = 0;
+        let mut single = [Batch {
+            partition: value.partition,
+            expected: 0,
+            next: value.kafka_offset + 1,
+            records: record,
+        }];
+        loop {
+            let Some(expected) = self.next.get(&value.partition).copied() else {
+                return false;
+            };
+            single[0].expected = expected;
+            match self.store(&single) {
+                None => return false,
+                Some(Ok(outcomes)) => {
+                    self.settle(&single, &outcomes, std::iter::once(value));
+                    return outcomes == [Outcome::Applied];
+                }
+                Some(Err(_reason)) if refusals < REFUSALS_MAX => refusals += 1,
+                Some(Err(reason)) if self.bury(value, &reason) => single[0].records.clear(),
+                Some(Err(_stopped)) => return false,
+            }
+        }
+    }
+
+    /// Goes on from what became of the batches.
+    fn settle<'a>(&mut self, batches: &[Batch], outcomes: &[Outcome], values: impl Iterator<Item = &'a Value>) {
+        let mut done = Vec::new();
+        for (batch, outcome) in batches.iter().zip(outcomes) {
+            let Some(standing) = self.next.get_mut(&batch.partition) else {
+                continue;
+            };
+            match outcome {
+                Outcome::Applied => *standing = batch.next,
+                Outcome::Elsewhere { next } => {
+                    *standing = *next;
+                    // Where it ends itself, the answer to an attempt before was lost.
+                    if *next != batch.next {
+                        self.yield_to_rival(batch.partition, *next);
+                    }
+                }
+            }
+            done.push((batch.partition, batch.next));
+        }
+        self.group.note(&done);
+        let now = i64::try_from((self.clock)().0).unwrap_or(i64::MAX);
+        for value in values {
+            let delay_ms = u32::try_from((now - value.sent).max(0)).unwrap_or(u32::MAX);
+            metrics::histogram!(telemetry::MATERIALISER_DELAY_SECONDS).record(f64::from(delay_ms) / 1000.0);
+        }
+    }
+
+    /// Another node has moved the partition: this one reads on from there, if the group still says that it should.
+    fn yield_to_rival(&mut self, partition: i32, next: i64) {
+        metrics::counter!(telemetry::MATERIALISER_RIVALS_TOTAL).increment(1);
+        tracing::warn!(
+            log.partition = partition,
+            log.offset = next,
+            "Another node stored this partition's records."
+        );
+        self.behind.retain(|value| value.partition != partition);
+        self.told(|group| group.seek(partition, next));
+    }
+
+    /// Puts a value among the dead letters and its board into quarantine; `false` if the node stops before.
+    fn bury(&mut self, value: &Value, reason: &str) -> bool {
+        let buried = self.insist(|work| {
+            let group = &work.group;
+            let burying = async { tokio::time::timeout(LETTER_TIMEOUT, group.bury(value, reason)).await };
+            match work.runtime.block_on(burying) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_elapsed) => Err("the dead letter was not confirmed in time".to_owned()),
+            }
+        });
+        if buried.is_none() {
+            return false;
+        }
+        metrics::counter!(telemetry::DLQ_TOTAL).increment(1);
+        let (partition, offset) = (value.partition, value.kafka_offset);
+        tracing::error!(
+            log.partition = partition,
+            log.offset = offset,
+            reason,
+            "A record went to the dead letters."
+        );
+        let Ok(board) = board_of(value) else {
+            return true;
+        };
+        let noted = self.insist(|work| {
+            let noting = work.store.quarantine(&board, offset, reason);
+            work.runtime.block_on(noting)
+        });
+        noted.is_some()
+    }
+}
+
+fn board_of(value: &Value) -> Result<BoardId, String> {
+    let key = std::str::from_utf8(&value.key).map_err(|_malformed| "the key is not UTF-8".to_owned())?;
+    BoardId::new(key).map_err(|error| format!("the key is no board: {error}"))
+}
+
+/// The record in a value, or why it can never be one.
+fn judge(value: &Value) -> Result<Incoming, String> {
+    let board = board_of(value)?;
+    if !value.is_known_format() {
+        return Err("the header `v` tells a format that this version does not read".to_owned());
+    }
+    codec::decode_record(&value.bytes).map_err(|error| error.to_string())?;
+    Ok(Incoming {
+        kafka_offset: value.kafka_offset,
+        board,
+        bytes: value.bytes.clone(),
+    })
+}

@@ -1,0 +1,167 @@
+//! Reading a board: its keyframe, the records after it in store and log, and the document built of them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::hub::Shared;
+use super::ring::Ring;
+use super::session::Door;
+use super::task::Message;
+use super::yjs::{self, YjsMessage};
+use super::{Input, Opened};
+use crate::board::Board;
+use crate::board::keyframe::OpenError;
+use crate::log::{Lead, LogError, Logged};
+use crate::protocol::element::Item;
+use crate::protocol::ids::{BoardId, Position};
+use crate::store::StoreError;
+use crate::telemetry;
+
+/// Why a board was not opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("there is no such board")]
+    NoBoard,
+    #[error("opening it panicked")]
+    Panicked,
+}
+
+/// What the log has beyond the store; to be read before the store is.
+async fn lead(shared: &Shared, board: &BoardId) -> Result<Lead, LoadError> {
+    let stored = shared.store.complete_to(board).await?;
+    Ok(shared.log.lead(board, stored).await?)
+}
+
+/// All records of the board after `after`: the store's, and those that only the log had when it was asked.
+async fn records_after(
+    shared: &Shared,
+    board: &BoardId,
+    newest: Vec<Logged>,
+    after: Option<Position>,
+) -> Result<Vec<Logged>, StoreError> {
+    let mut records = shared.store.history(board, after, usize::MAX).await?;
+    let known = records.last().map(|last| last.position).max(after);
+    records.extend(newest.into_iter().filter(|logged| Some(logged.position) > known));
+    Ok(records)
+}
+
+/// Reads keyframe and records and builds the board off the workers. Meanwhile a fresh Yjs client is sent the stored
+/// document as it lies there, if no record came after it.
+pub(super) async fn open(
+    board: &BoardId,
+    shared: &Shared,
+    ring: &Ring,
+    inbox: &mut mpsc::Receiver<Message>,
+    waiting: &mut VecDeque<Message>,
+) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
+    let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
+    let lead = lead(shared, board).await?;
+    let keyframe = shared.store.keyframe(board).await?;
+    let after = keyframe.as_ref().map(|keyframe| keyframe.position);
+    let records = records_after(shared, board, lead.records, after).await?;
+    // Nobody is let in before all is here that was durable when they came.
+    let position = records.last().map_or(lead.end, |last| last.position.max(lead.end));
+    let tail = shared.log.tail(board, Some(position)).await?;
+    let tail_bytes = records.iter().map(|logged| logged.record.update.0.len()).sum();
+    let bytes = keyframe.map(|keyframe| keyframe.bytes);
+    let keyframe_bytes = bytes.as_ref().map_or(0, Bytes::len);
+    let stored = match &bytes {
+        Some(bytes) if records.is_empty() => Some(stored_document(bytes.clone()).await?),
+        _ => None,
+    };
+    let replica = Shared::fresh_replica();
+    let mut building = tokio::task::spawn_blocking(move || build(replica, bytes.as_deref(), &records));
+    let built = loop {
+        tokio::select! {
+            built = &mut building => break built.map_err(|_panic| LoadError::Panicked)??,
+            Some(message) = inbox.recv(), if waiting.len() < shared.limits.inbox_max => {
+                if !serve_stored(&message, stored.as_ref(), waiting, ring) {
+                    waiting.push_back(message);
+                }
+            }
+        }
+    };
+    let opened = Opened {
+        board: built,
+        position,
+        tail_bytes,
+        keyframe_bytes,
+        title: info.title.into(),
+        scope: info.edit,
+    };
+    Ok((opened, tail))
+}
+
+/// The entries as they were at another place of the log.
+pub(super) async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Position) -> Option<Vec<Item>> {
+    if at.epoch() != now.epoch() || at > now {
+        return None;
+    }
+    let lead = lead(&shared, &board).await.ok()?;
+    let keyframe = shared.store.keyframe_before(&board, at).await.ok()?;
+    let after = keyframe.as_ref().map(|keyframe| keyframe.position);
+    let mut records = records_after(&shared, &board, lead.records, after).await.ok()?;
+    records.retain(|logged| logged.position <= at);
+    let replica = Shared::fresh_replica();
+    let bytes = keyframe.map(|keyframe| keyframe.bytes);
+    let opening = tokio::task::spawn_blocking(move || {
+        Board::open(replica, bytes.as_deref(), &records, &BTreeSet::new()).map(|board| board.items())
+    });
+    opening.await.ok()?.ok()
+}
+
+fn build(replica: u64, keyframe: Option<&[u8]>, records: &[Logged]) -> Result<Board, LoadError> {
+    let mut skip = BTreeSet::new();
+    loop {
+        match Board::open(replica, keyframe, records, &skip) {
+            Ok(board) => return Ok(board),
+            Err(OpenError::Record(position)) if skip.insert(position) => {
+                tracing::error!(
+                    log.offset = position.offset(),
+                    "A record cannot be applied; the board opens without it."
+                );
+                metrics::counter!(telemetry::RECORDS_SKIPPED_TOTAL).increment(1);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn stored_document(keyframe: Bytes) -> Result<Bytes, LoadError> {
+    let unpack = tokio::task::spawn_blocking(move || {
+        let document = Board::document_of(&keyframe)?;
+        let state = zstd::decode_all(document.as_slice()).map_err(|error| OpenError::Keyframe(error.to_string()))?;
+        Ok::<_, OpenError>(yjs::step2(&state))
+    });
+    Ok(unpack.await.map_err(|_panic| LoadError::Panicked)??)
+}
+
+/// Answers the sync step 1 of a Yjs client that has nothing; whether the message is done with.
+fn serve_stored<'a>(message: &'a Message, stored: Option<&Bytes>, waiting: &'a VecDeque<Message>, ring: &Ring) -> bool {
+    const NOTHING: &[u8] = &[0];
+    let input = |message: &'a Message| match message {
+        Message::Input(input) => Some(&**input),
+        Message::Request(..) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
+    };
+    let (Some(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (input(message), stored) else {
+        return false;
+    };
+    let is_here = waiting
+        .iter()
+        .filter_map(input)
+        .any(|input| matches!(input, Input::Join(joining) if joining.session == *id && joining.door == Door::Yjs));
+    if is_here && vector.as_ref() == NOTHING {
+        ring.send(*id, stored.clone());
+        return true;
+    }
+    false
+}

@@ -1,0 +1,274 @@
+//! What the Kafka log alone has to show: failed producers, brokers that are away, readers far behind, topics that are not
+//! as they must be. The brokers are real, or librdkafka's own imitation where one is to fail on demand.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use panseo::log::kafka::KafkaLog;
+use panseo::log::{LogError, Logged, UpdateLog};
+use panseo::protocol::ids::{BoardId, Position};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::samples::{board, record};
+use crate::support::kafka::{Broker, EPOCH};
+
+const SOON: Duration = Duration::from_secs(30);
+
+async fn take(tail: &mut mpsc::Receiver<Logged>, count: usize) -> Vec<Logged> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let next = timeout(SOON, tail.recv()).await.expect("a record comes in time");
+        taken.push(next.expect("a tail does not end"));
+    }
+    taken
+}
+
+fn numbers<'a>(records: impl IntoIterator<Item = &'a Logged>) -> Vec<u64> {
+    records.into_iter().map(|logged| logged.record.id.1).collect()
+}
+
+/// What a reader makes of it: the first of each record id counts.
+fn once(records: &[Logged]) -> Vec<u64> {
+    let mut seen = BTreeSet::new();
+    numbers(records)
+        .into_iter()
+        .filter(|number| seen.insert(*number))
+        .collect()
+}
+
+/// Brokers in this process, and a log on them.
+async fn imitated() -> (MockCluster<'static, DefaultProducerContext>, Broker, KafkaLog) {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut broker = Broker::at(cluster.bootstrap_servers());
+    broker.settings.partitions = 1;
+    cluster.create_topic(&broker.settings.edits_topic(), 1, 1).unwrap();
+    let log = KafkaLog::start(broker.settings.clone(), EPOCH).await.unwrap();
+    (cluster, broker, log)
+}
+
+async fn append_all(
+    log: &KafkaLog,
+    board: &BoardId,
+    range: std::ops::RangeInclusive<u64>,
+    size: usize,
+) -> Vec<Position> {
+    let appends: Vec<_> = range.map(|number| log.append(board, record(number, size))).collect();
+    let mut positions = Vec::new();
+    for append in appends {
+        positions.push(timeout(SOON, append).await.expect("it is durable in time").unwrap());
+    }
+    positions
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_failed_is_replaced_and_nothing_is_lost_or_out_of_order() {
+    let (cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    append_all(&log, &maths, 1..=10, 40).await;
+    for (replacements, error) in (1..).zip([
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+    ]) {
+        cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+        append_all(&log, &maths, 11..=200, 40).await;
+        assert_eq!(log.replacements(), replacements, "{error:?}");
+        let end = log.end(&maths).await.unwrap();
+        let records = log.lead(&maths, Some(Position(EPOCH, 0))).await.unwrap();
+        assert_eq!(records.end, end);
+        assert_eq!(once(&records.records), (1..=200).collect::<Vec<_>>(), "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_wait_for_brokers_that_are_away() {
+    let (cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    append_all(&log, &maths, 1..=1, 40).await;
+    cluster.broker_down(1).unwrap();
+    let mut waiting: Vec<_> = (2..=50).map(|number| log.append(&maths, record(number, 40))).collect();
+    // Nobody is there who could tell of them.
+    assert!(matches!(log.end(&maths).await, Err(LogError::Failed(_))));
+    assert!(waiting.iter_mut().all(|append| append.now_or_never().is_none()));
+    assert!(
+        log.is_reachable(),
+        "a short absence is no reason to send clients elsewhere"
+    );
+    cluster.broker_up(1).unwrap();
+    let mut positions = Vec::new();
+    for append in waiting {
+        positions.push(timeout(SOON, append).await.expect("it is durable in time").unwrap());
+    }
+    assert!(positions.is_sorted_by(|a, b| a < b));
+    let records = log.lead(&maths, None).await.unwrap().records;
+    assert_eq!(numbers(&records), (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_makes_records_wait_in_order() {
+    let (_cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    // More than the producer's queue holds.
+    let positions = append_all(&log, &maths, 1..=60_000, 10).await;
+    assert!(positions.is_sorted_by(|a, b| a < b));
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    assert_eq!(
+        numbers(&take(&mut tail, 60_000).await),
+        (1..=60_000).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_too_large_fails_with_those_behind_it_until_its_author_knows() {
+    let (_cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    let large = log.append(&maths, record(1, 13 * 1024 * 1024));
+    let behind = log.append(&maths, record(2, 10));
+    let elsewhere = log.append(&board("history"), record(1, 10));
+    assert!(matches!(behind.await, Err(LogError::Failed(_))));
+    assert!(matches!(large.await, Err(LogError::TooLarge { .. })));
+    assert!(elsewhere.await.is_ok());
+    assert!(log.append(&maths, record(2, 10)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_reads_what_another_wrote_at_the_same_place() {
+    let Some(mut broker) = Broker::real() else { return };
+    let one = broker.log().await;
+    "two".clone_into(&mut broker.settings.node);
+    let two = broker.log().await;
+    let maths = board("maths");
+    let mut tail = two.tail(&maths, None).await.unwrap();
+    let positions = append_all(&one, &maths, 1..=100, 40).await;
+    let read = take(&mut tail, 100).await;
+    assert_eq!(read.iter().map(|logged| logged.position).collect::<Vec<_>>(), positions);
+    assert_eq!(*read[99].record, *record(100, 40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lead_is_what_the_store_lacks_and_nothing_of_other_boards() {
+    let Some(mut broker) = Broker::real() else { return };
+    broker.settings.partitions = 1;
+    let log = broker.log().await;
+    let (maths, history) = (board("maths"), board("history"));
+    let mut positions = Vec::new();
+    for number in 1..=20 {
+        positions.extend(append_all(&log, &maths, number..=number, 40).await);
+        append_all(&log, &history, 100 + number..=100 + number, 40).await;
+    }
+    let lead = log.lead(&maths, Some(positions[9])).await.unwrap();
+    assert_eq!(numbers(&lead.records), (11..=20).collect::<Vec<_>>());
+    assert_eq!(lead.end, log.end(&history).await.unwrap());
+    let behind = Position(EPOCH, lead.end.offset() + 1);
+    assert!(matches!(
+        log.lead(&maths, Some(behind)).await,
+        Err(LogError::UnknownPosition(_))
+    ));
+    let mut tail = log.tail(&maths, Some(lead.end)).await.unwrap();
+    append_all(&log, &maths, 21..=21, 40).await;
+    assert_eq!(numbers(&take(&mut tail, 1).await), [21]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_is_level_once_its_tails_have_been_handed_all_that_was_durable() {
+    let Some(broker) = Broker::real() else { return };
+    let log = broker.log().await;
+    let maths = board("maths");
+    log.level(&maths).await.unwrap();
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    // More than the tail holds, so that not all can have been handed over.
+    append_all(&log, &maths, 1..=1_000, 40).await;
+    let level = log.level(&maths);
+    tokio::pin!(level);
+    let early = timeout(Duration::from_millis(300), &mut level).await;
+    assert!(early.is_err(), "it waits for a reader that is behind");
+    take(&mut tail, 900).await;
+    timeout(SOON, level).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_behind_what_is_kept_in_memory_gets_all_the_same() {
+    let Some(mut broker) = Broker::real() else { return };
+    broker.settings.partitions = 1;
+    let log = Arc::new(broker.log().await);
+    let (maths, history) = (board("maths"), board("history"));
+    let mut current = log.tail(&history, None).await.unwrap();
+    // More than 8 MiB, so the first of them are read from the broker again.
+    append_all(&log, &maths, 1..=300, 60_000).await;
+    append_all(&log, &history, 1..=1, 10).await;
+    take(&mut current, 1).await;
+    let lead = log.lead(&maths, Some(Position(EPOCH, 0))).await.unwrap();
+    assert_eq!(numbers(&lead.records), (1..=300).collect::<Vec<_>>());
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    append_all(&log, &maths, 301..=301, 10).await;
+    assert_eq!(numbers(&take(&mut tail, 301).await), (1..=301).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_is_delivered_when_the_log_is_dropped() {
+    let Some(broker) = Broker::real() else { return };
+    let log = broker.log().await;
+    let maths = board("maths");
+    let appends: Vec<_> = (1..=500).map(|number| log.append(&maths, record(number, 40))).collect();
+    drop(log);
+    for append in appends {
+        append.await.unwrap();
+    }
+    let log = broker.log().await;
+    assert_eq!(log.lead(&maths, None).await.unwrap().records.len(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_are_not_as_they_must_be_are_named_with_the_cure() {
+    let Some(mut broker) = Broker::real() else { return };
+    let missing = panseo::log::kafka::Topics::new(&broker.settings).unwrap();
+    let told = missing.verify().await.unwrap_err().to_string();
+    assert!(
+        told.contains("edits.v1 does not exist: run `panseo topics create`"),
+        "{told}"
+    );
+    let topics = broker.topics().await;
+    assert_eq!(topics.verify().await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        topics.create().await.unwrap(),
+        Vec::<String>::new(),
+        "what is there is left alone"
+    );
+    broker.settings.partitions = 5;
+    let told = panseo::log::kafka::Topics::new(&broker.settings)
+        .unwrap()
+        .verify()
+        .await;
+    assert!(told.unwrap_err().to_string().contains("has 4 partitions, not 5"));
+    broker.settings.partitions = 4;
+    broker.settings.replication = 3;
+    let told = panseo::log::kafka::Topics::new(&broker.settings)
+        .unwrap()
+        .verify()
+        .await;
+    assert!(told.unwrap_err().to_string().contains("has replication 1, not 3"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_nobody_reads_is_let_go() {
+    let Some(broker) = Broker::real() else { return };
+    let log = broker.log().await;
+    let boards: Vec<BoardId> = (0..40).map(|number| board(&format!("b{number}"))).collect();
+    let tails: Vec<_> = futures_util::future::join_all(boards.iter().map(|board| log.tail(board, None))).await;
+    assert_eq!(log.partitions_read(), 4);
+    drop(tails);
+    let deadline = Instant::now() + Duration::from_secs(45);
+    while log.partitions_read() > 0 {
+        assert!(Instant::now() < deadline, "partitions are still read");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    append_all(&log, &boards[0], 1..=3, 40).await;
+    let mut tail = log.tail(&boards[0], None).await.unwrap();
+    assert_eq!(numbers(&take(&mut tail, 3).await), [1, 2, 3]);
+}

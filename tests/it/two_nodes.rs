@@ -1,0 +1,232 @@
+//! Two real nodes over one broker and one database: clients of one board are split over both.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use panseo::protocol::ServerFrame;
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::postgres_schema::Schema;
+use crate::support::kafka::Broker;
+use crate::support::live::Server;
+
+/// Time in which what is on its way arrives.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Brokers and database, with topics and tables of the test's own.
+struct Ground {
+    broker: Broker,
+    schema: Schema,
+    assets: TempDir,
+}
+
+impl Ground {
+    async fn find() -> Option<Self> {
+        let broker = Broker::real()?;
+        let schema = Schema::make().await?;
+        broker.topics().await;
+        let assets = tempfile::tempdir().unwrap();
+        Some(Self { broker, schema, assets })
+    }
+
+    fn node(&self, name: &str) -> Server {
+        let settings = &self.broker.settings;
+        let partitions = settings.partitions.to_string();
+        let flags = [
+            ["--auth", "open"],
+            ["--node", name],
+            ["--kafka-brokers", &settings.brokers],
+            ["--kafka-prefix", &settings.prefix],
+            ["--kafka-partitions", &partitions],
+            ["--kafka-replication", "1"],
+            ["--database-url", &self.schema.url],
+            ["--assets", self.assets.path().to_str().unwrap()],
+        ];
+        Server::start(&flags.concat(), "")
+    }
+}
+
+fn create(id: &str) -> Json {
+    json!({ "op": "element.create", "element": { "id": id, "type": "rectangle", "x": 1, "y": 2, "width": 3, "height": 4 } })
+}
+
+async fn make_board(node: &Server, board: &str) {
+    let (status, answer) = node
+        .request(
+            "POST",
+            "/v1/boards",
+            "",
+            &json!({ "id": board, "title": board }).to_string(),
+        )
+        .await;
+    assert_eq!(status, 201, "{answer}");
+}
+
+/// The board as a file.
+async fn exported(node: &Server, board: &str) -> String {
+    let (status, answer) = node
+        .request("GET", &format!("/v1/boards/{board}/export?format=json"), "", "")
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+fn has_all(exported: &str, ids: &BTreeSet<String>) -> bool {
+    ids.iter().all(|id| exported.contains(&format!("\"id\":\"{id}\"")))
+}
+
+/// Waits until all nodes have the same board, with all of these elements.
+async fn are_level(nodes: &[&Server], board: &str, ids: &BTreeSet<String>) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let mut boards = Vec::new();
+        for node in nodes {
+            boards.push(exported(node, board).await);
+        }
+        let is_level = boards.iter().all(|other| *other == boards[0]);
+        if is_level && has_all(&boards[0], ids) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the nodes differ: {boards:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_split_over_both_end_with_one_board() {
+    let Some(ground) = Ground::find().await else { return };
+    let nodes = [ground.node("one"), ground.node("two")];
+    make_board(&nodes[0], "split").await;
+    let mut drawing = Vec::new();
+    for drawer in 0..6 {
+        let mut socket = nodes[drawer % 2]
+            .own("split", &format!("user=u{drawer}"), Uuid::new_v4())
+            .await;
+        drawing.push(tokio::spawn(async move {
+            let ids: Vec<String> = (1..=40).map(|number| format!("d{drawer}-{number}")).collect();
+            for (seq, id) in (1..).zip(&ids) {
+                socket.op(seq, create(id)).await;
+            }
+            let last = |frame| match frame {
+                ServerFrame::Error { message, .. } => panic!("refused: {message}"),
+                ServerFrame::Ack { seq: 40, .. } => Some(()),
+                _ => None,
+            };
+            socket.find(last).await;
+            ids
+        }));
+    }
+    let mut ids = BTreeSet::new();
+    for drawer in drawing {
+        ids.extend(drawer.await.unwrap());
+    }
+    assert_eq!(ids.len(), 240);
+    are_level(&[&nodes[0], &nodes[1]], "split", &ids).await;
+    // Who comes to a third node has all of it at once.
+    let third = ground.node("three");
+    assert_eq!(exported(&third, "split").await, exported(&nodes[0], "split").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_sees_draw_comment_like_in_this_order() {
+    let Some(ground) = Ground::find().await else { return };
+    let nodes = [ground.node("one"), ground.node("two")];
+    make_board(&nodes[0], "lane").await;
+    let mut ada = nodes[0].own("lane", "user=ada", Uuid::new_v4()).await;
+    let mut ben = nodes[1].own("lane", "user=ben", Uuid::new_v4()).await;
+    for round in 0..30_u64 {
+        let (element, comment) = (format!("e{round}"), format!("c{round}"));
+        let note = json!({ "op": "comment.add", "comment": comment, "text": "?", "element": element, "x": 1, "y": 1 });
+        let like = json!({ "op": "like.set", "target": element, "on": true });
+        // One after the other: what waits together may become one record.
+        for (seq, op) in (3 * round + 1..).zip([create(&element), note, like]) {
+            ada.op(seq, op).await;
+            let kept = |frame| matches!(frame, ServerFrame::Ack { seq: acked, .. } if acked == seq).then_some(());
+            ada.find(kept).await;
+        }
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 90 {
+        let changed = ben.find(|frame| match frame {
+            ServerFrame::Event { changes, position, .. } => {
+                assert!(position.is_some(), "what comes from another node is durable");
+                changes
+            }
+            _ => None,
+        });
+        for change in changed.await {
+            let change = serde_json::to_value(change).unwrap().to_string();
+            let kind = ["comment", "like", "element"]
+                .into_iter()
+                .find(|kind| change.contains(&format!("\"{kind}\"")));
+            seen.extend(kind);
+        }
+    }
+    assert_eq!(seen, ["element", "comment", "like"].repeat(30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_sent_again_through_another_node_count_once() {
+    let Some(ground) = Ground::find().await else { return };
+    let nodes = [ground.node("one"), ground.node("two")];
+    make_board(&nodes[0], "again").await;
+    let client = Uuid::new_v4();
+    let mut ben = nodes[1].own("again", "user=ben", Uuid::new_v4()).await;
+    let mut ada = nodes[0].own("again", "user=ada", client).await;
+    ada.op(1, create("e")).await;
+    let acked = |seq| move |frame| matches!(frame, ServerFrame::Ack { seq: acked, .. } if acked >= seq).then_some(());
+    ada.find(acked(1)).await;
+    for round in 0..20_u64 {
+        // Both nodes in turn; everything is sent again where ada comes back.
+        let step = json!({ "op": "element.move", "targets": ["e"], "dx": 1, "dy": 0 });
+        ada.op(2 + round, step.clone()).await;
+        ada.find(acked(2 + round)).await;
+        ada = nodes[usize::try_from(round + 1).unwrap() % 2]
+            .own("again", "user=ada", client)
+            .await;
+        ada.op(2 + round, step).await;
+        ada.find(acked(2 + round)).await;
+    }
+    ben.op(1, create("last")).await;
+    ben.find(acked(1)).await;
+    are_level(
+        &[&nodes[0], &nodes[1]],
+        "again",
+        &["e", "last"].map(str::to_owned).into(),
+    )
+    .await;
+    let board = exported(&nodes[0], "again").await;
+    assert!(board.contains("\"x\":21,"), "moved by one twenty times: {board}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_killed_node() {
+    let Some(ground) = Ground::find().await else { return };
+    let mut nodes = [ground.node("one"), ground.node("two")];
+    make_board(&nodes[1], "kill").await;
+    let mut kept = BTreeSet::new();
+    for round in 0..5 {
+        let mut socket = nodes[0].own("kill", "user=ada", Uuid::new_v4()).await;
+        for number in 1..=200 {
+            socket.op(number, create(&format!("r{round}-{number}"))).await;
+        }
+        // It is killed with most of them on their way.
+        let mut acked = 0;
+        while acked < 20 {
+            let seq = |frame| {
+                if let ServerFrame::Ack { seq, .. } = frame {
+                    Some(seq)
+                } else {
+                    None
+                }
+            };
+            acked = socket.find(seq).await;
+        }
+        nodes[0].restart();
+        kept.extend((1..=acked).map(|number| format!("r{round}-{number}")));
+        are_level(&[&nodes[0], &nodes[1]], "kill", &kept).await;
+    }
+}
