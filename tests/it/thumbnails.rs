@@ -85,9 +85,12 @@ async fn a_thumbnail_is_kept_until_the_board_changes() {
     assert_eq!((same.status, same.bytes.len()), (304, 0), "another board changed");
 
     let wide = json!({ "op": "element.create", "element": { "id": "b", "type": "ellipse", "x": 0, "y": 0, "width": 900, "height": 90 } });
-    node.send("POST", "/v1/boards/lesson/ops", json!({ "ops": [wide] }))
+    let drawn = node
+        .send("POST", "/v1/boards/lesson/ops", json!({ "ops": [wide] }))
         .await;
+    assert_eq!(drawn.status, 200, "{drawn:?}");
     let second = answer(ask_again()).await;
+    assert_eq!(second.status, 200, "{second:?}");
     assert_ne!(second.header("etag"), first.header("etag"));
     assert_eq!(pixels(&second).width(), 480);
 }
