@@ -11,7 +11,7 @@ WEB := web
 SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help setup setup-tests run test check bench bench-web screenshots soak clean
+.PHONY: help setup setup-tests run cluster test check bench bench-web screenshots soak clean
 
 help: ## What there is to do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,6 +26,11 @@ run: setup $(WEB)/node_modules ## Build and start the server on http://127.0.0.1
 	cd $(WEB) && npm run build
 	$(CARGO) build --release
 	exec target/release/panseo serve
+
+cluster: setup-tests $(WEB)/node_modules ## NODES=2 nodes over Kafka (BROKERS=1) and PostgreSQL; Ctrl-C stops all
+	cd $(WEB) && npm run build
+	$(CARGO) build --release
+	exec dev/cluster
 
 test: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
 	$(CARGO) fmt --check

@@ -128,6 +128,7 @@ struct File {
     kafka_create_topics: bool,
     database_url: Option<Secret>,
     assets: Option<String>,
+    public_url: Option<String>,
     node: Option<String>,
     limits: Limits,
 }

@@ -152,6 +152,7 @@ pub fn router(state: AppState) -> Router {
     let (rest, mut api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(boards::create, boards::list))
         .routes(routes!(boards::read, boards::update, boards::delete))
+        .routes(routes!(boards::route))
         .routes(routes!(boards::members))
         .routes(routes!(boards::put_member, boards::delete_member))
         .routes(routes!(invites::create, invites::list))

@@ -23,8 +23,8 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 pub use crate::protocol::Logged;
-use crate::protocol::Record;
 use crate::protocol::ids::{BoardId, Position};
+use crate::protocol::{Record, Route};
 
 /// Why the log did not do what was asked.
 #[derive(Debug, Error)]
@@ -74,6 +74,16 @@ pub trait UpdateLog: Send + Sync + 'static {
     /// Whether what the log stands on has answered lately; if not, new clients are better served elsewhere.
     fn is_reachable(&self) -> bool {
         true
+    }
+
+    /// The nodes that serve the board, the best first; `None` where there is one node, or its address is not known.
+    fn route(&self, _board: &BoardId) -> Option<Route> {
+        None
+    }
+
+    /// Whether a node of this cluster has that address.
+    fn is_node(&self, _address: &str) -> bool {
+        false
     }
 
     /// All records of the board after `after` (`None`: from the first one kept), those to come included, until the

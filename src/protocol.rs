@@ -22,6 +22,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use element::{Change, Item, Value};
 use ids::{ClientId, EntryId, GestureId, Position, RecordId, Role, SessionId, Timestamp, UserId};
@@ -219,6 +220,10 @@ pub enum ServerFrame {
         position: Position,
         /// Ceilings the client should know.
         limits: ClientLimits,
+        //
+        /// Where the board is best served, in a cluster whose nodes have addresses of their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<Route>,
     },
     //
     /// What the client lacks, or all of it: after `welcome`, and instead of a backlog.
@@ -364,6 +369,17 @@ pub enum ErrorCode {
     NothingToUndo,
     /// The place in the log is not known.
     UnknownPosition,
+}
+
+//
+/// Where a board is best served: addresses like `https://host:port`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct Route {
+    /// The node that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<String>,
+    /// All nodes, the best first. Empty: this one serves every board, or the nodes cannot be told apart from outside.
+    pub hosts: Vec<String>,
 }
 
 /// A run of frames that were refused.

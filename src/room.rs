@@ -382,6 +382,7 @@ impl Room {
                     refused: self.refused(client),
                     position: self.position,
                     limits: self.client_limits(),
+                    route: joining.route.clone(),
                 };
                 let asks = joining.is_asked();
                 let vector = joining.vector.clone().unwrap_or_default();

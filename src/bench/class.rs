@@ -100,6 +100,7 @@ pub fn joining(number: u64) -> Joining {
             client: Uuid::now_v7(),
         },
         vector: None,
+        route: None,
     }
 }
 

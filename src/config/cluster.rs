@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
+use crate::http::origin::normalised;
+
 use super::{ConfigError, Environment, File, Given, Secret, given, switch, text};
 
 /// Options about Kafka. Given together with the database URL they choose cluster mode.
@@ -43,6 +45,10 @@ pub struct ClusterArgs {
     /// [env: `PANSEO_DATABASE_URL`]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<Secret>,
+    /// Address of this node for clients, `https://HOST:PORT`: those of boards whose partition it stores are sent there;
+    /// leave it out where they cannot reach a single node [env: `PANSEO_PUBLIC_URL`]
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
     /// Directory, or URL like `s3://BUCKET/FOLDER`, for uploads; all nodes of a cluster must share it [env: `PANSEO_ASSETS`]
     #[arg(long, value_name = "PLACE")]
     pub assets: Option<String>,
@@ -59,6 +65,7 @@ pub(super) struct ClusterFile {
     pub(super) create_topics: bool,
     pub(super) database_url: Option<Secret>,
     pub(super) assets: Option<String>,
+    pub(super) public_url: Option<String>,
     pub(super) node: Option<String>,
 }
 
@@ -90,6 +97,8 @@ pub struct ClusterConfig {
     pub database_url: Secret,
     /// Where uploads lie.
     pub assets: String,
+    /// Where clients reach this node.
+    pub public_url: Option<String>,
 }
 
 /// The brokers for a verb without a server.
@@ -116,6 +125,11 @@ pub(super) fn cluster(
         file.database_url.take(),
     );
     let assets = text("assets", args.assets, environment, file.assets.take());
+    let public_url = text("public-url", args.public_url, environment, file.public_url.take());
+    let public_url = public_url.map(|given| {
+        normalised(&given.value).ok_or_else(|| given.bad("must be http://HOST:PORT or https://HOST:PORT"))
+    });
+    let public_url = public_url.transpose()?;
     let creates_topics =
         args.kafka_create_topics || switch("kafka-create-topics", environment)?.unwrap_or(file.create_topics);
     let kafka = kafka(args.kafka, environment, &mut file, &port.to_string())?;
@@ -139,6 +153,7 @@ pub(super) fn cluster(
             creates_topics,
             database_url: url.value,
             assets: assets.value,
+            public_url,
         })),
     }
 }
@@ -234,6 +249,7 @@ impl File {
             create_topics: self.kafka_create_topics,
             database_url: self.database_url.take(),
             assets: self.assets.take(),
+            public_url: self.public_url.take(),
             node: self.node.take(),
         }
     }

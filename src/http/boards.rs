@@ -13,6 +13,7 @@ use crate::http::AppState;
 use crate::http::auth::{admit_as, admit_existing, check_may_create, create as create_board};
 use crate::http::error::Problem;
 use crate::http::request::{BoardPath, Params, Segments, json_body};
+use crate::protocol::Route;
 use crate::protocol::ids::{BoardId, EditScope, Role, UserId};
 use crate::store::{BoardInfo, Member};
 
@@ -147,6 +148,19 @@ pub(super) async fn read(
 ) -> Result<Json<BoardView>, Problem> {
     let (info, role) = admit_existing(&state, &caller, &board).await?;
     Ok(Json(BoardView { info, role }))
+}
+
+/// Where the board is best served. Any node serves any board; the first of `hosts` does it with the least traffic.
+#[utoipa::path(get, path = "/v1/boards/{id}/route", tag = "boards", params(("id" = String, Path)), responses(
+    (status = 200, body = Route), (status = 403, body = Problem), (status = 404, body = Problem),
+))]
+pub(super) async fn route(
+    State(state): State<AppState>,
+    caller: Caller,
+    BoardPath(board): BoardPath,
+) -> Result<Json<Route>, Problem> {
+    admit_existing(&state, &caller, &board).await?;
+    Ok(Json(state.hub.route(&board).unwrap_or_default()))
 }
 
 /// Changes title or settings (role: teacher).

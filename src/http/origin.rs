@@ -1,7 +1,7 @@
 //! Which web pages may talk to this server: the origin check before everything else, and CORS for those that may.
 //!
-//! A request without `Origin` comes from no page. Its own host is always allowed, listed origins are, loopback ones are in
-//! the open mode. There the `Host` must be a loopback name too: else a page could point a name of its own at 127.0.0.1
+//! A request without `Origin` comes from no page. Its own host is always allowed, listed origins and the other nodes of
+//! the cluster are, loopback ones are in the open mode. There the `Host` must be a loopback name too: else a page could point a name of its own at 127.0.0.1
 //! and be «the own host».
 
 use std::collections::HashSet;
@@ -59,7 +59,13 @@ fn is_loopback(authority: &str) -> bool {
 }
 
 /// Whether a request with these headers may be answered at all.
-pub fn is_allowed(origins: &Origins, is_open: bool, headers: &HeaderMap, uri: &Uri) -> bool {
+fn is_allowed(
+    origins: &Origins,
+    is_node: impl FnOnce(&str) -> bool,
+    is_open: bool,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> bool {
     let host = headers.get(header::HOST).map(HeaderValue::to_str).and_then(Result::ok);
     let host = host.or(uri.authority().map(axum::http::uri::Authority::as_str));
     let host = host.map(str::to_ascii_lowercase);
@@ -78,6 +84,7 @@ pub fn is_allowed(origins: &Origins, is_open: bool, headers: &HeaderMap, uri: &U
     let theirs = authority(&origin);
     sent.next().is_none()
         && (origins.0.contains(&origin)
+            || is_node(&origin)
             || (theirs.is_some() && theirs == host.as_deref())
             || (is_open && theirs.is_some_and(is_loopback)))
 }
@@ -85,7 +92,8 @@ pub fn is_allowed(origins: &Origins, is_open: bool, headers: &HeaderMap, uri: &U
 /// Refuses requests from pages that are not allowed, answers preflights, marks answers as readable for those that are.
 pub async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let is_open = matches!(*state.auth, AuthMode::Open);
-    if !is_allowed(&state.origins, is_open, request.headers(), request.uri()) {
+    let is_node = |origin: &str| state.hub.is_node(origin);
+    if !is_allowed(&state.origins, is_node, is_open, request.headers(), request.uri()) {
         let detail = "This server does not take requests from that origin. Its operator can list it in `--origins`.";
         return Problem::new(StatusCode::FORBIDDEN, "bad_origin", detail).into_response();
     }

@@ -12,6 +12,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::http::AppState;
 use crate::http::error::Problem;
+use crate::protocol::ids::BoardId;
 
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
@@ -46,7 +47,7 @@ pub(super) async fn serve(State(state): State<AppState>, method: Method, uri: Ur
     let mut response = content(name, file, &headers);
     let set = response.headers_mut();
     if is_page {
-        set.insert(header::CONTENT_SECURITY_POLICY, policy(&state));
+        set.insert(header::CONTENT_SECURITY_POLICY, policy(&state, path));
         set.insert(header::CACHE_CONTROL, NO_CACHE);
     } else if name.starts_with("assets/") {
         set.insert(header::CACHE_CONTROL, IMMUTABLE);
@@ -117,12 +118,16 @@ fn entity_tag(file: &EmbeddedFile, is_packed: bool) -> String {
     tag
 }
 
-/// Pages run what came with them and talk to their own server only; listed origins may frame them.
-fn policy(state: &AppState) -> HeaderValue {
+/// Pages run what came with them and talk to their own server only, a board's page to all nodes that serve it; listed
+/// origins may frame them.
+fn policy(state: &AppState, path: &str) -> HeaderValue {
+    let board = path.strip_prefix("b/").and_then(|id| BoardId::new(id).ok());
+    let route = board.and_then(|board| state.hub.route(&board)).unwrap_or_default();
+    let hosts: String = route.hosts.iter().map(|host| host.replacen("http", " ws", 1)).collect();
     let frames = state.origins.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let policy = format!(
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; \
-         img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; \
+         img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'{hosts}; worker-src 'self' blob:; \
          object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self' {frames}"
     );
     HeaderValue::from_str(policy.trim_end()).expect("origins are authorities, which are fit for a header")

@@ -10,6 +10,7 @@
 mod backfill;
 mod fanout;
 pub mod group;
+mod placement;
 mod producer;
 mod roundtrip;
 mod settings;
@@ -32,11 +33,12 @@ use tokio_util::sync::DropGuard;
 pub use settings::KafkaSettings;
 pub use topics::{Fault, TopicReport, Topics};
 
+use self::placement::Placement;
 use self::producer::Edits;
 use self::tails::Tails;
 use super::{Lead, LogError, Logged, UpdateLog};
-use crate::protocol::Record;
 use crate::protocol::ids::{BoardId, Position};
+use crate::protocol::{Record, Route};
 
 /// Patience with the brokers when somebody waits for the answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,6 +97,7 @@ pub struct KafkaLog {
     epoch: u64,
     edits: Arc<Edits>,
     tails: Tails,
+    placement: Option<Placement>,
     _reading: DropGuard,
 }
 
@@ -104,7 +107,9 @@ impl KafkaLog {
         let edits = Arc::new(Edits::start(&settings, epoch)?);
         edits.warm_up().await?;
         let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits))?;
+        let placement = Placement::start(&settings)?;
         Ok(Self {
+            placement,
             settings,
             epoch,
             edits,
@@ -143,6 +148,16 @@ impl Drop for KafkaLog {
 impl UpdateLog for KafkaLog {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
         self.edits.append(board, self.partition(board), &record)
+    }
+
+    fn route(&self, board: &BoardId) -> Option<Route> {
+        self.placement.as_ref().map(|placement| placement.route(board))
+    }
+
+    fn is_node(&self, address: &str) -> bool {
+        self.placement
+            .as_ref()
+            .is_some_and(|placement| placement.is_node(address))
     }
 
     fn is_reachable(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::protocol::element::{Entry, Item, Properties};
 use crate::protocol::ids::{BoardId, ClientId, GestureId, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::{IMPORT_ELEMENTS_MAX, Limits};
 use crate::protocol::op::Op;
-use crate::protocol::{ClientFrame, ErrorCode, Undone};
+use crate::protocol::{ClientFrame, ErrorCode, Route, Undone};
 use crate::store::{BoardInfo, BoardStore};
 use crate::telemetry;
 
@@ -183,7 +183,11 @@ impl Hub {
             ring: room.ring,
             gathered: room.gathered,
         };
-        let joining = Self::joining(session, who, role, door, vector);
+        let joining = Joining {
+            vector,
+            route: self.route(board),
+            ..joining(session, who, role, door)
+        };
         connection.send(Input::Join(joining)).await?;
         Ok(connection)
     }
@@ -266,6 +270,16 @@ impl Hub {
         self.tell(board, Message::Stop(CloseCode::NoBoard)).await;
     }
 
+    /// The nodes that serve the board, the best first, if that is known.
+    pub fn route(&self, board: &BoardId) -> Option<Route> {
+        self.0.log.route(board)
+    }
+
+    /// Whether a node of this cluster has that address.
+    pub fn is_node(&self, address: &str) -> bool {
+        self.0.log.is_node(address)
+    }
+
     /// Whether the log takes records.
     pub fn is_healthy(&self) -> bool {
         !self.0.is_draining.load(Ordering::Relaxed) && (self.0.is_log_healthy)() && self.0.log.is_reachable()
@@ -318,7 +332,7 @@ impl Hub {
         for _ in 0..ATTEMPTS_MAX {
             let room = self.room(board)?;
             let session = self.next_session();
-            let joining = Self::joining(session, who, role, Door::Request { client }, None);
+            let joining = joining(session, who, role, Door::Request { client });
             let (answer, answered) = oneshot::channel();
             let message = Message::Request(Box::new(joining), Box::new(input(session)), answer);
             if room.inbox.send(message).await.is_err() {
@@ -345,17 +359,6 @@ impl Hub {
             metrics::counter!(telemetry::JOINS_NOT_LEVEL_TOTAL).increment(1);
             HubError::Unavailable
         })
-    }
-
-    fn joining(session: SessionId, who: &Identity, role: Role, door: Door, vector: Option<Vec<(u64, u32)>>) -> Joining {
-        Joining {
-            session,
-            user: who.user.clone(),
-            name: who.name.clone(),
-            role,
-            door,
-            vector,
-        }
     }
 
     fn next_session(&self) -> SessionId {
@@ -537,5 +540,17 @@ impl Drop for Connection {
                 _ = inbox.send(leave).await;
             });
         }
+    }
+}
+
+fn joining(session: SessionId, who: &Identity, role: Role, door: Door) -> Joining {
+    Joining {
+        session,
+        user: who.user.clone(),
+        name: who.name.clone(),
+        role,
+        door,
+        vector: None,
+        route: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::protocol::Route;
 use crate::protocol::codec::Format;
 use crate::protocol::ids::{ClientId, GestureId, Role, SessionId, Timestamp, UserId};
 
@@ -86,6 +87,8 @@ pub struct Joining {
     pub door: Door,
     /// Next clocks of the client's document, where it said so.
     pub vector: Option<Vec<(u64, u32)>>,
+    /// Where the board is best served, if somebody knows.
+    pub route: Option<Route>,
 }
 
 impl Joining {

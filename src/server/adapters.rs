@@ -34,7 +34,10 @@ fn embedded(config: &Config) -> Result<Adapters, StartError> {
 }
 
 async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapters, Option<Materialiser>), StartError> {
-    let settings = kafka_settings(&cluster.kafka)?;
+    let settings = KafkaSettings {
+        address: cluster.public_url.clone(),
+        ..kafka_settings(&cluster.kafka)?
+    };
     let topics = Topics::new(&settings)?;
     if cluster.creates_topics {
         for topic in topics.create().await? {
@@ -74,6 +77,7 @@ pub fn kafka_settings(config: &KafkaConfig) -> Result<KafkaSettings, KafkaError>
         brokers: config.brokers.clone(),
         prefix: config.prefix.clone(),
         node: config.node.clone(),
+        address: None,
         partitions: config.partitions,
         replication: config.replication,
         options: options

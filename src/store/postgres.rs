@@ -19,6 +19,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
@@ -50,15 +52,20 @@ impl PostgresStore {
         self.epoch
     }
 
-    async fn within<T>(act: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    async fn within<T>(act: impl Future<Output = Result<T, sqlx::Error>> + Send) -> Result<T, StoreError> {
         Self::bounded(async { act.await.map_err(|error| told(&error)) }).await
     }
 
-    async fn bounded<T>(act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        match tokio::time::timeout(CALL_TIMEOUT, act).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(silent()),
-        }
+    /// Boxed: the state of a transaction is large.
+    fn bounded<'a, T>(
+        act: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        let bounded = async {
+            tokio::time::timeout(CALL_TIMEOUT, act)
+                .await
+                .unwrap_or_else(|_elapsed| Err(silent()))
+        };
+        bounded.boxed()
     }
 
     /// The place in Kafka that a position of this log stands for; -1 before the first record.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use panseo::protocol::ServerFrame;
+use panseo::protocol::{Route, ServerFrame};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -35,9 +35,11 @@ impl Ground {
     fn node(&self, name: &str) -> Server {
         let settings = &self.broker.settings;
         let partitions = settings.partitions.to_string();
+        let address = format!("http://{name}.test");
         let flags = [
             ["--auth", "open"],
             ["--node", name],
+            ["--public-url", &address],
             ["--kafka-brokers", &settings.brokers],
             ["--kafka-prefix", &settings.prefix],
             ["--kafka-partitions", &partitions],
@@ -228,5 +230,65 @@ async fn what_was_acknowledged_survives_a_killed_node() {
         nodes[0].restart();
         kept.extend((1..=acked).map(|number| format!("r{round}-{number}")));
         are_level(&[&nodes[0], &nodes[1]], "kill", &kept).await;
+    }
+}
+
+/// `hosts` of the board's route, by this node.
+async fn hosts(node: &Server, board: &str, here: &str) -> Vec<String> {
+    let (status, answer) = node.request("GET", &format!("/v1/boards/{board}/route"), "", "").await;
+    assert_eq!(status, 200, "{answer}");
+    let route: Route = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(route.here.as_deref(), Some(here));
+    route.hosts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
+    let Some(ground) = Ground::find().await else { return };
+    let mut nodes = [ground.node("one"), ground.node("two")];
+    let boards: Vec<String> = (0..8).map(|number| format!("b{number}")).collect();
+    for board in &boards {
+        make_board(&nodes[0], board).await;
+    }
+    let deadline = Instant::now() + SOON;
+    let firsts = loop {
+        let mut firsts = BTreeSet::new();
+        let mut is_settled = true;
+        for board in &boards {
+            let [one, two] = [
+                hosts(&nodes[0], board, "http://one.test").await,
+                hosts(&nodes[1], board, "http://two.test").await,
+            ];
+            is_settled &= one == two && one.len() == 2;
+            firsts.extend(one.into_iter().next());
+        }
+        if is_settled && firsts.len() == 2 {
+            break firsts;
+        }
+        assert!(Instant::now() < deadline, "the nodes do not agree: {firsts:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(firsts, ["http://one.test", "http://two.test"].map(str::to_owned).into());
+
+    let (_, page) = nodes[0].request("GET", "/b/b0", "", "").await;
+    let policy = page
+        .lines()
+        .find(|line| line.starts_with("content-security-policy"))
+        .unwrap();
+    assert!(policy.contains(" ws://two.test"), "{policy}");
+    for (origin, status) in [("http://two.test", 200), ("http://three.test", 403)] {
+        let headers = format!("origin: {origin}\r\n");
+        assert_eq!(
+            nodes[0].request("GET", "/v1/boards/b0", &headers, "").await.0,
+            status,
+            "{origin}"
+        );
+    }
+
+    nodes[1].child.kill().unwrap();
+    let deadline = Instant::now() + SOON;
+    while hosts(&nodes[0], "b0", "http://one.test").await != ["http://one.test"] {
+        assert!(Instant::now() < deadline, "a node that is gone is still recommended");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -101,7 +101,11 @@ impl Group {
         for (name, value) in MEMBER {
             config.set(*name, *value);
         }
-        config.set("group.id", format!("{}-materialiser", settings.prefix));
+        config.set("group.id", settings.storing_group());
+        if let Some(address) = &settings.address {
+            // Where `placement.rs` looks for it.
+            config.set("client.id", format!("{} {address}", settings.node));
+        }
         config.set("group.instance.id", &settings.node);
         let member = Arc::new(Shared::default());
         let consumer = BaseConsumer::from_config_and_context(&config, Member(Arc::clone(&member)))?;

@@ -19,6 +19,8 @@ pub struct KafkaSettings {
     pub prefix: String,
     /// Name of this node: stable, no other's.
     pub node: String,
+    /// `https://host:port` at which clients reach this node; unknown, nobody is sent here.
+    pub address: Option<String>,
     /// Partitions of the topics that are keyed by board; fixed for life.
     pub partitions: u32,
     /// Copies of every record.
@@ -75,6 +77,11 @@ impl KafkaSettings {
         let given = [ALL, EDITS, READER].into_iter().flatten();
         given.chain([&STATISTICS]).any(|(name, _)| *name == option)
             || ["bootstrap.servers", "client.id", "group.id", "message.max.bytes"].contains(&option)
+    }
+
+    /// The group of those who store the edits.
+    pub(super) fn storing_group(&self) -> String {
+        format!("{}-materialiser", self.prefix)
     }
 
     /// A client for administration.

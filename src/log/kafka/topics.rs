@@ -10,6 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, Resour
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
 use super::{KafkaError, Quiet};
@@ -19,6 +20,8 @@ use crate::protocol::limits::RECORD_BYTES_MAX;
 pub(super) const EDITS_BYTES_MAX: usize = RECORD_BYTES_MAX + 64 * 1024;
 /// Patience with the brokers at the start.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks for topics that were just made.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A topic of the node.
 struct Topic {
@@ -161,7 +164,7 @@ impl Topics {
         })
     }
 
-    /// Makes the topics that are missing; gives their names.
+    /// Makes the topics that are missing, and waits until the brokers tell of them; gives their names.
     pub async fn create(&self) -> Result<Vec<String>, KafkaError> {
         let settings = &self.settings;
         let plans: Vec<_> = TOPICS
@@ -188,7 +191,20 @@ impl Topics {
                 Err((topic, code)) => return Err(KafkaError::NotCreated { topic, why: told(code) }),
             }
         }
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.are_told() && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         Ok(created)
+    }
+
+    /// A broker learns of a new topic a little later than its controller.
+    fn are_told(&self) -> bool {
+        let metadata = tokio::task::block_in_place(|| self.client.inner().fetch_metadata(None, TIMEOUT));
+        metadata.is_ok_and(|metadata| {
+            let mut names = TOPICS.iter().map(|topic| topic.full_name(&self.settings));
+            names.all(|name| is_there(&metadata, &name))
+        })
     }
 
     /// All topics as they are, with what is wrong with them.

@@ -179,6 +179,7 @@ impl Cluster {
             role,
             door,
             vector,
+            route: None,
         };
         self.input(node, Input::Join(joining));
         session
@@ -363,6 +364,7 @@ impl Cluster {
             role,
             door,
             vector: None,
+            route: None,
         };
         self.input(node, Input::Join(joining));
         self.input(

@@ -30,6 +30,7 @@ impl Broker {
             brokers,
             prefix: format!("test-{}", Uuid::new_v4().simple()),
             node: "one".to_owned(),
+            address: None,
             partitions: 4,
             replication: 1,
             options: std::iter::empty().collect(),

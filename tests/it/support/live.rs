@@ -202,7 +202,10 @@ fn launch(folder: &Path, command: &[String]) -> (Child, SocketAddr) {
         .lines()
         .map_while(Result::ok)
         .find_map(|line| line.rsplit_once("http://")?.1.trim().parse().ok())
-        .expect("the server says where it listens");
+        .unwrap_or_else(|| {
+            let said = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            panic!("the server did not start: {said}")
+        });
     (child, address)
 }
 

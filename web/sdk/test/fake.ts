@@ -3,7 +3,7 @@
 import type { SocketLike } from '../src/api.ts'
 import type { Clock } from '../src/clock.ts'
 import { decodeAny, encode } from '../src/protocol/codec.ts'
-import type { ClientFrame, Role, ServerFrame } from '../src/protocol/wire.gen.ts'
+import type { ClientFrame, Role, Route, ServerFrame } from '../src/protocol/wire.gen.ts'
 
 /** Lets all that is ready run. */
 export const settle = async (): Promise<void> => {
@@ -91,10 +91,11 @@ export class FakeSocket implements SocketLike {
     user = 'mina',
     role = 'teacher' as Role,
     update = new Uint8Array([0, 0]) as Uint8Array,
-    vector = null as Uint8Array | null
+    vector = null as Uint8Array | null,
+    route = null as Route | null
   } = {}): void {
     this.accept()
-    this.say({ t: 'welcome', session: 1, user, role, seq, position: [7, 1], limits: LIMITS })
+    this.say({ t: 'welcome', session: 1, user, role, seq, position: [7, 1], limits: LIMITS, ...(route && { route }) })
     this.say({ t: 'resync', update, position: [7, 1], ...(vector && { vector }) })
   }
 

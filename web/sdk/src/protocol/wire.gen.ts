@@ -332,6 +332,10 @@ export type ServerFrame =
       refused?: Refused[]
       position: Position
       limits: ClientLimits
+      /**
+       * Where the board is best served, in a cluster whose nodes have addresses of their own.
+       */
+      route?: Route | null
     }
   | {
       t: 'resync'
@@ -598,6 +602,19 @@ export interface ClientLimits {
    * Milliseconds between frames of ephemeral states.
    */
   tick_ms: number
+}
+/**
+ * Where a board is best served: addresses like `https://host:port`.
+ */
+export interface Route {
+  /**
+   * The node that answers.
+   */
+  here?: string | null
+  /**
+   * All nodes, the best first. Empty: this one serves every board, or the nodes cannot be told apart from outside.
+   */
+  hosts: string[]
 }
 /**
  * An entry of the document, wherever it is.

@@ -18,7 +18,7 @@ const start = async (): Promise<Link> => {
     down: (why: Why) => heard.push(why),
     stopped: (why: Why) => heard.push(why)
   }
-  const link = new Link('ws://board', FakeSocket as never, clock, owner)
+  const link = new Link('ws://board/v1?user=a', FakeSocket as never, clock, owner)
   link.start()
   await settle()
   return link
@@ -136,4 +136,46 @@ test('bytes that are no frame end the connection, not the program', async () => 
   await clock.pass(500)
   expect(heard.at(-1)).toBe('connecting')
   expect(FakeSocket.all).toHaveLength(2)
+})
+
+const NODES = ['http://a', 'http://b', 'http://c']
+const urls = () => FakeSocket.all.map(({ url }) => url)
+const loses = async (code: number) => {
+  FakeSocket.newest.end(code)
+  await clock.pass(1_000)
+}
+
+test('goes to the node that serves the board best, and stays where it was sent', async () => {
+  const link = await start()
+  FakeSocket.newest.welcome({ route: { here: 'http://b', hosts: NODES } })
+  await settle()
+  expect(heard).toEqual([])
+  FakeSocket.newest.welcome({ route: { here: 'http://a', hosts: ['http://c', 'http://a'] } })
+  expect([urls(), link.isUp]).toEqual([['ws://board/v1?user=a', 'ws://a/v1?user=a'], true])
+  await loses(1006)
+  expect(urls().at(-1)).toBe('ws://a/v1?user=a')
+})
+
+test('goes on to the next node when one stops or does not answer, and at last to the given address', async () => {
+  await start()
+  FakeSocket.newest.welcome({ route: { here: 'http://a', hosts: NODES } })
+  await loses(1012)
+  expect(urls().at(-1)).toBe('ws://a/v1?user=a')
+  await loses(1006)
+  expect(urls().at(-1)).toBe('ws://b/v1?user=a')
+  FakeSocket.newest.welcome({ route: { here: 'http://b', hosts: NODES } })
+  await loses(1012)
+  expect(urls().at(-1)).toBe('ws://c/v1?user=a')
+  await loses(1006)
+  expect(urls().at(-1)).toBe('ws://board/v1?user=a')
+})
+
+test('stays at the given address once a node could not be reached', async () => {
+  const link = await start()
+  FakeSocket.newest.welcome({ route: { here: 'http://b', hosts: ['http://a'] } })
+  await settle()
+  await loses(1006)
+  expect(urls()).toEqual(['ws://board/v1?user=a', 'ws://a/v1?user=a', 'ws://board/v1?user=a'])
+  FakeSocket.newest.welcome({ route: { here: 'http://b', hosts: ['http://a'] } })
+  expect([link.isUp, heard.at(-1)]).toEqual([true, 'resync'])
 })

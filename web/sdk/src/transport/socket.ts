@@ -1,10 +1,10 @@
-// One connection after another over WebSocket: opens, greets, watches that it lives, and comes back when it ends. What
-// the frames mean is its owner's business.
+// One connection after another over WebSocket: opens, greets, watches that it lives, and comes back when it ends, in a
+// cluster at the node that serves the board best, or the next one. What the frames mean is its owner's business.
 
 import type { SocketClass, SocketLike, Why } from '../api.ts'
 import type { Clock } from '../clock.ts'
 import { decode, encode, SUBPROTOCOL } from '../protocol/codec.ts'
-import type { ClientFrame, Hello, ServerFrame } from '../protocol/wire.gen.ts'
+import type { ClientFrame, Hello, Route, ServerFrame } from '../protocol/wire.gen.ts'
 import { type Advice, advise, backoff, STEADY_MS } from './close.ts'
 
 /** From the beginning of an attempt to `welcome`. */
@@ -43,6 +43,11 @@ export class Link {
   #mayNudge = false
   #isStopped = false
   #cancel = () => {}
+  /** The nodes that serve the board, the best first, and which of them is this one's; -1: the address that was given. */
+  #hosts: readonly string[] = []
+  #at = -1
+  /** A node that we were sent to did not answer: we stay where we find one. */
+  #isBarred = false
 
   constructor(url: string, Socket: SocketClass, clock: Clock, owner: Owner) {
     this.#url = url
@@ -96,8 +101,9 @@ export class Link {
     this.#wait(GREETING_MS_MAX, () => this.#ended(1006, ''))
     let socket: SocketLike
     try {
-      socket = new this.#Socket(this.#url, SUBPROTOCOL)
+      socket = new this.#Socket(this.#address, SUBPROTOCOL)
     } catch {
+      if (this.#at >= 0) return this.#ended(1006, '')
       // The address is none, or the page's policy forbids it: no other attempt would end differently.
       return this.stop('fault')
     }
@@ -122,12 +128,40 @@ export class Link {
     }
     this.#heard = this.#clock.now()
     if (frame.t === 'welcome') {
+      if (this.#isSentOn(frame.route)) return this.renew()
       this.isUp = true
       this.#hasAskedAgain = false
       this.#upSince = this.#heard
       this.#watch()
     }
     this.#owner.frame(frame)
+  }
+
+  get #address(): string {
+    const host = this.#hosts[this.#at]
+    if (host === undefined) return this.#url
+    const { pathname, search } = new URL(this.#url)
+    return host.replace('http', 'ws') + pathname + search
+  }
+
+  /** Takes in who serves the board; whether we go there. Who was sent to a node stays, whatever that one thinks. */
+  #isSentOn(route: Route | null | undefined): boolean {
+    const { here, hosts } = route ?? { hosts: [] }
+    this.#hosts = hosts
+    if (this.#at < 0) {
+      if (this.#isBarred || hosts.length === 0 || hosts[0] === here) return false
+      this.#at = 0
+      return true
+    }
+    this.#isBarred = false
+    this.#at = hosts.indexOf(here ?? '')
+    return false
+  }
+
+  /** The next of the nodes, when this one does not answer or is about to stop. */
+  #goOn(): void {
+    if (this.#at >= 0 && !this.isUp) this.#isBarred = true
+    this.#at = this.#at + 1 < this.#hosts.length ? this.#at + 1 : -1
   }
 
   /** Looks from time to time whether anything was heard. */
@@ -148,6 +182,8 @@ export class Link {
     if (this.isUp && now() - this.#upSince >= STEADY_MS) this.#attempt = 0
     const advice = advise(code, reason, this.#attempt, random)
     this.#attempt += 1
+    const isStopping = code === 1012 && this.#hosts.length > 1
+    if (isStopping || !this.isUp) this.#goOn()
     this.#drop()
     switch (advice.then) {
       case 'stop':
@@ -161,7 +197,8 @@ export class Link {
       case 'leave out':
         return this.#retry('fault', advice.wait_ms, advice)
       case 'reconnect':
-        return this.#retry(advice.why, advice.wait_ms, advice)
+        // Others are there: no need to wait until it has started again.
+        return this.#retry(advice.why, isStopping ? random() * 1_000 : advice.wait_ms, advice)
     }
   }
 
