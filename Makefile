@@ -11,7 +11,7 @@ WEB := web
 SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help setup setup-tests run cluster test check bench bench-web screenshots soak clean
+.PHONY: help setup setup-tests run cluster test check bench bench-cluster bench-web screenshots soak clean
 
 help: ## What there is to do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -38,7 +38,7 @@ test: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, a
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
 	cd $(WEB) && npm run build
 	$(SERVERS) $(CARGO) test --release
-	cd $(WEB) && npm test
+	$(SERVERS) npm --prefix $(WEB) test
 	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
 
 check: ## The quick half: formatting, lints, unit tests
@@ -50,6 +50,10 @@ bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
 	$(CARGO) bench --bench merge --bench replay --bench fan_out
 	$(CARGO) build --release --example relay --bin panseo
 	target/release/panseo bench all --compare-relay
+
+bench-cluster: setup-tests ## Figures of two nodes over one broker; on a quiet machine
+	$(CARGO) build --release
+	dev/with-kafka dev/with-postgres dev/bench-cluster
 
 bench-web: setup-tests $(WEB)/node_modules ## Figures of the browser; on a quiet machine
 	cd $(WEB) && npm run build

@@ -10,6 +10,7 @@
 
 mod args;
 pub mod class;
+mod cluster;
 mod cold;
 pub mod content;
 pub mod document;
@@ -27,27 +28,32 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 
-pub use args::{BenchArgs, Kind};
+use crate::log::kafka::KafkaSettings;
+pub use args::{BenchArgs, Kind, Scenario};
 
 /// Runs one scenario, or all, and prints the table or the JSON.
 ///
 /// Makes a runtime of its own on a thread of its own, so it may be called from anywhere.
-pub fn run(args: BenchArgs) -> anyhow::Result<()> {
+///
+/// `kafka`: the brokers that a `cluster` stands on.
+pub fn run(mut args: BenchArgs, kafka: Option<KafkaSettings>) -> anyhow::Result<()> {
     process::raise_file_limit();
+    // Nodes, brokers and database are more than there are cores.
+    args.no_pin |= args.scenario == Scenario::Cluster;
     if !args.no_pin {
         process::pin_self(args.generator_core);
     }
     let worker = std::thread::Builder::new().name("bench".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(measure(&args))
+        runtime.block_on(measure(&args, kafka.as_ref()))
     })?;
     worker
         .join()
         .map_err(|_panic| anyhow::anyhow!("the load generator panicked"))?
 }
 
-async fn measure(args: &BenchArgs) -> anyhow::Result<()> {
-    let report = scenario::run(args).await?;
+async fn measure(args: &BenchArgs, kafka: Option<&KafkaSettings>) -> anyhow::Result<()> {
+    let report = scenario::run(args, kafka).await?;
     let text = if args.json {
         serde_json::to_string_pretty(&report.json())?
     } else {

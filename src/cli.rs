@@ -14,8 +14,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::bench::{self, BenchArgs};
-use crate::config::{Config, ConfigError, JwtArgs, ServeArgs, process_environment, token_key_of};
+use crate::bench::{self, BenchArgs, Scenario};
+use crate::config::{Config, ConfigError, JwtArgs, KafkaArgs, ServeArgs, process_environment, token_key_of};
 use crate::http::token::{KeyError, TokenClaims, mint};
 use crate::protocol::ids::{BoardId, Role, UserId};
 use crate::server::{self, StartError};
@@ -153,7 +153,7 @@ pub fn main() -> ExitCode {
         Verb::Topics(args) => runtime()
             .map_err(CliError::from)
             .and_then(|runtime| Ok(runtime.block_on(topics::run(args))?)),
-        Verb::Bench(args) => bench::run(*args).map_err(|error| CliError::Bench(error.to_string())),
+        Verb::Bench(args) => measure(*args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -257,6 +257,14 @@ fn granted(grant: &str) -> Result<(String, Role), CliError> {
         return Err(malformed());
     }
     Ok((board.to_owned(), role))
+}
+
+fn measure(args: BenchArgs) -> Result<(), CliError> {
+    let is_of_cluster = args.scenario == Scenario::Cluster;
+    let kafka = is_of_cluster
+        .then(|| topics::settings(KafkaArgs::default()))
+        .transpose()?;
+    bench::run(args, kafka).map_err(|error| CliError::Bench(error.to_string()))
 }
 
 fn check(args: &VerifyArgs) -> Result<(), CliError> {

@@ -94,6 +94,9 @@ pub enum Scenario {
     Idle,
     /// Bytes and memory of boards, and of the log of an hour of class.
     Document,
+    /// Two nodes of the cluster that `PANSEO_KAFKA_BROKERS`, `PANSEO_DATABASE_URL` and `PANSEO_ASSETS` name, beside the
+    /// bare client of Kafka. Not among `all`.
+    Cluster,
     /// Memory of the board whose keyframe comes on standard input; without one, of an empty board.
     #[value(hide = true)]
     Heap,

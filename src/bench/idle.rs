@@ -86,7 +86,7 @@ async fn keep(client: Client) {
 }
 
 /// Resident bytes once they have stood still for a while.
-async fn still(pid: u32) -> anyhow::Result<u64> {
+pub(super) async fn still(pid: u32) -> anyhow::Result<u64> {
     let read = || resident_bytes(pid).context("the server's memory cannot be read");
     let (begin, mut since, mut seen) = (Instant::now(), Instant::now(), read()?);
     while since.elapsed() < STILL && begin.elapsed() < SETTLE_TIMEOUT {

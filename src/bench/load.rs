@@ -96,6 +96,12 @@ struct Frames {
 
 /// Connects, sends, counts.
 pub(super) async fn run(load: &Load, target: &Target) -> anyhow::Result<Outcome> {
+    run_over(load, std::slice::from_ref(target)).await
+}
+
+/// The same with the clients of each room spread over several nodes in turn; the CPU is the first one's.
+pub(super) async fn run_over(load: &Load, targets: &[Target]) -> anyhow::Result<Outcome> {
+    let pid = targets.first().and_then(|target| target.pid);
     let tally = Arc::new(Tally::default());
     let origin = Instant::now();
     let (mut readers, mut pacers) = (JoinSet::new(), JoinSet::new());
@@ -103,7 +109,7 @@ pub(super) async fn run(load: &Load, target: &Target) -> anyhow::Result<Outcome>
     let mut writers = Vec::new();
     for (room, scripts) in prepare(load)? {
         let board = format!("bench-{}", Uuid::now_v7());
-        let clients = join_all(load, target, &board, room.first_client).await?;
+        let clients = join_all(load, targets, &board, room.first_client).await?;
         let mut scripts = scripts.into_iter();
         for (index, client) in clients.into_iter().enumerate() {
             let sender = Arc::clone(&client.sender);
@@ -120,7 +126,7 @@ pub(super) async fn run(load: &Load, target: &Target) -> anyhow::Result<Outcome>
     let pairs = (load.rooms * load.writers * (load.clients - 1)) as u64;
     set_up(setups, pairs, &tally).await?;
 
-    let server_before = target.pid.and_then(process::cpu_seconds);
+    let server_before = pid.and_then(process::cpu_seconds);
     let generator_before = process::cpu_seconds(std::process::id());
     let begin = Instant::now();
     let interval = Duration::from_secs_f64(1.0 / load.hz);
@@ -158,7 +164,7 @@ pub(super) async fn run(load: &Load, target: &Target) -> anyhow::Result<Outcome>
     Ok(Outcome {
         expected,
         seconds: (last - begin).as_secs_f64(),
-        server_cpu: since(server_before, target.pid),
+        server_cpu: since(server_before, pid),
         generator_cpu: since(generator_before, Some(std::process::id())),
         tally,
     })
@@ -197,11 +203,11 @@ async fn set_up(setups: Vec<(Arc<Mutex<Sender>>, Vec<u8>)>, pairs: u64, tally: &
     Ok(())
 }
 
-async fn join_all(load: &Load, target: &Target, board: &str, first_client: u64) -> anyhow::Result<Vec<Client>> {
-    stream::iter(0..load.clients as u64)
+async fn join_all(load: &Load, targets: &[Target], board: &str, first_client: u64) -> anyhow::Result<Vec<Client>> {
+    stream::iter(0..load.clients)
         .map(|index| async move {
-            let user = format!("u{}", first_client + index);
-            session::join(target, load.door, board, &user).await
+            let user = format!("u{}", first_client + index as u64);
+            session::join(&targets[index % targets.len()], load.door, board, &user).await
         })
         .buffered(JOINS)
         .try_collect()

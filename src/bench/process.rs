@@ -91,6 +91,22 @@ pub(super) async fn server(args: &BenchArgs) -> anyhow::Result<(Target, Option<S
     Ok((started.target, Some(started)))
 }
 
+/// A node of the cluster that the environment names.
+pub(super) async fn node(args: &BenchArgs, name: &str) -> anyhow::Result<Started> {
+    let binary = args.server.clone().map_or_else(std::env::current_exe, Ok)?;
+    let folder = folder(args)?;
+    let flags = [
+        "serve",
+        "--auth",
+        "open",
+        "--no-rate-limits",
+        "--kafka-create-topics",
+        "--node",
+        name,
+    ];
+    start(args, &binary, &flags, folder).await
+}
+
 /// The bare relay, with slots for so many messages in each room.
 pub(super) async fn relay(args: &BenchArgs, room_messages: usize) -> anyhow::Result<Started> {
     let beside = || -> anyhow::Result<PathBuf> {
@@ -156,7 +172,7 @@ async fn ready(child: &mut Child, address: SocketAddr) -> anyhow::Result<()> {
         if let Some(status) = child.try_wait()? {
             bail!("the server ended at its start: {status}");
         }
-        if probe(address)
+        if get(address, "/health/ready")
             .await
             .is_ok_and(|answer| !answer.starts_with(b"HTTP/1.1 503"))
         {
@@ -169,9 +185,14 @@ async fn ready(child: &mut Child, address: SocketAddr) -> anyhow::Result<()> {
     bail!("the server was not ready within {START_TIMEOUT:?}")
 }
 
-async fn probe(address: SocketAddr) -> anyhow::Result<Vec<u8>> {
+/// What the server counts.
+pub(super) async fn metrics(address: SocketAddr) -> anyhow::Result<String> {
+    Ok(String::from_utf8(get(address, "/metrics").await?)?)
+}
+
+async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Vec<u8>> {
     let mut socket = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).await?;

@@ -9,7 +9,8 @@ use super::load::{self, Load, Outcome};
 use super::process::{self, Started, Target};
 use super::report::Report;
 use super::tally::{Histogram, as_f64};
-use super::{cold, document, idle};
+use super::{cluster, cold, document, idle};
+use crate::log::kafka::KafkaSettings;
 
 /// Latency above which a step of the ramp has failed.
 const RAMP_P99_MS: f64 = 100.0;
@@ -26,7 +27,7 @@ const RELAY_MESSAGES: usize = 16 * 1_024;
 const GENERATOR_CPU_MAX: f64 = 0.95;
 
 /// Runs what is asked for.
-pub(super) async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
+pub(super) async fn run(args: &BenchArgs, kafka: Option<&KafkaSettings>) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let scenarios = if args.scenario == Scenario::All {
         vec![
@@ -44,7 +45,7 @@ pub(super) async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
         vec![args.scenario]
     };
     for scenario in scenarios {
-        one(scenario, args, &mut report)
+        one(scenario, args, kafka, &mut report)
             .await
             .with_context(|| format!("scenario {scenario:?}"))?;
     }
@@ -54,7 +55,12 @@ pub(super) async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn one(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> anyhow::Result<()> {
+async fn one(
+    scenario: Scenario,
+    args: &BenchArgs,
+    kafka: Option<&KafkaSettings>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     match scenario {
         Scenario::Deliveries => {
             let load = plan(args, Kind::Update, (10, 10, 10), 20.0);
@@ -77,6 +83,7 @@ async fn one(scenario: Scenario, args: &BenchArgs, report: &mut Report) -> anyho
         Scenario::Idle => idle::run(args, report).await,
         Scenario::Document => document::run(args, report),
         Scenario::Heap => document::heap(report),
+        Scenario::Cluster => cluster::run(args, kafka.context("no brokers were given")?, report).await,
         Scenario::All => Ok(()),
     }
 }

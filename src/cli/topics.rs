@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{complain, say};
 use crate::config::{ConfigError, KafkaArgs, kafka_of, process_environment};
-use crate::log::kafka::{KafkaError, Topics};
+use crate::log::kafka::{KafkaError, KafkaSettings, Topics};
 use crate::server::kafka_settings;
 
 #[derive(Debug, Args)]
@@ -33,10 +33,7 @@ pub(super) enum TopicsError {
 }
 
 pub(super) async fn run(args: TopicsArgs) -> Result<(), TopicsError> {
-    let topics = |args| {
-        let settings = kafka_settings(&kafka_of(args, &process_environment)?)?;
-        Ok::<_, TopicsError>(Topics::new(&settings)?)
-    };
+    let topics = |args| Ok::<_, TopicsError>(Topics::new(&settings(args)?)?);
     match args.verb {
         Verb::Create(args) => {
             let topics = topics(args)?;
@@ -54,6 +51,11 @@ pub(super) async fn run(args: TopicsArgs) -> Result<(), TopicsError> {
             Ok(())
         }
     }
+}
+
+/// What the Kafka clients are told.
+pub(super) fn settings(args: KafkaArgs) -> Result<KafkaSettings, TopicsError> {
+    Ok(kafka_settings(&kafka_of(args, &process_environment)?)?)
 }
 
 async fn verify(topics: &Topics) -> Result<(), TopicsError> {

@@ -11,6 +11,7 @@ mod backfill;
 mod fanout;
 pub mod group;
 mod placement;
+pub mod probe;
 mod producer;
 mod roundtrip;
 mod settings;

@@ -25,6 +25,7 @@ mod limits;
 mod log_contract;
 mod lost;
 mod materialiser;
+mod monitoring;
 mod pictures;
 mod postgres;
 mod postgres_schema;

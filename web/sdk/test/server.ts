@@ -47,9 +47,23 @@ export class Server {
   }
 
   static async start(...flags: string[]): Promise<Server> {
+    return Server.#start(() => flags)
+  }
+
+  /** A node of a cluster, which tells clients its own address. */
+  static async node(name: string, kafka: string, postgres: string, assets: string): Promise<Server> {
+    return Server.#start((url) => [
+      ...['--auth', 'open', '--no-rate-limits', '--node', name, '--public-url', url, '--database-url', postgres],
+      ...['--kafka-brokers', kafka, '--kafka-prefix', 'sdk', '--kafka-replication', '1', '--kafka-create-topics'],
+      ...['--assets', assets]
+    ])
+  }
+
+  static async #start(flags: (url: string) => string[]): Promise<Server> {
     if (!existsSync(BINARY)) throw new Error(`there is no ${BINARY}: build it, or set PANSEO_BIN`)
     const folder = await mkdtemp(join(tmpdir(), 'panseo-sdk-'))
-    const server = new Server(await freePort(), folder, flags)
+    const port = await freePort()
+    const server = new Server(port, folder, flags(`http://127.0.0.1:${port}`))
     await server.run()
     return server
   }

@@ -1,0 +1,35 @@
+//! Dashboard and alert rules name metrics that the node has, and all that concern a cluster.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// Words of the text that begin with `panseo_`.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    words
+        .filter(|word| word.starts_with("panseo_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn dashboard_and_alerts_name_metrics_that_are_there() {
+    let known = metrics(&read("src/telemetry.rs"));
+    let dashboard = read("dev/monitoring/grafana.json");
+    serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
+    let shown = metrics(&dashboard);
+    for metric in shown.iter().chain(&metrics(&read("dev/monitoring/alerts.yml"))) {
+        let name = metric.strip_suffix("_bucket").unwrap_or(metric);
+        assert!(known.contains(name), "there is no metric {name}");
+    }
+    let of_cluster = ["panseo_kafka_", "panseo_materialiser_", "panseo_dlq_", "panseo_relay"];
+    for metric in &known {
+        let is_shown = shown.contains(metric) || shown.contains(&format!("{metric}_bucket"));
+        let is_of_cluster = of_cluster.iter().any(|prefix| metric.starts_with(prefix));
+        assert!(is_shown || !is_of_cluster, "the dashboard does not show {metric}");
+    }
+}
