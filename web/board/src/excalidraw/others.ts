@@ -43,7 +43,9 @@ export class Others {
 
   setPeople(people: ReadonlyMap<number, Person>): void {
     this.people = people
-    for (const session of [...this.pointers.keys(), ...this.drags.keys()])
+    // Who is gone may have shown a stroke only: their pointer was taken away before.
+    const drawing = [...this.strokes.values()].map(({ session }) => session)
+    for (const session of new Set([...this.pointers.keys(), ...this.drags.keys(), ...drawing]))
       if (!people.has(session)) this.forget(session)
     this.movePointers()
   }
@@ -127,7 +129,7 @@ export class Others {
       if (stroke) this.endStroke(key, stroke)
       return
     }
-    stroke ??= LiveStroke.of(data)
+    stroke ??= LiveStroke.of(session, data)
     if (!stroke) return
     this.strokes.set(key, stroke)
     stroke.add(data)
@@ -169,7 +171,7 @@ export class Others {
     this.pointers.delete(session)
     const drag = this.drags.get(session)
     if (drag) this.endDrag(session, drag)
-    for (const [key, stroke] of this.strokes) if (key.startsWith(`${session}:`)) this.endStroke(key, stroke)
+    for (const [key, stroke] of this.strokes) if (stroke.session === session) this.endStroke(key, stroke)
     this.movePointers()
   }
 

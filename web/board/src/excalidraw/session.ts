@@ -69,6 +69,7 @@ export class CanvasSession {
   private readonly ends: (() => void)[] = []
   private endDoc: () => void = () => {}
   private isClosed = false
+  private isLeaving = false
 
   constructor(
     private readonly board: Board,
@@ -100,6 +101,9 @@ export class CanvasSession {
         this.schedule()
       })
     )
+    const leave = () => this.leave()
+    addEventListener('pagehide', leave)
+    this.ends.push(() => removeEventListener('pagehide', leave))
     this.others.setPeople(board.people)
     for (const state of board.shown) this.hearEphemeral(state)
     this.open(page)
@@ -174,9 +178,16 @@ export class CanvasSession {
     this.api.updateScene({ appState: { viewBackgroundColor: background } })
   }
 
-  /** Writes now what the user did; before an undo, before leaving. */
+  /** Writes now what the user did; before an undo. */
   flush(): void {
     this.commit()
+  }
+
+  /** The window closes: a stroke in the making ends here. */
+  private leave(): void {
+    this.isLeaving = true
+    this.commit()
+    this.isLeaving = false
   }
 
   get pageId(): string {
@@ -297,7 +308,7 @@ export class CanvasSession {
       waits: (element) =>
         waits(
           element,
-          state,
+          this.isLeaving ? { ...state, newElement: null } : state,
           (id) => scene.find((other) => other.id === id),
           (id) => this.binding.has(id),
           (fileId) => this.images.isReady(fileId, this.api.getFiles())
