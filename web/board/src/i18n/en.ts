@@ -89,6 +89,7 @@ export const en = {
   remove: 'Delete',
   deleteCommentAsk: 'Delete this comment?',
   noComments: 'No comments yet. Select something, or a place, and say what you think.',
+  noCommentsYet: 'No comments yet.',
   showResolved: (count: number) => `Show resolved (${count})`,
   goTo: 'Show on the board',
   onOtherPage: (title: string) => `on ${title}`,

@@ -84,6 +84,7 @@ export const ko: Dictionary = {
   remove: '삭제',
   deleteCommentAsk: '이 댓글을 삭제할까요?',
   noComments: '아직 댓글이 없습니다. 요소나 자리를 골라 의견을 남기세요.',
+  noCommentsYet: '아직 댓글이 없습니다.',
   showResolved: (count) => `해결된 댓글 보기 (${count})`,
   goTo: '칠판에서 보기',
   onOtherPage: (title) => `${title}에서`,
