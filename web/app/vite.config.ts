@@ -87,6 +87,8 @@ export default defineConfig({
     outDir: dist,
     emptyOutDir: true,
     target: 'es2022',
+    // All browsers of that age know it.
+    modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 2_000,
     rolldownOptions: { input: PAGES.map(({ file }) => join(here, file)) }
   }

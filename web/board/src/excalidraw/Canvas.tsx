@@ -3,7 +3,7 @@
 import '@excalidraw/excalidraw/index.css'
 
 import { Excalidraw, Footer, MainMenu, Sidebar, useDevice } from '@excalidraw/excalidraw'
-import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState } from '@excalidraw/excalidraw/types'
+import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState, ExcalidrawProps } from '@excalidraw/excalidraw/types'
 import type { Board, Rest } from '@panseo/sdk'
 import { type ReactNode, memo, useCallback, useEffect, useRef, useState } from 'react'
 
@@ -47,6 +47,8 @@ export interface CanvasProps {
   onSidebar: (name: string | null) => void
   /** Another page is to be shown. */
   onPage: (page: string) => void
+  /** Somebody is followed from now on, or nobody. */
+  onLeader: (user: string | null) => void
   /** A file of a board was dropped on the canvas. */
   onFile: (file: File) => void
 }
@@ -86,8 +88,8 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
     },
     [onSidebar]
   )
-  const onPointerUpdate = useCallback(({ pointer }: { pointer: { x: number; y: number } }) => {
-    session.current?.pointer(pointer.x, pointer.y)
+  const onPointerUpdate = useCallback<NonNullable<ExcalidrawProps['onPointerUpdate']>>(({ pointer, button }) => {
+    session.current?.pointer(pointer.x, pointer.y, pointer.tool, button === 'down')
   }, [])
   const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
 
@@ -203,12 +205,13 @@ function useHandle(
       canEdit: () => now().props.canEdit,
       onCount: (count) => now().props.onCount(count),
       onEdit: () => undo.edited(),
-      onElsewhere: (page) => now().props.onPage(page)
+      onElsewhere: (page) => now().props.onPage(page),
+      onLeader: (user) => now().props.onLeader(user)
     })
     const undo = new Undo(board, root, {
       before: () => {
         session.flush()
-        session.followNext()
+        session.awaitAnswer()
       },
       rests: () => {
         const { undoRests, notConnected, why } = now().words

@@ -72,6 +72,9 @@ export const en = {
   // People
   people: 'People',
   you: 'you',
+  follow: 'Follow',
+  following: (name: string) => `You see what ${name} sees`,
+  stopFollowing: 'Stop following',
 
   // Comments
   comments: 'Comments',

@@ -68,6 +68,9 @@ export const ko: Dictionary = {
 
   people: '참여자',
   you: '나',
+  follow: '따라가기',
+  following: (name) => `${name} 님의 화면을 보는 중`,
+  stopFollowing: '그만 따라가기',
 
   comments: '댓글',
   addComment: '댓글 달기',
