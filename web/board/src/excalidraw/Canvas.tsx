@@ -131,6 +131,8 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
         langCode={LANGUAGE_CODES[props.language]}
         name={props.title}
         viewModeEnabled={!props.canEdit}
+        // The state of one's work is always in sight.
+        zenModeEnabled={false}
         UIOptions={UI_OPTIONS}
         aiEnabled={false}
         validateEmbeddable={false}
