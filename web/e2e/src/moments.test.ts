@@ -77,6 +77,16 @@ test('a picture without a drawing is dropped as a picture', async () => {
   await ann.leave()
 })
 
+test('no key hides the state of one’s work', async () => {
+  const ann = await visit('ann')
+  await ann.press('Alt+z')
+  await ann.draws('r', [300, 200], [400, 300])
+  await until('it is written', async () => (await kinds()).length === 1)
+  const box = await ann.page.getByTestId('save-state').first().boundingBox()
+  expect(box && box.x + box.width <= 1_280 && box.y >= 0).toBe(true)
+  await ann.leave()
+})
+
 test('the library is there again after a reload, beside the state of one’s work', async () => {
   const ann = await visit('ann')
   await ann.draws('r', [300, 200], [400, 300])
