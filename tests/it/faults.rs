@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use panseo::config::ServeArgs;
+use panseo::http::assets::sha256_hex;
 use panseo::log::memory::MemoryLog;
 use panseo::log::{LogError, UpdateLog};
 use panseo::protocol::codec::Format;
@@ -27,7 +28,7 @@ use yrs::{Map as _, MapPrelim, Transact as _};
 use crate::limits::{acknowledged, element, refused, updates};
 use crate::support::cluster::{Cluster, user};
 use crate::support::hostile::document;
-use crate::support::live::{Socket, own, payload, upgrade, y};
+use crate::support::live::{Server, Socket, own, payload, upgrade, y};
 use crate::support::node::{Node, create};
 use crate::support::story::creation;
 
@@ -446,4 +447,40 @@ fn what_was_sent_before_a_removal_but_comes_behind_it_is_not_read() {
     assert_eq!(closed, [(anna, 4403), (painter, 4403)]);
     assert_eq!(cluster.counted.get(&Counter::Late), Some(&2));
     assert!(cluster.board(0).items().is_empty());
+}
+
+// [R-34]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_read_now_is_asked_for_again_and_one_that_is_lost_uploaded_again() {
+    let server = Server::open("");
+    let mut ann = server.own("lesson", "user=ann", Uuid::from_u128(1)).await;
+    let image = r#"<svg xmlns="http://www.w3.org/2000/svg"/>"#;
+    let sha256 = sha256_hex(image.as_bytes());
+    let upload = async || {
+        let path = format!("/v1/boards/lesson/assets/{sha256}?user=ann");
+        let (status, text) = server.request("PUT", &path, "", image).await;
+        assert_eq!(status, 200, "{text}");
+    };
+    upload().await;
+    let file = server
+        .folder
+        .path()
+        .join("data/assets")
+        .join(&sha256[..2])
+        .join(&sha256);
+    let op = json!({ "op": "asset.add", "sha256": sha256 });
+
+    // A directory in the place of the file cannot be read, whoever asks.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    ann.op(1, op.clone()).await;
+    assert_eq!(refused(&mut ann).await, (ErrorCode::Busy, Some(1)));
+
+    std::fs::remove_dir(&file).unwrap();
+    ann.op(2, op.clone()).await;
+    assert_eq!(refused(&mut ann).await, (ErrorCode::NotFound, Some(2)));
+
+    upload().await;
+    ann.op(3, op).await;
+    acknowledged(&mut ann, 3).await;
 }

@@ -10,6 +10,7 @@ import { type Connect, type Plugin, defineConfig } from 'vite'
 const here = dirname(fileURLToPath(import.meta.url))
 const dist = join(here, '../dist')
 const shrink = join(here, '../board/src/excalidraw/shrink.ts')
+const throttle = join(here, '../board/src/excalidraw/throttle.ts')
 const excalidraw = dirname(createRequire(import.meta.url).resolve('@excalidraw/excalidraw'))
 
 /** Server to pass requests of programs on to, while a page is worked on. */
@@ -38,6 +39,17 @@ const ownFonts: Plugin = {
   transform: (code, id) =>
     id.includes('excalidraw') && code.includes('https://esm.sh/')
       ? code.replace(/`https:\/\/esm\.sh\/\$\{.*?\}\/dist\/prod\/`/g, '`${globalThis.location?.origin}/`')
+      : null
+}
+
+/** Excalidraw would always load this; most browsers have what it brings. */
+const POLYFILL = 'import("canvas-roundrect-polyfill")'
+const whereMissing: Plugin = {
+  name: 'polyfill-where-missing',
+  enforce: 'pre',
+  transform: (code, id) =>
+    id.includes('excalidraw') && code.includes(POLYFILL)
+      ? code.replace(POLYFILL, `("roundRect" in CanvasRenderingContext2D.prototype||${POLYFILL})`)
       : null
 }
 
@@ -77,9 +89,11 @@ const proxy = {
 
 export default defineConfig({
   root: here,
-  plugins: [react(), locales, ownFonts, pages, extras],
-  // What Excalidraw makes images smaller with is ours, and part of the first load.
-  resolve: { alias: { pica: shrink, 'image-blob-reduce': shrink } },
+  plugins: [react(), locales, ownFonts, whereMissing, pages, extras],
+  // What Excalidraw makes images smaller with is ours, and part of the first load; what it waits with is ours, and small.
+  resolve: {
+    alias: { pica: shrink, 'image-blob-reduce': shrink, 'lodash.debounce': throttle, 'lodash.throttle': throttle }
+  },
   server: { proxy },
   preview: { proxy },
   // The fonts are asked for at /fonts while developing, too.
@@ -87,6 +101,8 @@ export default defineConfig({
     outDir: dist,
     emptyOutDir: true,
     target: 'es2022',
+    // All browsers of that age know it.
+    modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 2_000,
     rolldownOptions: { input: PAGES.map(({ file }) => join(here, file)) }
   }

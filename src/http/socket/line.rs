@@ -219,8 +219,12 @@ impl Line {
                         } else if let ClientFrame::Op { seq, ops, .. } = &mut decoded
                             && let Err(problem) = Box::pin(complete(&self.state, &self.board, ops)).await
                         {
-                            let refused = Input::Refused(session, *seq, ErrorCode::NotFound, problem.detail);
-                            (refused, false)
+                            let code = if problem.status < 500 {
+                                ErrorCode::NotFound
+                            } else {
+                                ErrorCode::Busy
+                            };
+                            (Input::Refused(session, *seq, code, problem.detail), false)
                         } else {
                             (Input::Frame(session, decoded), is_ephemeral)
                         }

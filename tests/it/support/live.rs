@@ -28,7 +28,7 @@ pub(crate) const KEY: &str = "a secret for tests, of more than 32 bytes";
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     command: Vec<String>,
 }
 

@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), '../../dist')
-const PAGES = { 'b.html': 480 }
+/** The bar is 480: while it starts, Excalidraw asks for 2 KB more. */
+const PAGES = { 'b.html': 478 }
 
 for (const [page, max] of Object.entries(PAGES)) {
   const html = readFileSync(join(dist, page), 'utf8')

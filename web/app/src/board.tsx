@@ -17,10 +17,7 @@ const id = decodeURIComponent(/^\/b\/([^/]+)/.exec(location.pathname)?.[1] ?? ''
 function Page({ opened: { board, rest, title, isOpen }, lang }: { opened: Opened; lang: Language }) {
   useEffect(() => {
     document.title = title
-    const leave = () => void board.close()
-    addEventListener('pagehide', leave)
-    return () => removeEventListener('pagehide', leave)
-  }, [board, title])
+  }, [title])
   const share = <Share board={board} rest={rest} language={lang} isOpen={isOpen} />
   return (
     <>

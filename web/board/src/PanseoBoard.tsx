@@ -16,7 +16,7 @@ import { Confirm, type Question } from './ui/Confirm'
 import { useFromDoc, usePeople, useRole, useSave } from './ui/hooks'
 import { icons } from './ui/icons'
 import { PagePicker, PageStrip, titleOf } from './ui/Pages'
-import { People } from './ui/People'
+import { Following, People } from './ui/People'
 import { Pins, Placer } from './ui/Pins'
 import { SaveState } from './ui/SaveState'
 
@@ -48,6 +48,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const [chosen, setPage] = useState('')
   const [question, setQuestion] = useState<Question | null>(null)
   const [sidebar, setSidebar] = useState<string | null>(null)
+  const [leader, setLeader] = useState<string | null>(null)
   const role = useRole(board)
   const { save } = useSave(board)
   const canEdit = save !== 'read-only' && role !== 'viewer'
@@ -103,6 +104,8 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       {icons.note}
     </button>
   )
+  const follow = (user: string | null) => handle?.session.follow(user)
+  const peopleButton = <People board={board} leader={leader} onFollow={follow} />
   const pageProps = { pages, current: page, canEdit, actions: pageActions }
 
   return (
@@ -118,11 +121,12 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       onCount={onCount}
       onSidebar={setSidebar}
       onPage={setPage}
+      onLeader={setLeader}
       onFile={load}
       status={
         <div className="panseo-status">
           <SaveState board={board} />
-          <People board={board} />
+          {peopleButton}
           {commentsButton}
           {extra}
         </div>
@@ -138,13 +142,14 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
           <SaveState board={board} isShort={save === 'saved'} />
           <PagePicker {...pageProps} />
           {noteButton}
-          <People board={board} />
+          {peopleButton}
           {commentsButton}
           {extra}
         </>
       }
       overlay={
         <>
+          {leader !== null && <Following name={nameOf(leader)} onStop={() => follow(null)} />}
           <Pins handle={handle} threads={here} nameOf={nameOf} onOpen={openThread} />
           {question && <Confirm question={question} onClose={() => setQuestion(null)} />}
           {handle && comments.isPlacing && <Placer handle={handle} onPlace={comments.actions.place} />}

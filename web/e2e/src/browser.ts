@@ -28,6 +28,7 @@ const OURS = [
   '.panseo-phone-bar',
   '.panseo-sidebar',
   '.panseo-comments',
+  '.panseo-following',
   '.panseo-dialog',
   '.panseo-pins'
 ]

@@ -218,6 +218,19 @@ const pages: State[] = [
     }
   },
   {
+    name: 'following',
+    go: async (stage, visit) => {
+      const board = await lesson(stage, visit)
+      const other = await visit.page.context().newPage()
+      await other.goto(`${stage.open.url}/b/${board}?user=juno`)
+      await other.waitForSelector('[data-loaded="true"]')
+      await visit.page.bringToFront()
+      await press(visit, 'people')
+      await visit.page.locator('.panseo-person:visible').click()
+      await visit.page.locator('.panseo-following').waitFor()
+    }
+  },
+  {
     name: 'comments',
     go: async (stage, visit) => {
       const board = await lesson(stage, visit)

@@ -160,6 +160,8 @@ export interface Session {
   show(kind: string, data: wire.Value, gesture?: string): void
   /** Adds to a stroke in the making. */
   stroke(gesture: string, data: wire.Value): void
+  /** Asks this user to show where they look, as `viewport` states, until `null` is given. */
+  follow(user: string | null): void
   /** Resolves when all edits so far are acknowledged or refused. */
   saved(): Promise<void>
   /** Returns what ends the listening. */

@@ -3,14 +3,16 @@
 import '@excalidraw/excalidraw/index.css'
 
 import { Excalidraw, Footer, MainMenu, Sidebar, useDevice } from '@excalidraw/excalidraw'
-import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState } from '@excalidraw/excalidraw/types'
+import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState, ExcalidrawProps } from '@excalidraw/excalidraw/types'
 import type { Board, Rest } from '@panseo/sdk'
 import { type ReactNode, memo, useCallback, useEffect, useRef, useState } from 'react'
 
 import { type Dictionary, type Language, useWords } from '../i18n'
+import { boardIn, drop } from './drop'
 import { Faults } from './Faults'
 import { CanvasHandle } from './handle'
 import { Images, callFile } from './images'
+import { rememberLibrary, rememberTheme, rememberedLibrary, rememberedTheme } from './remembered'
 import { CanvasSession } from './session'
 import { Undo } from './undo'
 
@@ -45,12 +47,13 @@ export interface CanvasProps {
   onSidebar: (name: string | null) => void
   /** Another page is to be shown. */
   onPage: (page: string) => void
+  /** Somebody is followed from now on, or nobody. */
+  onLeader: (user: string | null) => void
   /** A file of a board was dropped on the canvas. */
   onFile: (file: File) => void
 }
 
 const LANGUAGE_CODES: Readonly<Record<Language, string>> = { ko: 'ko-KR', en: 'en' }
-const THEME_KEY = 'panseo.theme'
 const BOARD_FILE = /\.(excalidraw|tldr)$/i
 const ACTIONS = { loadScene: false, export: false, saveToActiveFile: false, clearCanvas: false } as const
 const UI_OPTIONS = { canvasActions: ACTIONS, dockedSidebarBreakpoint: 1200 }
@@ -64,7 +67,12 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   const handle = useHandle(api, isLoaded, container, props, words)
   session.current = handle?.session ?? null
 
-  const initialData = useRef<ExcalidrawInitialDataState>({ appState: { theme: rememberedTheme() } })
+  const initialData = useRef<ExcalidrawInitialDataState>(undefined)
+  initialData.current ??= {
+    // Beside the board, not over the state of one's work.
+    appState: { theme: rememberedTheme(), defaultSidebarDockedPreference: true },
+    libraryItems: rememberedLibrary()
+  }
   const theme = useRef<string>('')
   const sidebar = useRef<string | null>(null)
   const { onSidebar, status } = props
@@ -80,8 +88,8 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
     },
     [onSidebar]
   )
-  const onPointerUpdate = useCallback(({ pointer }: { pointer: { x: number; y: number } }) => {
-    session.current?.pointer(pointer.x, pointer.y)
+  const onPointerUpdate = useCallback<NonNullable<ExcalidrawProps['onPointerUpdate']>>(({ pointer, button }) => {
+    session.current?.pointer(pointer.x, pointer.y, pointer.tool, button === 'down')
   }, [])
   const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
 
@@ -97,12 +105,22 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   )
 
   // Excalidraw would put the file in the place of what is there; here it is added to the board.
+  const isAgain = useRef(false)
   const onDrop = (event: React.DragEvent) => {
-    const file = [...event.dataTransfer.files].find(({ name }) => BOARD_FILE.test(name))
-    if (!file) return
+    const files = [...event.dataTransfer.files]
+    const [file] = files
+    if (!file || isAgain.current) return
     event.preventDefault()
     event.stopPropagation()
-    if (props.canEdit) props.onFile(file)
+    if (!props.canEdit) return
+    const { target, clientX, clientY } = event
+    const named = files.find(({ name }) => BOARD_FILE.test(name))
+    void (named ? Promise.resolve(named) : boardIn(file)).then((board) => {
+      if (board) return props.onFile(board)
+      isAgain.current = true
+      drop(file, target, clientX, clientY)
+      isAgain.current = false
+    })
   }
 
   return (
@@ -113,6 +131,8 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
         langCode={LANGUAGE_CODES[props.language]}
         name={props.title}
         viewModeEnabled={!props.canEdit}
+        // The state of one's work is always in sight.
+        zenModeEnabled={false}
         UIOptions={UI_OPTIONS}
         aiEnabled={false}
         validateEmbeddable={false}
@@ -123,6 +143,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
         onPaste={onPaste}
         onChange={onChange}
         onPointerUpdate={onPointerUpdate}
+        onLibraryChange={rememberLibrary}
         renderTopRightUI={renderTopRight}
       >
         <MainMenu>
@@ -186,19 +207,24 @@ function useHandle(
       canEdit: () => now().props.canEdit,
       onCount: (count) => now().props.onCount(count),
       onEdit: () => undo.edited(),
-      onElsewhere: (page) => now().props.onPage(page)
+      onElsewhere: (page) => now().props.onPage(page),
+      onLeader: (user) => now().props.onLeader(user)
     })
     const undo = new Undo(board, root, {
       before: () => {
         session.flush()
-        session.followNext()
+        session.awaitAnswer()
       },
-      rests: () => (isConnected(board) ? null : now().words.undoRests(now().words.notConnected)),
+      rests: () => {
+        const { undoRests, notConnected, why } = now().words
+        if (!isConnected(board)) return undoRests(notConnected)
+        return now().props.canEdit ? null : undoRests(why.viewer)
+      },
       label: (op) => now().words[op],
-      after: (op, fault) => {
-        const { nothingToUndo, nothingToRedo, undoFailed, undoRests, notConnected } = now().words
+      after: (op, fault, rests) => {
+        const { nothingToUndo, nothingToRedo, undoFailed } = now().words
         if (fault === 'empty') toast(op === 'undo' ? nothingToUndo : nothingToRedo)
-        else if (fault === 'failed') toast(isConnected(board) ? undoFailed : undoRests(notConnected))
+        else if (fault === 'failed') toast(rests ?? undoFailed)
       }
     })
     const made = new CanvasHandle(api, root, session, undo)
@@ -228,23 +254,4 @@ function linkTo(id: string): string {
   const url = new URL(location.pathname, location.href)
   url.searchParams.set('element', id)
   return url.href
-}
-
-function rememberedTheme(): 'light' | 'dark' {
-  let kept: string | null = null
-  try {
-    kept = localStorage.getItem(THEME_KEY)
-  } catch {
-    // No storage here: the system's choice.
-  }
-  if (kept === 'dark' || kept === 'light') return kept
-  return matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'
-}
-
-function rememberTheme(theme: string): void {
-  try {
-    localStorage.setItem(THEME_KEY, theme)
-  } catch {
-    // Only remembered where that is allowed.
-  }
 }

@@ -19,7 +19,7 @@ describe('a stroke in the making', () => {
     const sender = new StrokeSender('p')
     const frames = [...sender.frames(drawn(3)), ...sender.frames(drawn(3)), ...sender.frames(drawn(1_200))]
     expect(frames.length).toBe(4)
-    const stroke = LiveStroke.of(frames[0])
+    const stroke = LiveStroke.of(1, frames[0])
     for (const frame of frames) stroke?.add(frame)
     expect(stroke).toMatchObject({ id: 's', page: 'p', tip: [10 + 1_199, 20 + 2 * 1_199] })
     expect(stroke?.properties).toMatchObject({ type: 'freedraw', x: 10, y: 20, strokeColor: '#e03131' })
@@ -29,7 +29,7 @@ describe('a stroke in the making', () => {
   test('survives frames that are lost, come twice, or are nonsense', () => {
     const sender = new StrokeSender('')
     const [first, second, third, fourth] = [2, 4, 6, 8].flatMap((count) => sender.frames(drawn(count)))
-    const stroke = LiveStroke.of(first)
+    const stroke = LiveStroke.of(1, first)
     for (const frame of [
       first,
       second,
@@ -43,15 +43,15 @@ describe('a stroke in the making', () => {
       stroke?.add(frame)
     }
     expect(pointsOf(stroke?.properties).map(([x]) => x)).toEqual([0, 1, 2, 3, 6, 7])
-    expect(LiveStroke.of(third)).toBeUndefined()
-    expect(LiveStroke.of({ id: 's', page: 4 })).toBeUndefined()
+    expect(LiveStroke.of(1, third)).toBeUndefined()
+    expect(LiveStroke.of(1, { id: 's', page: 4 })).toBeUndefined()
   })
 
   test('the next stroke begins anew', () => {
     const sender = new StrokeSender('')
     sender.frames(drawn(5))
     const [first] = sender.frames({ ...drawn(2), id: 't' })
-    expect(LiveStroke.of(first)?.id).toBe('t')
+    expect(LiveStroke.of(1, first)?.id).toBe('t')
   })
 })
 

@@ -81,13 +81,15 @@ export class LiveStroke {
   private style: Properties = {}
 
   private constructor(
+    /** Of whom draws it. */
+    readonly session: number,
     readonly id: string,
     readonly page: string
   ) {}
 
-  static of(frame: unknown): LiveStroke | undefined {
+  static of(session: number, frame: unknown): LiveStroke | undefined {
     if (!isMap(frame) || !isText(frame.id) || !isText(frame.page)) return undefined
-    return new LiveStroke(frame.id, frame.page)
+    return new LiveStroke(session, frame.id, frame.page)
   }
 
   /** Adds one frame; frames may be lost, come twice, or be nonsense. */

@@ -4,21 +4,26 @@ import type { Collaborator, ExcalidrawImperativeAPI, SocketId } from '@excalidra
 import type { EphemeralState, Person } from '@panseo/sdk'
 
 import type { Point } from '../document/points'
-import { type Properties, isMap, isNumber } from '../document/values'
+import { type Properties, isMap, isNumber, isText } from '../document/values'
 import type { Binding, Scene } from './binding'
 import { LiveStroke, readDrag } from './live'
 
 /** Time for a commit to arrive after the gesture that it ends. */
 const GRACE_MS = 300
+/** That of Excalidraw's own: whoever points sees what the others see. */
+const LASER_COLOR = 'red'
 
 interface Pointer {
   x: number
   y: number
   page: string
+  /** Whether the laser pointer is pressed, if that is what they hold. */
+  laser: boolean | undefined
 }
 
 export class Others {
   private page = ''
+  private readonly leaders = new Set<SocketId>()
   private people: ReadonlyMap<number, Person> = new Map()
   private readonly pointers = new Map<number, Pointer>()
   private readonly strokes = new Map<string, LiveStroke>()
@@ -43,9 +48,18 @@ export class Others {
 
   setPeople(people: ReadonlyMap<number, Person>): void {
     this.people = people
-    for (const session of [...this.pointers.keys(), ...this.drags.keys()])
+    // Who is gone may have shown a stroke only: their pointer was taken away before.
+    const drawing = [...this.strokes.values()].map(({ session }) => session)
+    for (const session of new Set([...this.pointers.keys(), ...this.drags.keys(), ...drawing]))
       if (!people.has(session)) this.forget(session)
     this.movePointers()
+  }
+
+  /** The canvas will follow this user: Excalidraw ends that if they are not there, wherever their pointer is. */
+  addLeader(user: string): void {
+    this.leaders.add(user as SocketId)
+    this.arePointersNew = true
+    this.showPointers()
   }
 
   setPage(page: string): void {
@@ -100,13 +114,15 @@ export class Others {
     if (!this.arePointersNew) return
     this.arePointersNew = false
     const collaborators = new Map<SocketId, Collaborator>()
+    for (const leader of this.leaders) collaborators.set(leader, {})
     for (const [session, pointer] of this.pointers) {
       const person = this.people.get(session)
       if (!person || pointer.page !== this.page) continue
       collaborators.set(String(session) as SocketId, {
         id: person.user,
         username: person.name ?? person.user,
-        pointer: { x: pointer.x, y: pointer.y, tool: 'pointer' }
+        button: pointer.laser ? 'down' : 'up',
+        pointer: { ...pointer, tool: pointer.laser === undefined ? 'pointer' : 'laser', laserColor: LASER_COLOR }
       })
     }
     this.api.updateScene({ collaborators })
@@ -114,7 +130,8 @@ export class Others {
 
   private hearPointer(session: number, data: unknown): void {
     if (isMap(data) && isNumber(data.x) && isNumber(data.y)) {
-      this.movePointer(session, [data.x, data.y], typeof data.page === 'string' ? data.page : '')
+      const laser = typeof data.laser === 'boolean' ? data.laser : undefined
+      this.movePointer(session, [data.x, data.y], isText(data.page) ? data.page : '', laser)
     } else if (this.pointers.delete(session)) {
       this.movePointers()
     }
@@ -127,7 +144,7 @@ export class Others {
       if (stroke) this.endStroke(key, stroke)
       return
     }
-    stroke ??= LiveStroke.of(data)
+    stroke ??= LiveStroke.of(session, data)
     if (!stroke) return
     this.strokes.set(key, stroke)
     stroke.add(data)
@@ -169,12 +186,12 @@ export class Others {
     this.pointers.delete(session)
     const drag = this.drags.get(session)
     if (drag) this.endDrag(session, drag)
-    for (const [key, stroke] of this.strokes) if (key.startsWith(`${session}:`)) this.endStroke(key, stroke)
+    for (const [key, stroke] of this.strokes) if (stroke.session === session) this.endStroke(key, stroke)
     this.movePointers()
   }
 
-  private movePointer(session: number, [x, y]: Point, page: string): void {
-    this.pointers.set(session, { x, y, page })
+  private movePointer(session: number, [x, y]: Point, page: string, laser?: boolean): void {
+    this.pointers.set(session, { x, y, page, laser })
     this.movePointers()
   }
 

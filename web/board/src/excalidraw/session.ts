@@ -13,6 +13,7 @@ import { type Entries, entriesOf, observeEntries, readAll, readEntry, writeEntry
 import { setBackground } from '../document/pages'
 import type { Properties } from '../document/values'
 import { Binding, type Scene } from './binding'
+import { Follow } from './follow'
 import type { Images } from './images'
 import { Others } from './others'
 import { Gestures } from './gestures'
@@ -29,7 +30,7 @@ const LIVE_INTERVAL_MS = 50 - 8
 const HIDDEN_INTERVAL_MS = 1_000
 
 /** Time in which the answer to an undo is expected. */
-const FOLLOW_MS = 1_500
+const ANSWER_MS = 1_500
 const WHITE = '#ffffff'
 
 export interface SessionHooks {
@@ -41,11 +42,14 @@ export interface SessionHooks {
   onEdit(): void
   /** An undo or redo has changed another page only. */
   onElsewhere(page: string): void
+  /** Whom the canvas follows now. */
+  onLeader(user: string | null): void
 }
 
 export class CanvasSession {
   private binding: Binding
   private readonly others: Others
+  private readonly follower: Follow
   private readonly gestures: Gestures
   private readonly news = new Set<string>()
   private readonly dragged = new Set<string>()
@@ -55,7 +59,7 @@ export class CanvasSession {
   private isWriting = false
   private scheduled: { frame: number; timer: ReturnType<typeof setTimeout> } | undefined
   private committedAt = 0
-  private followsUntil = 0
+  private answerUntil = 0
   private framedAt = 0
   private hurries = false
   /** Until then what others do waits: the canvas took long to paint. */
@@ -69,6 +73,7 @@ export class CanvasSession {
   private readonly ends: (() => void)[] = []
   private endDoc: () => void = () => {}
   private isClosed = false
+  private isLeaving = false
 
   constructor(
     private readonly board: Board,
@@ -86,9 +91,15 @@ export class CanvasSession {
       (ids) => this.hear(ids),
       () => this.hurry()
     )
+    this.follower = new Follow(board, api, {
+      page: () => this.page,
+      onPage: (page) => hooks.onElsewhere(page),
+      onLeader: (user) => hooks.onLeader(user)
+    })
     this.ends.push(
       api.onChange((_elements, state) => {
         this.hasChanged = true
+        this.follower.tell()
         if (this.gestures.isPointerDown) this.showLive(state, performance.now())
         this.schedule()
       }),
@@ -100,6 +111,9 @@ export class CanvasSession {
         this.schedule()
       })
     )
+    const leave = () => this.leave()
+    addEventListener('pagehide', leave)
+    this.ends.push(() => removeEventListener('pagehide', leave))
     this.others.setPeople(board.people)
     for (const state of board.shown) this.hearEphemeral(state)
     this.open(page)
@@ -113,13 +127,15 @@ export class CanvasSession {
     for (const end of this.ends) end()
     this.gestures.close()
     this.others.close()
+    this.follower.close()
   }
 
   /** Shows another page, or the same one from a new document. */
   open(page: string): void {
-    if (page !== this.page) this.leavePage()
+    const isAnother = page !== this.page
+    if (isAnother) this.leavePage()
     this.endDoc()
-    const isOther = page !== this.page || this.count < 0
+    const isOther = isAnother || this.count < 0
     this.page = page
     this.news.clear()
     this.others.setPage(page)
@@ -129,7 +145,7 @@ export class CanvasSession {
     const isMine = () => this.isWriting
     const endElements = observeEntries(entries, isMine, (ids) => {
       this.hear(ids)
-      this.follow(ids)
+      this.turnTo(ids)
     })
     const endPages = observeEntries(entriesOf(this.board.doc, 'pages'), isMine, () => this.showBackground())
     const assets = this.board.doc.getMap('board:assets')
@@ -149,6 +165,7 @@ export class CanvasSession {
     if (isOther) this.enterPage(scene)
     this.api.history.clear()
     this.tellCount()
+    if (isAnother) this.follower.opened(page)
   }
 
   private leavePage(): void {
@@ -174,9 +191,16 @@ export class CanvasSession {
     this.api.updateScene({ appState: { viewBackgroundColor: background } })
   }
 
-  /** Writes now what the user did; before an undo, before leaving. */
+  /** Writes now what the user did; before an undo. */
   flush(): void {
     this.commit()
+  }
+
+  /** The window closes: a stroke in the making ends here. */
+  private leave(): void {
+    this.isLeaving = true
+    this.commit()
+    this.isLeaving = false
   }
 
   get pageId(): string {
@@ -188,8 +212,8 @@ export class CanvasSession {
   }
 
   /** What comes next is the answer to an undo: it shall be seen, on whatever page it is. */
-  followNext(): void {
-    this.followsUntil = performance.now() + FOLLOW_MS
+  awaitAnswer(): void {
+    this.answerUntil = performance.now() + ANSWER_MS
   }
 
   /** Gesture of the newest edit made here, to know one's own records. */
@@ -198,9 +222,16 @@ export class CanvasSession {
   }
 
   /** The own pointer, in scene coordinates. While something is dragged its place goes with the drag. */
-  pointer(x: number, y: number): void {
+  pointer(x: number, y: number, tool: 'pointer' | 'laser', isPressed: boolean): void {
     this.gestures.pointer = [x, y]
-    if (!this.gestures.isPointerDown) this.board.pointer(x, y, { page: this.page })
+    if (tool === 'laser') this.board.show('pointer', { x, y, page: this.page, laser: isPressed })
+    else if (!this.gestures.isPointerDown) this.board.pointer(x, y, { page: this.page })
+  }
+
+  /** The canvas goes where this user looks, until one scrolls oneself; `null` ends it. */
+  follow(user: string | null): void {
+    if (user !== null) this.others.addLeader(user)
+    this.follower.start(user)
   }
 
   private get entries(): Entries {
@@ -220,18 +251,19 @@ export class CanvasSession {
     this.hurry()
   }
 
-  private follow(ids: ReadonlySet<string>): void {
-    if (performance.now() > this.followsUntil) return
+  private turnTo(ids: ReadonlySet<string>): void {
+    if (performance.now() > this.answerUntil) return
     const pages = [...ids].map((id) => readEntry(this.entries, id)?.page ?? '')
     const [other] = pages
     if (typeof other === 'string' && !pages.includes(this.page)) {
-      this.followsUntil = 0
+      this.answerUntil = 0
       this.hooks.onElsewhere(other)
     }
   }
 
   private hearEphemeral(state: EphemeralState): void {
     this.others.hear(state)
+    this.follower.hear(state)
   }
 
   /** A frame when the browser draws its next one. */
@@ -297,7 +329,7 @@ export class CanvasSession {
       waits: (element) =>
         waits(
           element,
-          state,
+          this.isLeaving ? { ...state, newElement: null } : state,
           (id) => scene.find((other) => other.id === id),
           (id) => this.binding.has(id),
           (fileId) => this.images.isReady(fileId, this.api.getFiles())

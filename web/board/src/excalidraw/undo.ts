@@ -11,7 +11,7 @@ export interface UndoHooks {
   rests(): string | null
   label(op: UndoOp): string
   /** `null`: done. `empty`: the server knows of no step. */
-  after(op: UndoOp, fault: 'empty' | 'failed' | null): void
+  after(op: UndoOp, fault: 'empty' | 'failed' | null, rests: string | null): void
 }
 
 const BUTTONS: Readonly<Record<UndoOp, string>> = {
@@ -73,8 +73,9 @@ export class Undo {
   }
 
   run(op: UndoOp): void {
-    if (this.hooks.rests() !== null) {
-      this.hooks.after(op, 'failed')
+    const rests = this.hooks.rests()
+    if (rests !== null) {
+      this.hooks.after(op, 'failed', rests)
       return
     }
     this.hooks.before()
@@ -82,13 +83,13 @@ export class Undo {
       () => {
         this.isEmpty[op === 'undo' ? 'redo' : 'undo'] = false
         this.dress()
-        this.hooks.after(op, null)
+        this.hooks.after(op, null, null)
       },
       (error: unknown) => {
         const isEmpty = (error as { code?: unknown }).code === 'nothing_to_undo'
         this.isEmpty[op] ||= isEmpty
         this.dress()
-        this.hooks.after(op, isEmpty ? 'empty' : 'failed')
+        this.hooks.after(op, isEmpty ? 'empty' : 'failed', this.hooks.rests())
       }
     )
   }

@@ -72,6 +72,9 @@ export const en = {
   // People
   people: 'People',
   you: 'you',
+  follow: 'Follow',
+  following: (name: string) => `You see what ${name} sees`,
+  stopFollowing: 'Stop following',
 
   // Comments
   comments: 'Comments',
@@ -89,6 +92,7 @@ export const en = {
   remove: 'Delete',
   deleteCommentAsk: 'Delete this comment?',
   noComments: 'No comments yet. Select something, or a place, and say what you think.',
+  noCommentsYet: 'No comments yet.',
   showResolved: (count: number) => `Show resolved (${count})`,
   goTo: 'Show on the board',
   onOtherPage: (title: string) => `on ${title}`,

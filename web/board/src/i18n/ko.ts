@@ -68,6 +68,9 @@ export const ko: Dictionary = {
 
   people: '참여자',
   you: '나',
+  follow: '따라가기',
+  following: (name) => `${name} 님의 화면을 보는 중`,
+  stopFollowing: '그만 따라가기',
 
   comments: '댓글',
   addComment: '댓글 달기',
@@ -84,6 +87,7 @@ export const ko: Dictionary = {
   remove: '삭제',
   deleteCommentAsk: '이 댓글을 삭제할까요?',
   noComments: '아직 댓글이 없습니다. 요소나 자리를 골라 의견을 남기세요.',
+  noCommentsYet: '아직 댓글이 없습니다.',
   showResolved: (count) => `해결된 댓글 보기 (${count})`,
   goTo: '칠판에서 보기',
   onOtherPage: (title) => `${title}에서`,

@@ -59,7 +59,9 @@ export function CommentsPanel(props: Props) {
           {words.addComment}
         </button>
       )}
-      {shown.length === 0 && !isWriting && <p className="panseo-quiet">{words.noComments}</p>}
+      {shown.length === 0 && !isWriting && (
+        <p className="panseo-quiet">{canEdit ? words.noComments : words.noCommentsYet}</p>
+      )}
       <ul className="panseo-threads">
         {shown.map((thread) => (
           <ThreadItem key={thread.id} thread={thread} {...props} />

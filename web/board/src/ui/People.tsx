@@ -6,8 +6,15 @@ import { usePeople } from './hooks'
 import { icons } from './icons'
 import { Popover } from './Popover'
 
-/** Who is here, each person once, however many windows they have. */
-export function People({ board }: { board: Board }) {
+interface Props {
+  board: Board
+  /** Whom the canvas follows. */
+  leader: string | null
+  onFollow: (user: string | null) => void
+}
+
+/** Who is here, each person once, however many windows they have. A press on somebody follows them. */
+export function People({ board, leader, onFollow }: Props) {
   const words = useWords()
   const people = oncePerUser(usePeople(board), board.user)
   const count = Math.max(1, people.length)
@@ -19,23 +26,57 @@ export function People({ board }: { board: Board }) {
   )
   return (
     <Popover label={words.people} icon={icon} className="panseo-people" testId="people">
-      {() => (
+      {(close) => (
         <>
           <h2>{words.people}</h2>
           <ul>
-            {people.map(({ user, name }) => (
-              <li key={user}>
-                <span className="panseo-avatar" style={{ background: colorOf(user) }} aria-hidden="true">
-                  {initialOf(name ?? user)}
-                </span>
-                <span className="panseo-name">{name ?? user}</span>
-                {user === board.user && <span className="panseo-quiet">{words.you}</span>}
-              </li>
-            ))}
+            {people.map(({ user, name }) => {
+              const isSelf = user === board.user
+              const isLeader = user === leader
+              const person = (
+                <>
+                  <span className="panseo-avatar" style={{ background: colorOf(user) }} aria-hidden="true">
+                    {initialOf(name ?? user)}
+                  </span>
+                  <span className="panseo-name">{name ?? user}</span>
+                  <span className="panseo-quiet">
+                    {isSelf ? words.you : isLeader ? words.stopFollowing : words.follow}
+                  </span>
+                </>
+              )
+              const follow = () => {
+                onFollow(isLeader ? null : user)
+                close()
+              }
+              return (
+                <li key={user}>
+                  {isSelf ? (
+                    person
+                  ) : (
+                    <button type="button" className="panseo-person" onClick={follow}>
+                      {person}
+                    </button>
+                  )}
+                </li>
+              )
+            })}
           </ul>
         </>
       )}
     </Popover>
+  )
+}
+
+/** Says whose view is on the canvas, and ends that. */
+export function Following({ name, onStop }: { name: string; onStop: () => void }) {
+  const words = useWords()
+  return (
+    <div className="panseo-following" role="status">
+      <span className="panseo-name">{words.following(name)}</span>
+      <button type="button" className="panseo-link" onClick={onStop}>
+        {words.stopFollowing}
+      </button>
+    </div>
   )
 }
 

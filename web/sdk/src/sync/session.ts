@@ -142,6 +142,9 @@ export abstract class Live implements Session, Owner {
   show(kind: string, data: Value, gesture?: string): void {
     this.#presence.show(kind, data, gesture ?? null)
   }
+  follow(user: string | null): void {
+    this.show('follow', user === null ? null : { user })
+  }
   stroke(gesture: string, data: Value): void {
     if (this.#isLevel) this.#presence.stroke(gesture, data)
   }

@@ -1,0 +1,133 @@
+// Odd moments: what is on its way is neither lost nor left behind, and files do not take the board's place.
+
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+
+import { Person, launch, until } from './browser'
+import { Server } from './server'
+
+let server: Server
+let browser: Browser
+let board = ''
+
+beforeAll(async () => {
+  server = await Server.start('open')
+  browser = await launch()
+})
+afterAll(async () => {
+  await browser?.close()
+  await server?.stop()
+})
+beforeEach(() => {
+  board = `moment-${crypto.randomUUID()}`
+})
+
+const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
+const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
+const beginStroke = async (ann: Person, bob: Person) => {
+  await ann.press('p')
+  await ann.down(300, 300)
+  await ann.move([300, 300], [600, 340], 40)
+  await until('Bob sees the stroke', () => bob.sees(450, 320, 8))
+}
+
+test('a stroke is kept when its page is reloaded before pen-up', async () => {
+  const [ann, bob] = [await visit('ann'), await visit('bob')]
+  await beginStroke(ann, bob)
+  await ann.page.reload()
+  await ann.ready()
+  await until('it is written', async () => (await kinds()).join() === 'freedraw')
+  await until('Ann has it again', async () => (await ann.shown()).length === 1)
+  expect((await bob.shown()).length).toBe(1)
+  await ann.leave()
+  await bob.leave()
+})
+
+test('a stroke whose author is gone does not stay on other screens', async () => {
+  const [ann, bob] = [await visit('ann'), await visit('bob')]
+  await beginStroke(ann, bob)
+  // It never answers.
+  void (await ann.devtools()).send('Page.crash').catch(() => {})
+  await until('Bob’s canvas is empty', async () => (await bob.shown()).length === 0)
+  expect(await kinds()).toEqual([])
+  await ann.page.context().close()
+  await bob.leave()
+})
+
+test('a picture that holds a drawing is added to the board, not put in its place', async () => {
+  const [ann, bob] = [await visit('ann'), await visit('bob')]
+  await ann.inserts('red.svg', [700, 500], async () => (await kinds()).includes('image'))
+  const scene = { type: 'excalidraw', version: 2, elements: [ELLIPSE], appState: { viewBackgroundColor: '#ffc9c9' } }
+  await drops(ann, 'drawing.svg', 'image/svg+xml', withScene(scene))
+  await until('both are there', async () => (await kinds()).join() === 'ellipse,image')
+  await drops(ann, 'drawing.json', 'application/json', JSON.stringify({ ...scene, elements: [DIAMOND] }))
+  await until('all are there', async () => (await kinds()).join() === 'diamond,ellipse,image')
+  await until('Bob has them', async () => (await bob.shown()).length === 3)
+  expect(await server.entries(board, 'page')).toEqual([])
+  await until('the picture is still painted', () => ann.sees(700, 500))
+  await ann.leave()
+  await bob.leave()
+})
+
+test('a picture without a drawing is dropped as a picture', async () => {
+  const ann = await visit('ann')
+  const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="60"><rect width="90" height="60"/></svg>'
+  await drops(ann, 'plain.svg', 'image/svg+xml', svg)
+  await until('it is there', async () => (await kinds()).join() === 'image')
+  await ann.leave()
+})
+
+test('no key hides the state of one’s work', async () => {
+  const ann = await visit('ann')
+  await ann.press('Alt+z')
+  await ann.draws('r', [300, 200], [400, 300])
+  await until('it is written', async () => (await kinds()).length === 1)
+  const box = await ann.page.getByTestId('save-state').first().boundingBox()
+  expect(box && box.x + box.width <= 1_280 && box.y >= 0).toBe(true)
+  await ann.leave()
+})
+
+test('the library is there again after a reload, beside the state of one’s work', async () => {
+  const ann = await visit('ann')
+  await ann.draws('r', [300, 200], [400, 300])
+  await until('it is written', async () => (await kinds()).length === 1)
+  await ann.page.locator('.sidebar-trigger').first().click()
+  await ann.page.locator('.library-unit').first().click()
+  await ann.page.reload()
+  await ann.ready()
+  await ann.page.locator('.sidebar-trigger').first().click()
+  await ann.page.locator('.library-unit__active').waitFor()
+  const [state, panel] = [ann.page.getByTestId('save-state').first(), ann.page.locator('.sidebar').first()]
+  const right = async () => {
+    const [one, other] = [await state.boundingBox(), await panel.boundingBox()]
+    return one !== null && other !== null && one.x + one.width <= other.x
+  }
+  await until('the state is not covered', right)
+  await ann.leave()
+})
+
+const common = { x: 0, y: 0, width: 100, height: 100, seed: 1, version: 1, versionNonce: 1, updated: 1 }
+const ELLIPSE = { ...common, id: 'one', type: 'ellipse' }
+const DIAMOND = { ...common, id: 'two', type: 'diamond' }
+
+/** An SVG file as Excalidraw writes it, with what it was made from. */
+function withScene(scene: object): string {
+  const text = JSON.stringify({ version: '1', encoding: 'bstring', compressed: false, encoded: JSON.stringify(scene) })
+  return [
+    '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"><!-- svg-source:excalidraw -->',
+    '<!-- payload-type:application/vnd.excalidraw+json --><!-- payload-version:2 -->',
+    `<!-- payload-start -->${Buffer.from(text).toString('base64')}<!-- payload-end --></svg>`
+  ].join('')
+}
+
+async function drops(person: Person, name: string, type: string, text: string): Promise<void> {
+  await person.page.evaluate(
+    ([name, type, text]) => {
+      const dataTransfer = new DataTransfer()
+      dataTransfer.items.add(new File([text], name, { type }))
+      const at = { bubbles: true, cancelable: true, clientX: 600, clientY: 300 }
+      document.elementFromPoint(600, 300)?.dispatchEvent(new DragEvent('drop', { ...at, dataTransfer }))
+    },
+    [name, type, text] as const
+  )
+}
