@@ -234,10 +234,8 @@ async fn delays(nodes: [Target; 2]) -> anyhow::Result<Delays> {
                 continue;
             };
             let (bound, count) = rest.split_once("\"} ").context("a bucket has a count")?;
-            // The last one has none.
-            let bound = bound
-                .parse()
-                .map_or(u64::MAX, |bound| nanos(Duration::from_secs_f64(bound)) / 1_000);
+            // The last one is infinite.
+            let bound = Duration::try_from_secs_f64(bound.parse()?).map_or(u64::MAX, |bound| nanos(bound) / 1_000);
             *sums.entry(bound).or_default() += count.parse::<f64>()?;
         }
     }
