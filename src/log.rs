@@ -24,6 +24,8 @@ use tokio::sync::mpsc;
 
 pub use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position};
+use crate::protocol::notice::Notice;
+use crate::protocol::relay::{Lane, Relayed};
 use crate::protocol::{Record, Route};
 
 /// Why the log did not do what was asked.
@@ -109,4 +111,27 @@ pub trait UpdateLog: Send + Sync + 'static {
             end,
         })
     }
+
+    /// The way to the other nodes for what is not recorded; none where there are none.
+    fn relay(&self) -> Option<Arc<dyn Relay>> {
+        None
+    }
+}
+
+/// The way to the other nodes of a cluster for what is not recorded. Nothing in it belongs to a board's content.
+pub trait Relay: Send + Sync + 'static {
+    /// Tells every node, this one too. Queued on return and tried until it is safe, which is when it resolves: from then on
+    /// each node hears it, even one that cannot be reached now.
+    fn tell(&self, notice: Notice) -> BoxFuture<'static, Result<(), LogError>>;
+
+    /// The notices of all nodes that became safe after this node had started. There is one receiver: later calls give
+    /// none.
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>>;
+
+    /// Shows something to the rooms of the board on other nodes. Never waits; may be lost, and is not kept for anybody.
+    fn show(&self, board: &BoardId, lane: Lane, relayed: &Relayed);
+
+    /// What the rooms of the board show from about now on, until the receiver is dropped. `room` is the one that asks: of
+    /// its own it hears the presence, so that it knows when it is heard.
+    fn watch(&self, board: &BoardId, room: u64) -> mpsc::Receiver<Arc<Relayed>>;
 }

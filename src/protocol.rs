@@ -9,9 +9,11 @@ pub mod element;
 pub mod extent;
 pub mod ids;
 pub mod limits;
+pub mod notice;
 pub mod op;
 pub mod order;
 pub mod points;
+pub mod relay;
 
 use std::fmt;
 use std::sync::Arc;

@@ -18,6 +18,7 @@ mod run;
 mod saving;
 pub mod session;
 pub mod task;
+mod telling;
 mod updates;
 pub mod yjs;
 

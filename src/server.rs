@@ -5,6 +5,7 @@
 
 mod accept;
 mod adapters;
+mod notices;
 mod watchdog;
 
 use std::io::Write as _;
@@ -114,6 +115,9 @@ impl Running {
         let (router, token, tracker) = (router(state.clone()), stop.clone(), tasks.clone());
         tasks.spawn(async move { accept::serve(listener, router, limits, &tracker, token).await });
         tasks.spawn(keep_up(state.metrics.clone(), stop.clone()));
+        if let Some(told) = state.hub.notices() {
+            tasks.spawn(notices::follow(state.clone(), told, stop.clone()));
+        }
         Ok(Self {
             address,
             state,

@@ -6,8 +6,6 @@ pub mod disk;
 pub mod memory;
 pub mod postgres;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -16,6 +14,7 @@ use thiserror::Error;
 
 use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
+pub use crate::protocol::notice::{Revocation, Revoked};
 
 /// Boards that are kept as somebody's recent ones.
 pub const VISITS_MAX: usize = 50;
@@ -81,27 +80,6 @@ pub struct Asset {
     pub size: Option<(u32, u32)>,
     /// The content.
     pub bytes: Bytes,
-}
-
-/// What counts no more.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Revoked {
-    /// The token with this `jti`.
-    Token(Arc<str>),
-    /// All tokens of this person that were issued so far.
-    User(UserId),
-}
-
-/// A token, or all of somebody's, that counts no more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// Which.
-    pub what: Revoked,
-    /// When it was revoked.
-    pub at: Timestamp,
-    /// When the last of them has ended by itself.
-    pub until: Timestamp,
 }
 
 /// Why the store did not do what was asked.

@@ -101,6 +101,15 @@ pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
 
 /// Clients turned away because the log did not say in time what is new on their board.
 pub const JOINS_NOT_LEVEL_TOTAL: &str = "panseo_joins_not_level_total";
+/// Changed rights of which the other nodes were not told in time; they are told later.
+pub const NOTICES_LATE_TOTAL: &str = "panseo_notices_late_total";
+/// Changed rights that other nodes told.
+pub const NOTICES_TOTAL: &str = "panseo_notices_total";
+/// What was shown to other nodes (`direction` `out`) or came from them (`in`), by `feature`.
+pub const RELAYED_TOTAL: &str = "panseo_relayed_total";
+/// What was not shown across nodes, by `feature` and `reason` (`queue_full`, `not_delivered`, `old`, `malformed`, `inbox_full`,
+/// `unknown_sender` or `refused`).
+pub const RELAY_DROPS_TOTAL: &str = "panseo_relay_drops_total";
 /// From an append to its delivery report.
 pub const KAFKA_ACK_SECONDS: &str = "panseo_kafka_ack_seconds";
 /// From an append to the moment its record is read from the topic.
@@ -306,6 +315,19 @@ fn describe_kafka() {
     describe_counter!(
         JOINS_NOT_LEVEL_TOTAL,
         "Clients turned away because the log did not say in time what is new on their board."
+    );
+    describe_counter!(
+        NOTICES_LATE_TOTAL,
+        "Changed rights of which the other nodes were not told in time; they are told later."
+    );
+    describe_counter!(NOTICES_TOTAL, "Changed rights that other nodes told.");
+    describe_counter!(
+        RELAYED_TOTAL,
+        "What was shown to other nodes, or came from them, by `feature` and `direction`."
+    );
+    describe_counter!(
+        RELAY_DROPS_TOTAL,
+        "What was not shown across nodes, by `feature` and `reason`."
     );
     describe_counter!(KAFKA_FATAL_TOTAL, "Producers that failed and were replaced.");
     describe_gauge!(

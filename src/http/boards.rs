@@ -167,6 +167,7 @@ pub(super) async fn route(
 #[utoipa::path(patch, path = "/v1/boards/{id}", tag = "boards", params(("id" = String, Path)),
     request_body = BoardPatch, responses(
     (status = 200, body = BoardInfo), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 503, body = Problem, description = "Stored; open connections elsewhere are told later"),
 ))]
 pub(super) async fn update(
     State(state): State<AppState>,
@@ -184,13 +185,14 @@ pub(super) async fn update(
         info.edit = edit;
     }
     state.store.update_board(&info).await?;
-    state.hub.set_info(&info).await;
+    state.hub.set_info(&info).await?;
     Ok(Json(info))
 }
 
 /// Deletes a board with all that belongs to it (role: teacher). Open sessions end.
 #[utoipa::path(delete, path = "/v1/boards/{id}", tag = "boards", params(("id" = String, Path)), responses(
     (status = 204), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 503, body = Problem, description = "Deleted; open connections elsewhere are told later"),
 ))]
 pub(super) async fn delete(
     State(state): State<AppState>,
@@ -199,9 +201,9 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     admit_as(&state, &caller, &board, Role::Teacher).await?;
     // Before: so that its room appends nothing more. After: so that one opened in between goes, too.
-    state.hub.forget(&board).await;
+    state.hub.end(&board).await;
     state.store.delete_board(&board).await?;
-    state.hub.forget(&board).await;
+    state.hub.forget(&board).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -236,6 +238,7 @@ pub(super) struct RoleGrant {
     params(("id" = String, Path), ("user" = String, Path)), request_body = RoleGrant, responses(
     (status = 200, body = Member), (status = 403, body = Problem), (status = 404, body = Problem),
     (status = 409, body = Problem, description = "The board would be left without a teacher"),
+    (status = 503, body = Problem, description = "Stored; open connections elsewhere are told later"),
 ))]
 pub(super) async fn put_member(
     State(state): State<AppState>,
@@ -250,7 +253,7 @@ pub(super) async fn put_member(
         check_not_last_teacher(&state, &path).await?;
     }
     state.store.set_role(&path.id, &path.user, Some(grant.role)).await?;
-    state.hub.set_role(&path.id, &path.user, Some(grant.role)).await;
+    state.hub.set_role(&path.id, &path.user, Some(grant.role)).await?;
     Ok(Json(Member {
         user: path.user,
         role: grant.role,
@@ -262,6 +265,7 @@ pub(super) async fn put_member(
     params(("id" = String, Path), ("user" = String, Path)), responses(
     (status = 204), (status = 403, body = Problem), (status = 404, body = Problem),
     (status = 409, body = Problem, description = "The board would be left without a teacher"),
+    (status = 503, body = Problem, description = "Stored; open connections elsewhere are told later"),
 ))]
 pub(super) async fn delete_member(
     State(state): State<AppState>,
@@ -279,7 +283,7 @@ pub(super) async fn delete_member(
     }
     check_not_last_teacher(&state, &path).await?;
     state.store.set_role(&path.id, &path.user, None).await?;
-    state.hub.set_role(&path.id, &path.user, None).await;
+    state.hub.set_role(&path.id, &path.user, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

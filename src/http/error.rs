@@ -84,6 +84,13 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(retry_after_seconds)
     }
 
+    /// 503: done and stored, but connections to other nodes go on as before for a while.
+    pub fn untold() -> Self {
+        let detail = "The change is stored, and holds for everybody who connects from now on. Connections that are open on \
+                      other servers are told as soon as these can be reached; send it again to wait for that.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_told_everywhere", detail).retry_after(5)
+    }
+
     /// 500: our fault. `cause` is logged, not sent.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(%cause, "A request failed.");
@@ -186,6 +193,7 @@ impl From<HubError> for Problem {
             HubError::Refused { code, message } => refused(code, message),
             HubError::NoBoard => Self::no_board(),
             HubError::Unavailable => Self::unavailable(2),
+            HubError::Untold => Self::untold(),
         }
     }
 }

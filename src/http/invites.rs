@@ -173,7 +173,8 @@ pub(super) async fn join(
         };
         let role = granted.map_or(invite.role, |granted| granted.max(invite.role));
         state.store.set_role(&invite.board, user, Some(role)).await?;
-        state.hub.set_role(&invite.board, user, Some(role)).await;
+        // Who gains a role need not wait until all nodes know it: they are let in by the store.
+        _ = state.hub.set_role(&invite.board, user, Some(role)).await;
         role
     };
     Ok(Json(Joined {

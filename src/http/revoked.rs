@@ -56,7 +56,13 @@ impl Revocations {
     /// Takes what the store has, or what it has just been given.
     pub fn note(&self, revocations: impl IntoIterator<Item = Revocation>) {
         let mut entries = self.entries.write();
-        entries.extend(revocations.into_iter().map(|entry| (entry.what.clone(), entry)));
+        for entry in revocations {
+            // Other nodes tell theirs in any order: the later one says more.
+            match entries.get(&entry.what) {
+                Some(known) if known.at >= entry.at => {}
+                _ => _ = entries.insert(entry.what.clone(), entry),
+            }
+        }
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!(REVOCATIONS).set(entries.len() as f64);
         drop(entries);
@@ -99,6 +105,7 @@ impl Revocations {
 /// sockets end within a second.
 #[utoipa::path(post, path = "/v1/tokens/revoke", tag = "tokens", request_body = Option<ToRevoke>, responses(
     (status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+    (status = 503, body = Problem, description = "Stored; open connections elsewhere are told later"),
 ))]
 pub(super) async fn revoke(
     State(state): State<AppState>,
@@ -143,6 +150,7 @@ pub(super) async fn revoke(
     let until = Timestamp(at.0 + (LIFE_SECONDS_MAX + 2 * CLOCK_SKEW_SECONDS) * 1_000);
     let revocation = Revocation { what, at, until };
     state.store.revoke(&revocation).await?;
-    state.revoked.note([revocation]);
+    state.revoked.note([revocation.clone()]);
+    state.hub.revoke(revocation).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,14 +5,18 @@
 //! is drawn when the topic is first used, and kept where the partitions' progress is.
 //!
 //! `kafka/producer.rs` brings records into the topic, `kafka/fanout.rs` reads the partitions whose boards are open here,
-//! `kafka/topics.rs` makes and checks the topics. The code of boards knows nothing of it.
+//! `kafka/topics.rs` makes and checks the topics. `kafka/relay.rs` carries what is not recorded: presence and cursors, and
+//! with `kafka/control.rs` changed rights. The code of boards knows nothing of it.
 
 mod backfill;
+mod control;
 mod fanout;
 pub mod group;
+mod lag;
 mod placement;
 pub mod probe;
 mod producer;
+mod relay;
 mod roundtrip;
 mod settings;
 mod tails;
@@ -36,8 +40,9 @@ pub use topics::{Fault, TopicReport, Topics};
 
 use self::placement::Placement;
 use self::producer::Edits;
+use self::relay::KafkaRelay;
 use self::tails::Tails;
-use super::{Lead, LogError, Logged, UpdateLog};
+use super::{Lead, LogError, Logged, Relay, UpdateLog};
 use crate::protocol::ids::{BoardId, Position};
 use crate::protocol::{Record, Route};
 
@@ -99,6 +104,7 @@ pub struct KafkaLog {
     edits: Arc<Edits>,
     tails: Tails,
     placement: Option<Placement>,
+    relay: Arc<KafkaRelay>,
     _reading: DropGuard,
 }
 
@@ -109,12 +115,14 @@ impl KafkaLog {
         edits.warm_up().await?;
         let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits))?;
         let placement = Placement::start(&settings)?;
+        let relay = Arc::new(KafkaRelay::start(&settings).await?);
         Ok(Self {
             placement,
             settings,
             epoch,
             edits,
             tails,
+            relay,
             _reading: reading,
         })
     }
@@ -203,6 +211,10 @@ impl UpdateLog for KafkaLog {
         let records = self.tails.read(partition, board, from, high).await?;
         let end = self.position(high);
         Ok(Lead { records, end })
+    }
+
+    fn relay(&self) -> Option<Arc<dyn Relay>> {
+        Some(Arc::clone(&self.relay) as Arc<dyn Relay>)
     }
 }
 

@@ -3,6 +3,8 @@
 //! A clone is the same log, so that several nodes can share it. Whatever a simulation needs is there without tokio:
 //! [`MemoryLog::append_now`] and [`MemoryLog::read`] return at once, and the next appends can be made to fail.
 
+mod relay;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -12,8 +14,9 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
+use self::relay::{Node, Nodes};
 use super::order::{Refusal, Unheard};
-use super::{LogError, Logged, UpdateLog};
+use super::{LogError, Logged, Relay, UpdateLog};
 use crate::protocol::Record;
 use crate::protocol::ids::{BoardId, Position};
 
@@ -36,6 +39,8 @@ pub struct MemoryLog {
     state: Arc<Mutex<State>>,
     end: Arc<watch::Sender<u64>>,
     unheard: Unheard,
+    nodes: Arc<Nodes>,
+    node: Option<Arc<Node>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +57,17 @@ impl MemoryLog {
             state: Arc::default(),
             end: Arc::new(watch::Sender::new(0)),
             unheard: Unheard::default(),
+            nodes: Arc::default(),
+            node: None,
+        }
+    }
+
+    /// The same log as one node of a cluster has it: what is not recorded reaches the other nodes, too.
+    #[must_use]
+    pub fn node(&self) -> Self {
+        Self {
+            node: Some(self.nodes.join()),
+            ..self.clone()
         }
     }
 
@@ -131,6 +147,10 @@ impl UpdateLog for MemoryLog {
 
     async fn end(&self, _board: &BoardId) -> Result<Position, LogError> {
         Ok(self.end_now())
+    }
+
+    fn relay(&self) -> Option<Arc<dyn Relay>> {
+        Some(Arc::clone(self.node.as_ref()?) as Arc<dyn Relay>)
     }
 }
 

@@ -24,11 +24,11 @@ use crate::access::Identity;
 use crate::log::UpdateLog;
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::{Entry, Item, Properties};
-use crate::protocol::ids::{BoardId, ClientId, GestureId, Position, Role, SessionId, Timestamp, UserId};
+use crate::protocol::ids::{BoardId, ClientId, GestureId, Position, Role, SessionId, Timestamp};
 use crate::protocol::limits::{IMPORT_ELEMENTS_MAX, Limits};
 use crate::protocol::op::Op;
 use crate::protocol::{ClientFrame, ErrorCode, Route, Undone};
-use crate::store::{BoardInfo, BoardStore};
+use crate::store::BoardStore;
 use crate::telemetry;
 
 /// A board that was poisoned this often within [`POISON_WINDOW`] is opened for reading only.
@@ -127,6 +127,8 @@ pub enum HubError {
     NoBoard,
     /// The board cannot be opened now.
     Unavailable,
+    /// The change holds, but nodes elsewhere have not heard of it yet.
+    Untold,
 }
 
 /// A session's place in a room. Dropping it leaves the room.
@@ -254,20 +256,9 @@ impl Hub {
         Err(HubError::Unavailable)
     }
 
-    /// A member's role changed or ended; their open sessions learn it at once.
-    pub async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) {
-        self.tell(board, Message::input(Input::Grant(user.clone(), role))).await;
-    }
-
-    /// Title or edit scope changed.
-    pub async fn set_info(&self, info: &BoardInfo) {
-        let input = Input::Info(info.title.as_str().into(), info.edit);
-        self.tell(&info.id, Message::input(input)).await;
-    }
-
-    /// The board was deleted: its sessions end.
-    pub async fn forget(&self, board: &BoardId) {
-        self.tell(board, Message::Stop(CloseCode::NoBoard)).await;
+    /// Whether the board is live here.
+    pub fn is_live(&self, board: &BoardId) -> bool {
+        self.0.rooms.contains_key(board)
     }
 
     /// The nodes that serve the board, the best first, if that is known.
@@ -296,7 +287,7 @@ impl Hub {
     /// Flushes and closes every room; the ends are spread over some seconds.
     pub async fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
-        let boards: Vec<BoardId> = self.0.rooms.iter().map(|room| room.key().clone()).collect();
+        let boards = self.live();
         let pause = DRAIN_SPREAD / u32::try_from(boards.len().max(100)).unwrap_or(u32::MAX);
         for board in boards {
             let hub = self.clone();
@@ -310,7 +301,16 @@ impl Hub {
         }
     }
 
-    async fn tell(&self, board: &BoardId, message: Message) {
+    /// Boards that are live here.
+    pub(super) fn live(&self) -> Vec<BoardId> {
+        self.0.rooms.iter().map(|room| room.key().clone()).collect()
+    }
+
+    pub(super) fn log(&self) -> &dyn UpdateLog {
+        &*self.0.log
+    }
+
+    pub(super) async fn tell(&self, board: &BoardId, message: Message) {
         let room = self.0.rooms.get(board).map(|room| room.value().clone());
         if let Some(room) = room {
             // A room that is just closing has nobody to tell.

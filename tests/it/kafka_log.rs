@@ -47,7 +47,10 @@ async fn imitated() -> (MockCluster<'static, DefaultProducerContext>, Broker, Ka
     let cluster = MockCluster::new(1).unwrap();
     let mut broker = Broker::at(cluster.bootstrap_servers());
     broker.settings.partitions = 1;
-    cluster.create_topic(&broker.settings.edits_topic(), 1, 1).unwrap();
+    for name in ["edits", "control", "presence", "cursors"] {
+        let topic = format!("{}.{name}.v1", broker.settings.prefix);
+        cluster.create_topic(&topic, 1, 1).unwrap();
+    }
     let log = KafkaLog::start(broker.settings.clone(), EPOCH).await.unwrap();
     (cluster, broker, log)
 }

@@ -31,6 +31,7 @@ mod postgres;
 mod postgres_schema;
 mod power_cut;
 mod rest;
+mod rights_across;
 mod rules;
 mod runs;
 mod samples;

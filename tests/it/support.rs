@@ -6,4 +6,5 @@ pub(crate) mod hostile;
 pub(crate) mod kafka;
 pub(crate) mod live;
 pub(crate) mod node;
+pub(crate) mod pair;
 pub(crate) mod story;

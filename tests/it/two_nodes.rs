@@ -17,14 +17,14 @@ use crate::support::live::Server;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Brokers and database, with topics and tables of the test's own.
-struct Ground {
-    broker: Broker,
-    schema: Schema,
+pub(crate) struct Ground {
+    pub(crate) broker: Broker,
+    pub(crate) schema: Schema,
     assets: TempDir,
 }
 
 impl Ground {
-    async fn find() -> Option<Self> {
+    pub(crate) async fn find() -> Option<Self> {
         let broker = Broker::real()?;
         let schema = Schema::make().await?;
         broker.topics().await;
@@ -33,11 +33,15 @@ impl Ground {
     }
 
     fn node(&self, name: &str) -> Server {
+        self.node_with(name, &["--auth", "open"])
+    }
+
+    /// A node with these flags.
+    pub(crate) fn node_with(&self, name: &str, flags: &[&str]) -> Server {
         let settings = &self.broker.settings;
         let partitions = settings.partitions.to_string();
         let address = format!("http://{name}.test");
-        let flags = [
-            ["--auth", "open"],
+        let cluster = [
             ["--node", name],
             ["--public-url", &address],
             ["--kafka-brokers", &settings.brokers],
@@ -47,7 +51,7 @@ impl Ground {
             ["--database-url", &self.schema.url],
             ["--assets", self.assets.path().to_str().unwrap()],
         ];
-        Server::start(&flags.concat(), "")
+        Server::start(&[flags, &cluster.concat()].concat(), "")
     }
 }
 

@@ -55,6 +55,34 @@ const EDITS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "10000"),
 ];
 
+/// Of the producer of notices. One that is given up is sent again.
+const CONTROL: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("linger.ms", "1"),
+    ("max.in.flight", "5"),
+    ("message.timeout.ms", "5000"),
+    ("request.timeout.ms", "5000"),
+    ("socket.timeout.ms", "10000"),
+];
+
+/// Of the producer of what is not kept: nobody waits for it, and what is late is worth nothing.
+const EPHEMERAL: &[(&str, &str)] = &[
+    ("acks", "1"),
+    ("enable.idempotence", "false"),
+    ("linger.ms", "5"),
+    ("compression.type", "lz4"),
+    ("max.in.flight", "5"),
+    ("queue.buffering.max.messages", "5000"),
+    ("queue.buffering.max.kbytes", "4096"),
+    ("message.timeout.ms", "2000"),
+    ("request.timeout.ms", "2000"),
+    ("socket.timeout.ms", "5000"),
+];
+
+/// Of the consumers of notices and of what is not kept: a new partition may come some milliseconds later, for a fifth
+/// of the cost while nothing comes.
+const RELAY_WAIT: (&str, &str) = ("fetch.wait.max.ms", "100");
+
 /// Of every consumer that is assigned by hand. An offset out of range must be an error: a jump would skip edits.
 const READER: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
@@ -68,13 +96,13 @@ const READER: &[(&str, &str)] = &[
     ("socket.timeout.ms", "5000"),
 ];
 
-/// Between two statistics of the fan-out's consumer.
+/// Between two statistics of a consumer.
 const STATISTICS: (&str, &str) = ("statistics.interval.ms", "5000");
 
 impl KafkaSettings {
     /// Options that belong to the node, so that an operator may not give them.
     pub fn is_fixed(option: &str) -> bool {
-        let given = [ALL, EDITS, READER].into_iter().flatten();
+        let given = [ALL, EDITS, CONTROL, EPHEMERAL, READER].into_iter().flatten();
         given.chain([&STATISTICS]).any(|(name, _)| *name == option)
             || ["bootstrap.servers", "client.id", "group.id", "message.max.bytes"].contains(&option)
     }
@@ -106,6 +134,24 @@ impl KafkaSettings {
     /// The consumer of the fan-out.
     pub(super) fn fan_out(&self) -> ClientConfig {
         let mut config = self.reader("fanout");
+        config.set(STATISTICS.0, STATISTICS.1);
+        config
+    }
+
+    /// The producer of notices.
+    pub(super) fn control(&self) -> ClientConfig {
+        self.client("control", CONTROL)
+    }
+
+    /// The producer of what is not kept.
+    pub(super) fn ephemeral(&self) -> ClientConfig {
+        self.client("ephemeral", EPHEMERAL)
+    }
+
+    /// A consumer of notices, or of what is not kept.
+    pub(super) fn relay(&self, feature: &str) -> ClientConfig {
+        let mut config = self.reader(feature);
+        config.set(RELAY_WAIT.0, RELAY_WAIT.1);
         config.set(STATISTICS.0, STATISTICS.1);
         config
     }

@@ -36,6 +36,10 @@ struct Topic {
 
 /// Name of the topic of edits behind the prefix.
 pub(super) const EDITS: &str = "edits.v1";
+/// Those of what crosses nodes without being recorded.
+pub(super) const CURSORS: &str = "cursors.v1";
+pub(super) const PRESENCE: &str = "presence.v1";
+pub(super) const CONTROL: &str = "control.v1";
 
 const POLICY: &str = "cleanup.policy";
 const MIN_INSYNC: &str = "min.insync.replicas";
@@ -55,7 +59,7 @@ const TOPICS: &[Topic] = &[
         ],
     },
     Topic {
-        name: "cursors.v1",
+        name: CURSORS,
         partitions: None,
         is_safe: false,
         settings: &[
@@ -67,13 +71,13 @@ const TOPICS: &[Topic] = &[
         ],
     },
     Topic {
-        name: "presence.v1",
+        name: PRESENCE,
         partitions: None,
         is_safe: false,
         settings: &[(POLICY, "delete"), ("retention.ms", "600000")],
     },
     Topic {
-        name: "control.v1",
+        name: CONTROL,
         partitions: Some(1),
         is_safe: true,
         // The longest life of a token, 12 h, and a day.

@@ -1,0 +1,89 @@
+//! Carries out what the nodes of a cluster tell each other of changed rights.
+//!
+//! What a notice speaks of is looked up in the store, where it was written first: so two changes that come in another
+//! order than they were made end as the store has them. Where the store does not answer, the notice itself counts.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::http::AppState;
+use crate::protocol::notice::Notice;
+use crate::store::StoreError;
+use crate::telemetry;
+
+/// Patience with the store: an open socket has to hear within a second.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(300);
+/// A store that did not answer is not asked for so long, so that others need not wait for it.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Carries out notices until the node stops.
+pub(super) async fn follow(state: AppState, mut notices: mpsc::Receiver<Notice>, stop: CancellationToken) {
+    let mut follower = Follower {
+        state,
+        unanswered: None,
+    };
+    while let Some(Some(notice)) = stop.run_until_cancelled(notices.recv()).await {
+        metrics::counter!(telemetry::NOTICES_TOTAL).increment(1);
+        follower.carry_out(notice).await;
+    }
+}
+
+struct Follower {
+    state: AppState,
+    /// When the store did not answer last.
+    unanswered: Option<Instant>,
+}
+
+impl Follower {
+    async fn carry_out(&mut self, notice: Notice) {
+        let state = self.state.clone();
+        match notice {
+            Notice::Revoked(revocation) => state.revoked.note([revocation]),
+            Notice::Deleted { board } => state.hub.end(&board).await,
+            Notice::Role { board, user, role } => {
+                if state.hub.is_live(&board) {
+                    let stored = self.look_up(state.store.role(&board, &user)).await;
+                    state.hub.grant(&board, &user, stored.unwrap_or(role)).await;
+                }
+            }
+            Notice::Info { board, title, edit } => {
+                if state.hub.is_live(&board) {
+                    let stored = self.look_up(state.store.board(&board)).await.flatten();
+                    let (title, edit) = stored.map_or((title, edit), |info| (info.title, info.edit));
+                    state.hub.show_info(&board, &title, edit).await;
+                }
+            }
+            Notice::Missed => self.make_up().await,
+        }
+    }
+
+    async fn look_up<T>(&mut self, question: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+        if self.unanswered.is_some_and(|since| since.elapsed() < STORE_PAUSE) {
+            return None;
+        }
+        let answer = timeout(LOOK_UP_TIMEOUT, question).await;
+        self.unanswered = answer.is_err().then(Instant::now);
+        match answer {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "The store did not say what changed; the notice itself counts.");
+                None
+            }
+            Err(_elapsed) => None,
+        }
+    }
+
+    /// Revocations are read again, and everybody comes back and is looked up.
+    async fn make_up(&self) {
+        tracing::error!("Notices of other nodes were lost; all sessions come back.");
+        match self.state.store.revocations((self.state.clock)()).await {
+            Ok(revocations) => self.state.revoked.note(revocations),
+            Err(error) => tracing::error!(%error, "Revoked tokens could not be read."),
+        }
+        self.state.hub.readmit_all().await;
+    }
+}
