@@ -8,9 +8,12 @@
 //! counts; strokes add up. A session that leaves takes all it showed with it, so nobody is left behind as a ghost: ends
 //! are told even where the tick had not yet told the beginning, because a snapshot may have.
 //!
+//! Rooms of the board on other nodes are told of the people here, and their people are shown here: see [`others`].
+//!
 //! Pure: time comes in as an argument, client ids are drawn upwards from a given base.
 
 mod awareness;
+mod others;
 mod session;
 mod shown;
 #[cfg(test)]
@@ -25,10 +28,14 @@ use thiserror::Error;
 use crate::protocol::element::Value;
 use crate::protocol::ids::{GestureId, SessionId, Timestamp, UserId};
 use crate::protocol::limits::{CLIENT_ID_MAX, CLOCK_MAX, Limits};
+use crate::protocol::relay::{Lane, Relayed};
 use crate::protocol::{Ephemeral, EphemeralState, ServerFrame};
 
 use awareness::{Encoder, Entry, Gone};
+pub use others::Unshown;
+use others::{Elsewhere, Others};
 use session::{News, OwnDoor, Session, is_pointer};
+use shown::{STROKE_FRAMES_ELSEWHERE_MAX, STROKE_FRAMES_TICK_MAX};
 
 /// Yjs clients forget a state they have not heard of for 30 s; half of it leaves room for one lost message.
 const REFRESH_INTERVAL_MS: u64 = 15_000;
@@ -49,6 +56,7 @@ pub struct Presence {
     gone: Gone,
     news: News,
     swept: Timestamp,
+    others: Others,
 }
 
 /// One connection.
@@ -162,6 +170,8 @@ pub struct Tick {
     pub awareness: Option<Bytes>,
     /// Frame for our own door.
     pub ephemeral: Option<ServerFrame>,
+    /// For the rooms of the board on other nodes.
+    pub relayed: Vec<(Lane, Relayed)>,
 }
 
 impl Presence {
@@ -177,15 +187,22 @@ impl Presence {
             gone: Gone::default(),
             news: News::default(),
             swept: Timestamp::default(),
+            others: Others::default(),
         }
     }
 
     /// A connection joins. A person of our own door is told to everybody; a Yjs client shows itself by its awareness.
     pub fn join(&mut self, now: Timestamp, person: Person, door: Door) {
         let id = person.session;
+        self.admit(now, person, door, None);
+        self.others.joined(id);
+    }
+
+    fn admit(&mut self, now: Timestamp, person: Person, door: Door, elsewhere: Option<Elsewhere>) {
+        let id = person.session;
         self.leave(now, id);
         self.turn += 1;
-        let mut session = Box::new(Session::new(person, self.turn));
+        let mut session = Box::new(Session::new(person, self.turn, elsewhere));
         if door == Door::Own {
             let own = OwnDoor::new(&session.person);
             if self.entries.len() < self.limits.entries_board_max {
@@ -212,9 +229,10 @@ impl Presence {
             if let Some(entry) = self.entries.remove(&client) {
                 // The null has the entry's own clock, as y-websocket's server does it: a client that comes back is seen
                 // again with its next clock, not with the one after that.
-                self.end_entry(now, client, left.person.user.clone(), entry.clock);
+                self.end_entry(now, client, left.person.user.clone(), entry.clock, None);
             }
         }
+        self.others.left(session, left.elsewhere.is_some());
         if left.is_shown {
             self.news.left.push(left.person);
         }
@@ -266,7 +284,13 @@ impl Presence {
         if pointer.as_ref().is_some_and(|data| !is_pointer(data)) {
             return Err(PresenceError::BadPointer);
         }
-        sender.shown.take(now, frame, &self.limits)?;
+        // Two ticks of another node may come between two of ours.
+        let frames_max = if sender.elsewhere.is_some() {
+            STROKE_FRAMES_ELSEWHERE_MAX
+        } else {
+            STROKE_FRAMES_TICK_MAX
+        };
+        sender.shown.take(now, frame, &self.limits, frames_max)?;
         self.news.session(id);
         if let (Some(data), Some(client)) = (pointer, sender.claimed.first())
             && let Some(entry) = self.entries.get_mut(client)
@@ -291,9 +315,17 @@ impl Presence {
             self.swept = now;
             self.sweep(now);
         }
+        // Before what is new: that goes to all others by itself.
+        let answers = self.answer_others(now);
         let awareness = self.flush_awareness(now);
         let ephemeral = self.flush_ephemeral();
-        Tick { awareness, ephemeral }
+        let mut relayed = self.tell_others(now);
+        relayed.extend(answers);
+        Tick {
+            awareness,
+            ephemeral,
+            relayed,
+        }
     }
 
     /// All awareness states, for a Yjs client that has just joined or asks.
@@ -415,13 +447,14 @@ impl Presence {
         self.entries.remove(&client);
         self.release(id, client);
         if let Some(user) = self.sessions.get(&id).map(|session| session.person.user.clone()) {
-            self.end_entry(now, client, user, clock);
+            self.end_entry(now, client, user, clock, Some(id));
         }
     }
 
-    fn end_entry(&mut self, now: Timestamp, client: u64, user: UserId, clock: u32) {
+    /// `by`: the session that ended it and goes on.
+    fn end_entry(&mut self, now: Timestamp, client: u64, user: UserId, clock: u32, by: Option<SessionId>) {
         self.turn += 1;
-        self.news.ended.push((client, clock));
+        self.news.ended.push((client, clock, by));
         let max = self.limits.entries_board_max;
         self.gone.add(now, self.turn, client, user, clock, max);
     }
@@ -436,6 +469,7 @@ impl Presence {
 
     fn sweep(&mut self, now: Timestamp) {
         self.gone.sweep(now);
+        self.sweep_others(now);
         for (id, session) in &mut self.sessions {
             if session.own.is_none() {
                 continue;
@@ -457,16 +491,21 @@ impl Presence {
 
     fn flush_awareness(&mut self, now: Timestamp) -> Option<Bytes> {
         let mut encoder = Encoder::default();
-        for (client, clock) in self.news.ended.drain(..) {
+        let (sessions, others) = (&self.sessions, &mut self.others);
+        for (client, clock, by) in self.news.ended.drain(..) {
             // Who was away for less than a tick is not taken from the others' screens.
             if self.entries.get(&client).is_none_or(|entry| entry.clock < clock) {
                 encoder.push(client, clock, ENDED);
+                let by = by.and_then(|by| sessions.get(&by));
+                others.note_awareness(by.map(|by| &**by), client, clock, ENDED);
             }
         }
         for client in self.news.entries.drain(..) {
             if let Some(entry) = self.entries.get_mut(&client).filter(|entry| entry.is_changed) {
                 (entry.is_changed, entry.sent) = (false, now);
                 encoder.push(client, entry.clock, &entry.text);
+                let session = sessions.get(&entry.session).map(|session| &**session);
+                others.note_awareness(session, client, entry.clock, &entry.text);
             }
         }
         encoder.finish()
@@ -477,7 +516,9 @@ impl Presence {
         let mut states: Vec<_> = left.map(|person| person.shows("leave", None, Value::Null)).collect();
         for id in std::mem::take(&mut self.news.sessions) {
             if let Some(session) = self.sessions.get_mut(&id) {
+                let before = states.len();
                 session.flush(&self.entries, &mut states);
+                self.others.note_states(session, &states[before..]);
             }
         }
         (!states.is_empty()).then_some(ServerFrame::Ephemeral { states })

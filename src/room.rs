@@ -17,6 +17,8 @@ mod roles;
 mod run;
 mod saving;
 pub mod session;
+mod sharing;
+mod showing;
 pub mod task;
 mod telling;
 mod updates;
@@ -36,6 +38,7 @@ use crate::protocol::codec::{self, Format};
 use crate::protocol::element::{Change, Entry, Item, Properties};
 use crate::protocol::ids::{ClientId, EditScope, GestureId, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::Limits;
+use crate::protocol::relay::{Lane, Relayed};
 use crate::protocol::{ClientFrame, ClientLimits, ErrorCode, Record, ServerFrame, Undone};
 use crate::store::StoredKeyframe;
 pub use edit::{Audit, Deed};
@@ -46,6 +49,7 @@ use run::{Content, Edit, Run};
 pub use saving::AppendFault;
 use saving::Saving;
 use session::{Door, Joining, Session};
+pub use showing::Unshown;
 use yjs::YjsMessage;
 
 /// What reaches a room.
@@ -79,6 +83,8 @@ pub enum Input {
     AppendFailed(u64, AppendFault),
     /// The next record of the log.
     Logged(Logged),
+    /// What another node's room of the board shows.
+    Relayed(Arc<Relayed>),
     /// The state that a restore asked for; none if there is no such position.
     Restored(SessionId, u64, Option<Vec<Item>>),
     /// The board takes no edits from now on, or takes them again.
@@ -120,6 +126,8 @@ pub enum Effect {
     Close(SessionId, CloseCode),
     /// Hand a record to the log.
     Append(Arc<Record>),
+    /// Show something to the rooms of the board on other nodes.
+    Relay(Lane, Box<Relayed>),
     /// Put a keyframe into the store.
     StoreKeyframe(StoredKeyframe),
     /// Find the state at a position, and give it back as [`Input::Restored`] with session and `seq`.
@@ -155,6 +163,8 @@ pub enum Counter {
     AwarenessDrops,
     /// A reader was brought level with one difference.
     Levels,
+    /// Something that another node showed was not shown here.
+    Unshown(Unshown),
 }
 
 /// A board live in memory.
@@ -247,7 +257,7 @@ impl Room {
 
     /// Whether the clock matters soon: something waits to be told, shown or tried again.
     pub fn is_restless(&self) -> bool {
-        self.saving.is_restless() || !self.runs.is_empty()
+        self.saving.is_restless() || !self.runs.is_empty() || self.presence.is_asking()
     }
 
     /// Number of sessions.
@@ -305,7 +315,8 @@ impl Room {
             | Input::ReadOnly(_)
             | Input::Appended(..)
             | Input::AppendFailed(..)
-            | Input::Logged(_) => false,
+            | Input::Logged(_)
+            | Input::Relayed(_) => false,
         }
     }
 
@@ -332,6 +343,7 @@ impl Room {
             Input::Appended(number, position) => self.appended(number, position, &mut effects),
             Input::AppendFailed(number, fault) => self.append_failed(now, number, fault, &mut effects),
             Input::Logged(logged) => self.logged(&logged, &mut effects),
+            Input::Relayed(relayed) => self.relayed(now, &relayed, &mut effects),
             Input::Restored(session, seq, items) => self.restored(now, session, seq, items, &mut effects),
             Input::ReadOnly(why) => self.set_read_only(why, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
@@ -412,22 +424,6 @@ impl Room {
         {
             self.clients.remove(&client);
         }
-    }
-
-    fn tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let tick = self.presence.tick(now);
-        if let Some(awareness) = tick.awareness.filter(|_| self.forms[Form::Yjs as usize] > 0) {
-            let mut frame = Frame {
-                is_ephemeral: true,
-                ..Frame::default()
-            };
-            frame.bytes[Form::Yjs as usize] = Some(awareness);
-            effects.push(Effect::FanOut(frame));
-        }
-        if let Some(states) = tick.ephemeral {
-            effects.extend(self.own_frame(&states, true).map(Effect::FanOut));
-        }
-        self.save_tick(now, effects);
     }
 
     fn resync(&self, document: bool, vector: Vec<(u64, u32)>, asks: bool) -> ServerFrame {

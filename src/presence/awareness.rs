@@ -48,19 +48,29 @@ impl Encoder {
         self.entries.extend_from_slice(text.as_bytes());
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The whole message; nothing without an entry.
     pub(super) fn finish(self) -> Option<Bytes> {
-        if self.count == 0 {
+        if self.is_empty() {
             return None;
         }
-        let mut count = Vec::with_capacity(4);
-        put_varint(&mut count, self.count);
-        let mut message = Vec::with_capacity(self.entries.len() + 16);
+        let payload = self.payload();
+        let mut message = Vec::with_capacity(payload.len() + 16);
         message.push(MESSAGE_AWARENESS);
-        put_varint(&mut message, (count.len() + self.entries.len()) as u64);
-        message.extend_from_slice(&count);
-        message.extend_from_slice(&self.entries);
+        put_varint(&mut message, payload.len() as u64);
+        message.extend_from_slice(&payload);
         Some(message.into())
+    }
+
+    /// The entries as one update, without the head of a message.
+    pub(super) fn payload(self) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(self.entries.len() + 4);
+        put_varint(&mut payload, self.count);
+        payload.extend_from_slice(&self.entries);
+        payload
     }
 }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::awareness::{Entry, Stamp};
+use super::others::Elsewhere;
 use super::shown::Shown;
 use super::{EphemeralState, Person, SessionId, Timestamp, UserId, Value};
 
 /// One connection.
 pub(super) struct Session {
     pub(super) person: Person,
+    /// The room that it comes from, if it is another node's.
+    pub(super) elsewhere: Option<Elsewhere>,
     /// Turn of the join.
     pub(super) joined: u64,
     /// Client ids of its awareness entries; a person of our own door has one at most.
@@ -26,10 +29,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(person: Person, joined: u64) -> Self {
+    pub(super) fn new(person: Person, joined: u64, elsewhere: Option<Elsewhere>) -> Self {
         Self {
             stamp: Stamp::new(&person),
             person,
+            elsewhere,
             joined,
             claimed: Vec::new(),
             newest: None,
@@ -147,8 +151,8 @@ pub(super) struct News {
     pub(super) sessions: BTreeSet<SessionId>,
     /// Entries that changed; each says itself whether it still waits.
     pub(super) entries: Vec<u64>,
-    /// Entries that ended, with the clock of the end.
-    pub(super) ended: Vec<(u64, u32)>,
+    /// Entries that ended, with the clock of the end, and the session that ended it and goes on.
+    pub(super) ended: Vec<(u64, u32, Option<SessionId>)>,
     /// People who left.
     pub(super) left: Vec<Person>,
 }

@@ -11,7 +11,9 @@ const GESTURE_TIMEOUT_MS: u64 = 5_000;
 /// Longest name of a kind, as the schema has it.
 const KIND_BYTES_MAX: usize = 32;
 /// Frames of strokes one session may add between two ticks; a client sends 20 a second.
-const STROKE_FRAMES_TICK_MAX: usize = 32;
+pub(super) const STROKE_FRAMES_TICK_MAX: usize = 32;
+/// The same for a session of another node, whose ticks may come in bunches.
+pub(super) const STROKE_FRAMES_ELSEWHERE_MAX: usize = 8 * STROKE_FRAMES_TICK_MAX;
 /// Rough cost of one value beside its text or bytes.
 const VALUE_BYTES: usize = 32;
 
@@ -53,6 +55,7 @@ impl Shown {
         now: Timestamp,
         frame: Ephemeral,
         limits: &PresenceLimits,
+        frames_max: usize,
     ) -> Result<(), PresenceError> {
         if matches!(frame.kind.as_str(), "join" | "leave" | "awareness") || frame.kind.len() > KIND_BYTES_MAX {
             return Err(PresenceError::BadKind);
@@ -63,7 +66,7 @@ impl Shown {
             return Err(PresenceError::TooLarge { size_bytes, max_bytes });
         }
         if frame.kind == "stroke" {
-            self.add_to_stroke(now, frame, size_bytes, limits)
+            self.add_to_stroke(now, frame, size_bytes, limits, frames_max)
         } else {
             self.set(now, frame, limits)
         }
@@ -96,6 +99,7 @@ impl Shown {
         frame: Ephemeral,
         size_bytes: usize,
         limits: &PresenceLimits,
+        frames_max: usize,
     ) -> Result<(), PresenceError> {
         let goes_on = self
             .drawn
@@ -115,7 +119,7 @@ impl Shown {
             }
             return Ok(());
         }
-        if waiting >= STROKE_FRAMES_TICK_MAX {
+        if waiting >= frames_max {
             return Err(PresenceError::TooFast);
         }
         let stroke = match known {
@@ -186,14 +190,30 @@ impl Shown {
 
     /// Hands out all there is, for one who will hear every tick from now on.
     pub(super) fn snapshot(&self, person: &Person, out: &mut Vec<EphemeralState>) {
-        for state in self.states.iter().filter(|state| state.data != Value::Null) {
-            out.push(person.shows(&state.kind, state.gesture, state.data.clone()));
-        }
+        self.rest(person, out);
         for stroke in &self.strokes {
             // Without what waits for the tick: the newcomer would get those points twice.
             let sent = stroke.frames[..stroke.sent].iter();
             out.extend(sent.map(|data| person.shows("stroke", Some(stroke.gesture), data.clone())));
         }
+    }
+
+    /// Hands out all but strokes.
+    pub(super) fn rest(&self, person: &Person, out: &mut Vec<EphemeralState>) {
+        for state in self.states.iter().filter(|state| state.data != Value::Null) {
+            out.push(person.shows(&state.kind, state.gesture, state.data.clone()));
+        }
+    }
+
+    /// Whether this is what is shown already.
+    pub(super) fn has(&self, shown: &EphemeralState) -> bool {
+        let mut states = self.states.iter();
+        states.any(|state| state.kind == shown.kind && state.gesture == shown.gesture && state.data == shown.data)
+    }
+
+    /// Whether something of this stroke is shown.
+    pub(super) fn has_stroke(&self, gesture: GestureId) -> bool {
+        self.strokes.iter().any(|stroke| stroke.gesture == gesture)
     }
 }
 
@@ -212,7 +232,7 @@ impl Stroke {
 }
 
 /// Roughly what a value takes in memory.
-fn value_bytes(value: &Value) -> usize {
+pub(super) fn value_bytes(value: &Value) -> usize {
     VALUE_BYTES
         + match value {
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,

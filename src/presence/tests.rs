@@ -5,6 +5,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 
+mod others;
+
 const BASE: u64 = 1 << 32;
 const ALICE: SessionId = SessionId(1);
 const BOB: SessionId = SessionId(2);

@@ -149,6 +149,11 @@ impl Hub {
         clock: fn() -> Timestamp,
         is_log_healthy: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
+        let first_session = if log.relay().is_some() {
+            Shared::fresh_session()
+        } else {
+            1
+        };
         Self(Arc::new(Shared {
             log,
             store,
@@ -157,7 +162,7 @@ impl Hub {
             rooms: DashMap::new(),
             poisoned: Mutex::default(),
             failing: DashSet::new(),
-            next_session: AtomicU64::new(1),
+            next_session: AtomicU64::new(first_session),
             pending_bytes: AtomicUsize::new(0),
             is_log_healthy: Box::new(is_log_healthy),
             is_draining: AtomicBool::new(false),
@@ -442,6 +447,11 @@ impl Shared {
         const LOWEST: u64 = 1 << 32;
         const HIGHEST: u64 = (1 << 53) - (1 << 32);
         LOWEST + Uuid::new_v4().as_u64_pair().0 % (HIGHEST - LOWEST)
+    }
+
+    /// A session of which no other node has one near: people see those of all nodes. Below 2^53, with room behind it.
+    fn fresh_session() -> u64 {
+        Uuid::new_v4().as_u64_pair().0 >> 12
     }
 
     /// Moves a room's share in the bytes that wait for the log.

@@ -172,7 +172,8 @@ impl Room {
             | Input::Behind(..)
             | Input::Appended(..)
             | Input::AppendFailed(..)
-            | Input::Logged(_) => {}
+            | Input::Logged(_)
+            | Input::Relayed(_) => {}
             Input::Frame(id, _)
             | Input::Yjs(id, _)
             | Input::BadFrame(id, ..)

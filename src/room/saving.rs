@@ -289,6 +289,9 @@ impl Room {
         if let (Some(client), Some(seq)) = (record.client, record.seq) {
             self.refusals.take(client, seq);
         }
+        if let Some(gesture) = record.gesture {
+            self.presence.committed_elsewhere(gesture, record.id);
+        }
         match self.board.merge_record(record) {
             Ok(applied) => {
                 if let Some(update) = applied.update {

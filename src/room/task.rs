@@ -20,7 +20,8 @@ use super::hub::{BoardState, Shared};
 use super::opening::{open, state_at};
 use super::pulse::Pulse;
 use super::ring::Ring;
-use super::{Answer, Audit, Counter, Deed, Effect, Input, Room};
+use super::sharing::{Sharing, heard};
+use super::{Answer, Audit, Counter, Deed, Effect, Input, Room, Unshown};
 use crate::log::Logged;
 use crate::protocol::ErrorCode;
 use crate::protocol::close::CloseCode;
@@ -71,6 +72,8 @@ struct Task {
     pending_bytes: usize,
     /// See [`Pulse::is_crowded`].
     is_crowded: bool,
+    /// The way to the board's rooms on other nodes, where there are any.
+    sharing: Option<Box<Sharing>>,
     busy: Busy,
 }
 
@@ -108,7 +111,11 @@ pub(super) async fn run(
             return Ended::NotOpened;
         }
     };
-    let room = Room::new(opened, shared.limits.clone());
+    let mut room = Room::new(opened, shared.limits.clone());
+    let sharing = shared.log.relay().map(|relay| {
+        room.share();
+        Box::new(Sharing::new(relay, board.clone(), room.board().replica()))
+    });
     let mut task = Task {
         board,
         shared,
@@ -122,10 +129,14 @@ pub(super) async fn run(
         sessions: BTreeSet::new(),
         pending_bytes: 0,
         is_crowded: false,
+        sharing,
         busy,
     };
     let ended = task.serve(inbox, waiting).await;
     task.shared.move_pending(task.pending_bytes, 0);
+    if let Some(sharing) = &mut task.sharing {
+        sharing.end((task.shared.clock)());
+    }
     if matches!(ended, Ended::Poisoned) {
         for session in &task.sessions {
             task.ring.close(*session, CloseCode::Rebuilt);
@@ -176,6 +187,10 @@ impl Task {
                     if count == 0 { return Ended::Closed }
                     unsettled += count;
                 }
+                relayed = heard(&mut self.sharing), if self.sharing.is_some() && !is_full => {
+                    unsettled += 1;
+                    if !self.step(Input::Relayed(relayed)).await { return Ended::Poisoned }
+                }
                 // All that was there is done: only now others hear of it.
                 () = std::future::ready(()), if unsettled > 0 => {
                     unsettled = 0;
@@ -220,6 +235,9 @@ impl Task {
     /// Does what is due by the clock, and wakes the readers.
     async fn settle(&mut self, pulse: &mut Pulse, inbox: &mpsc::Receiver<Message>) -> Option<Ended> {
         let now = Instant::now();
+        if let Some(sharing) = &mut self.sharing {
+            sharing.mind(self.room.is_shared());
+        }
         if now >= pulse.next_tick {
             if !self.take_gathered().await || !self.step(Input::Tick).await {
                 return Some(Ended::Poisoned);
@@ -363,6 +381,11 @@ impl Task {
                 };
                 self.appending.push_back((number, append));
             }
+            Effect::Relay(lane, relayed) => {
+                if let Some(sharing) = &self.sharing {
+                    sharing.show(lane, &relayed);
+                }
+            }
             Effect::StoreKeyframe(keyframe) => {
                 stored(&mut self.storing).await;
                 let used = self.room.board().asset_names();
@@ -486,6 +509,14 @@ fn count(counter: Counter) {
         Counter::Late => metrics::counter!(telemetry::LATE_MESSAGES_TOTAL).increment(1),
         Counter::AwarenessDrops => metrics::counter!(telemetry::AWARENESS_DROPS_TOTAL).increment(1),
         Counter::Levels => metrics::counter!(telemetry::LEVELS_TOTAL).increment(1),
+        Counter::Unshown(why) => {
+            let reason = match why {
+                Unshown::Old => "old",
+                Unshown::Unknown => "unknown_sender",
+                Unshown::Refused => "refused",
+            };
+            metrics::counter!(telemetry::RELAY_DROPS_TOTAL, "feature" => "shown", "reason" => reason).increment(1);
+        }
     }
 }
 

@@ -110,6 +110,7 @@ const FILES_WITHOUT_TOKIO: &[&str] = &[
     "room/roles",
     "room/saving",
     "room/session",
+    "room/showing",
     "room/yjs",
 ];
 

@@ -35,6 +35,7 @@ mod rights_across;
 mod rules;
 mod runs;
 mod samples;
+mod shown_across;
 mod simulation;
 mod store_contract;
 mod support;

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use panseo::log::memory::AppendFault;
-use panseo::protocol::codec::Format;
+use panseo::protocol::ServerFrame;
+use panseo::protocol::codec::{Format, decode_server};
 use panseo::protocol::element::{Change, Properties, Property, Value};
 use panseo::protocol::ids::RecordId;
 use panseo::protocol::limits::Limits;
@@ -90,6 +91,7 @@ fn run(seed: u64) -> usize {
     world.assert_acknowledged_once();
     world.assert_nobody_refused();
     world.assert_moves_add_up();
+    world.assert_all_see_the_same_people();
     world.assert_no_ghosts();
     world.cluster.counted.get(&Counter::Joined).copied().unwrap_or_default()
 }
@@ -117,7 +119,11 @@ impl World {
                 self.cluster.write(node, fault);
             }
             550..650 => _ = self.cluster.hear(node),
-            650..800 => _ = self.cluster.read(node),
+            650..800 => {
+                self.cluster.read(node);
+                let is_lost = self.dice.roll(20) == 0;
+                self.cluster.hear_others(node, is_lost);
+            }
             800..840 => {
                 let ms = [5, 40, 600][self.dice.roll(3)];
                 self.cluster.tick(node, u64::try_from(ms).expect("time goes on"));
@@ -352,6 +358,54 @@ impl World {
         assert_eq!(closed.find(|(_, code)| !code.may_reconnect()), None);
     }
 
+    /// What was lost is told again, and rooms that died are forgotten.
+    fn refresh(&mut self) {
+        for _ in 0..40 {
+            for node in 0..self.cluster.nodes.len() {
+                self.cluster.tick(node, 1_000);
+            }
+            self.cluster.rest();
+        }
+    }
+
+    /// Whoever comes is shown the same people on every node.
+    fn assert_all_see_the_same_people(&mut self) {
+        let own = |client| Door::Own {
+            format: Format::MsgPack,
+            document: true,
+            client: uuid::Uuid::from_u128(client),
+        };
+        // A node where nobody is does not listen.
+        let nodes = 0..self.cluster.nodes.len();
+        let guests: Vec<_> = nodes
+            .map(|node| self.cluster.join(node, "probe", own(97), None))
+            .collect();
+        self.refresh();
+        let mut seen = Vec::new();
+        for (node, guest) in guests.into_iter().enumerate() {
+            let probe = self.cluster.join(node, "probe", own(98), None);
+            let mut frames = Vec::new();
+            self.cluster.nodes[node].ring.pull(probe, &mut frames, usize::MAX);
+            let mut people = BTreeSet::new();
+            for bytes in frames {
+                if let ServerFrame::Ephemeral { states } = decode_server(Format::MsgPack, &bytes).unwrap() {
+                    let shown = states.into_iter().filter(|state| state.user.as_str() != "probe");
+                    people.extend(shown.map(|state| (state.session, state.kind, format!("{:?}", state.data))));
+                }
+            }
+            self.cluster.leave(node, probe);
+            self.cluster.leave(node, guest);
+            seen.push(people);
+        }
+        self.refresh();
+        let all = self.clients.iter().filter(|client| client.kind != Kind::Yjs).count();
+        for (node, people) in seen.iter().enumerate() {
+            let joined = people.iter().filter(|(_, kind, _)| kind == "join").count();
+            assert_eq!(joined, all, "people shown on node {node}: {people:?}");
+            assert_eq!(people, &seen[0], "node {node} shows others than node 0");
+        }
+    }
+
     /// All leave; who comes then sees nobody.
     fn assert_no_ghosts(&mut self) {
         for client in &mut self.clients {
@@ -359,6 +413,9 @@ impl World {
         }
         for node in 0..self.cluster.nodes.len() {
             self.cluster.tick(node, 100);
+        }
+        self.cluster.rest();
+        for node in 0..self.cluster.nodes.len() {
             let own = Door::Own {
                 format: Format::MsgPack,
                 document: true,
@@ -375,6 +432,7 @@ impl World {
                 assert_eq!(frames.len(), most, "somebody is still on node {node}");
                 self.cluster.leave(node, session);
                 self.cluster.tick(node, 100);
+                self.cluster.rest();
             }
         }
     }

@@ -15,6 +15,7 @@ use panseo::protocol::element::Item;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, SessionId, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
 use panseo::protocol::op::Op;
+use panseo::protocol::relay::Relayed;
 use panseo::protocol::{ClientFrame, Record};
 use panseo::room::ring::Ring;
 use panseo::room::session::{Door, Joining};
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) ring: Arc<Ring>,
     appending: VecDeque<Appending>,
     answers: HashMap<SessionId, Answer>,
+    /// What rooms of other nodes showed, and its own presence.
+    shown: VecDeque<Arc<Relayed>>,
     /// Which opening of the board this is: sessions of an older one are gone.
     pub(crate) opening: u64,
 }
@@ -73,6 +76,7 @@ impl Cluster {
             ring: Arc::new(Ring::new(1, 1)),
             appending: VecDeque::new(),
             answers: HashMap::new(),
+            shown: VecDeque::new(),
             opening: 0,
         };
         Self {
@@ -141,7 +145,9 @@ impl Cluster {
             scope: EditScope::All,
         };
         let slot = &mut self.nodes[node];
-        slot.room = Some(Room::new(opened, self.limits.clone()));
+        let mut room = Room::new(opened, self.limits.clone());
+        room.share();
+        slot.room = Some(room);
         slot.ring = Arc::new(Ring::new(self.limits.ring_frames_max, self.limits.unsent_bytes_max));
         slot.opening = self.openings;
     }
@@ -152,6 +158,7 @@ impl Cluster {
         slot.room = None;
         slot.appending.clear();
         slot.answers.clear();
+        slot.shown.clear();
         slot.opening = 0;
         slot.ring = Arc::new(Ring::new(1, 1));
     }
@@ -227,6 +234,12 @@ impl Cluster {
                 let has_failed = slot.appending.iter().any(|appending| appending.outcome == Some(None));
                 let outcome = has_failed.then_some(None);
                 slot.appending.push_back(Appending { record, outcome });
+            }
+            Effect::Relay(_, relayed) => {
+                let relayed: Arc<Relayed> = Arc::from(relayed);
+                for node in self.nodes.iter_mut().filter(|node| node.room.is_some()) {
+                    node.shown.push_back(Arc::clone(&relayed));
+                }
             }
             Effect::StoreKeyframe(keyframe) => {
                 let is_newest = self
@@ -314,6 +327,17 @@ impl Cluster {
         is_more
     }
 
+    /// The room hears the next of what rooms show, or it is lost; whether there was any.
+    pub(crate) fn hear_others(&mut self, node: usize, is_lost: bool) -> bool {
+        let Some(relayed) = self.nodes[node].shown.pop_front() else {
+            return false;
+        };
+        if !is_lost && self.is_open(node) {
+            self.input(node, Input::Relayed(relayed));
+        }
+        true
+    }
+
     pub(crate) fn tick(&mut self, node: usize, ms: u64) {
         self.now += ms;
         self.input(node, Input::Tick);
@@ -324,7 +348,7 @@ impl Cluster {
         loop {
             let mut is_moving = false;
             for node in 0..self.nodes.len() {
-                while self.write(node, None) | self.hear(node) | self.read(node) {
+                while self.write(node, None) | self.hear(node) | self.read(node) | self.hear_others(node, false) {
                     is_moving = true;
                 }
                 if self.nodes[node]
