@@ -218,6 +218,15 @@ async fn people_of_two_real_nodes_see_each_other() {
     assert!(records(&pair, "cursors") > 0);
     class.see_who_leaves().await;
     planned_stop_and_loss(&mut pair).await;
+    let (_, metrics) = pair.servers[0].request("GET", "/metrics", "", "").await;
+    for feature in ["presence", "cursors", "control"] {
+        let lag = format!("panseo_kafka_lag{{feature=\"{feature}\"");
+        assert!(metrics.contains(&lag), "no lag of {feature}");
+    }
+    for direction in ["in", "out"] {
+        let relayed = format!("panseo_relayed_total{{feature=\"cursors\",direction=\"{direction}\"}}");
+        assert!(metrics.contains(&relayed), "nothing went {direction}");
+    }
 }
 
 /// A node that stops as it should takes its people along at once; one that is killed does after the grace.

@@ -8,17 +8,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use panseo::protocol::codec::{self, Format};
+use panseo::protocol::notice::Notice;
+use panseo::protocol::relay::Relayed;
 use panseo::protocol::{ClientFrame, Record, ServerFrame};
 use schemars::{Schema, schema_for};
 use serde_json::Value;
 
-const KINDS: [Kind; 3] = [Kind::Client, Kind::Server, Kind::Record];
+const KINDS: [Kind; 5] = [Kind::Client, Kind::Server, Kind::Record, Kind::Notice, Kind::Relayed];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Client,
     Server,
     Record,
+    Notice,
+    Relayed,
 }
 
 #[derive(Debug, PartialEq)]
@@ -26,6 +30,8 @@ enum Decoded {
     Client(ClientFrame),
     Server(ServerFrame),
     Record(Box<Record>),
+    Notice(Notice),
+    Relayed(Relayed),
 }
 
 impl Kind {
@@ -34,6 +40,8 @@ impl Kind {
             Self::Client => "client",
             Self::Server => "server",
             Self::Record => "record",
+            Self::Notice => "notice",
+            Self::Relayed => "relayed",
         })
     }
 
@@ -42,6 +50,8 @@ impl Kind {
             Self::Client => "client-frame.schema.json",
             Self::Server => "server-frame.schema.json",
             Self::Record => "record.schema.json",
+            Self::Notice => "notice.schema.json",
+            Self::Relayed => "relayed.schema.json",
         })
     }
 
@@ -50,10 +60,12 @@ impl Kind {
             Self::Client => schema_for!(ClientFrame),
             Self::Server => schema_for!(ServerFrame),
             Self::Record => schema_for!(Record),
+            Self::Notice => schema_for!(Notice),
+            Self::Relayed => schema_for!(Relayed),
         }
     }
 
-    /// Records lie in the log as MessagePack only; their JSON is for readers of this folder.
+    /// Whatever lies in a topic is MessagePack only; its JSON is for readers of this folder.
     fn decode(self, format: Format, bytes: &[u8]) -> Result<Decoded, String> {
         let text = |error: codec::CodecError| error.to_string();
         match (self, format) {
@@ -65,6 +77,14 @@ impl Kind {
                 .map_err(text),
             (Self::Record, Format::Json) => serde_json::from_slice(bytes)
                 .map(Decoded::Record)
+                .map_err(|error| error.to_string()),
+            (Self::Notice, Format::MsgPack) => codec::unpack(bytes).map(Decoded::Notice).map_err(text),
+            (Self::Notice, Format::Json) => serde_json::from_slice(bytes)
+                .map(Decoded::Notice)
+                .map_err(|error| error.to_string()),
+            (Self::Relayed, Format::MsgPack) => codec::unpack(bytes).map(Decoded::Relayed).map_err(text),
+            (Self::Relayed, Format::Json) => serde_json::from_slice(bytes)
+                .map(Decoded::Relayed)
                 .map_err(|error| error.to_string()),
         }
     }
@@ -88,6 +108,10 @@ impl Decoded {
             (Self::Server(frame), _) => codec::encode_server(format, frame).into(),
             (Self::Record(record), Format::MsgPack) => codec::encode_record(record),
             (Self::Record(record), Format::Json) => serde_json::to_vec(record).expect("records have text keys only"),
+            (Self::Notice(notice), Format::MsgPack) => codec::pack(notice),
+            (Self::Notice(notice), Format::Json) => serde_json::to_vec(notice).expect("notices have text keys only"),
+            (Self::Relayed(relayed), Format::MsgPack) => codec::pack(relayed),
+            (Self::Relayed(relayed), Format::Json) => serde_json::to_vec(relayed).expect("text keys only"),
         }
     }
 }
@@ -226,7 +250,7 @@ fn every_variant_has_a_sample() {
         let values = samples.iter().map(|path| read_json(path));
         values.filter_map(|value| pick(&value).map(str::to_owned)).collect()
     };
-    let [client, server, record] = KINDS.map(|kind| kind.schema().to_value());
+    let [client, server, record, notice, _] = KINDS.map(|kind| kind.schema().to_value());
 
     expect(
         "client frame",
@@ -242,6 +266,11 @@ fn every_variant_has_a_sample() {
         "op",
         names_in(&client["$defs"]["Op"], Some("op")),
         &found(Kind::Client, |frame| frame["ops"][0]["op"].as_str()),
+    );
+    expect(
+        "notice",
+        names_in(&notice, Some("t")),
+        &found(Kind::Notice, |notice| notice["t"].as_str()),
     );
     let kinds = names_in(&record["$defs"]["RecordKind"], None);
     expect(
