@@ -43,7 +43,7 @@ fn once(records: &[Logged]) -> Vec<u64> {
 }
 
 /// Brokers in this process, and a log on them.
-async fn imitated() -> (MockCluster<'static, DefaultProducerContext>, Broker, KafkaLog) {
+pub(crate) async fn imitated() -> (MockCluster<'static, DefaultProducerContext>, Broker, KafkaLog) {
     let cluster = MockCluster::new(1).unwrap();
     let mut broker = Broker::at(cluster.bootstrap_servers());
     broker.settings.partitions = 1;

@@ -30,6 +30,7 @@ mod pictures;
 mod postgres;
 mod postgres_schema;
 mod power_cut;
+mod relay_contract;
 mod rest;
 mod rights_across;
 mod rules;
