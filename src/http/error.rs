@@ -87,7 +87,7 @@ impl Problem {
     /// 503: done and stored, but connections to other nodes go on as before for a while.
     pub fn untold() -> Self {
         let detail = "The change is stored, and holds for everybody who connects from now on. Connections that are open on \
-                      other servers are told as soon as these can be reached; send it again to wait for that.";
+                      other servers are told as soon as these can be reached: there is nothing to be sent again.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_told_everywhere", detail).retry_after(5)
     }
 
