@@ -23,6 +23,7 @@ const PAGES: readonly { file: string; path: RegExp }[] = [
 ]
 
 const LOCALES = /^\.\/locales\/(?!en-|ko-KR|ja-JP|zh-CN|zh-TW|percentages)/
+const LANGUAGES = /\{code:"(?!en|ko-KR|ja-JP|zh-CN|zh-TW)[^"]+",label:"[^"]+"(,rtl:!0)?\},?/g
 const NO_WORDS = '\0no-words'
 
 /** Leaves out Excalidraw's languages that nobody here asks for. */
@@ -30,7 +31,8 @@ const locales: Plugin = {
   name: 'locales',
   enforce: 'pre',
   resolveId: (source, importer) => (LOCALES.test(source) && importer?.includes('excalidraw') ? NO_WORDS : null),
-  load: (id) => (id === NO_WORDS ? 'export default {}' : null)
+  load: (id) => (id === NO_WORDS ? 'export default {}' : null),
+  transform: (code, id) => (id.includes('@excalidraw') ? code.replace(LANGUAGES, '') : null)
 }
 
 /** Excalidraw would ask another host for a font that it does not find here. */
