@@ -53,6 +53,13 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const { save } = useSave(board)
   const canEdit = save !== 'read-only' && role !== 'viewer'
   const isTeacher = role === 'teacher'
+  const canPoint = role === 'viewer'
+  const [wantsToPoint, setPointing] = useState(false)
+  const isPointing = canPoint && wantsToPoint
+  // Whoever gets the pen and loses it again starts without.
+  useEffect(() => {
+    if (!canPoint) setPointing(false)
+  }, [canPoint])
 
   const pages = useFromDoc(board, PAGE_ROOTS, listPages)
   // A page that somebody deleted is left for the first one.
@@ -104,6 +111,20 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       {icons.note}
     </button>
   )
+  const pointButton = canPoint && (
+    <button
+      type="button"
+      className="panseo-button"
+      title={`${words.point} (K)`}
+      aria-label={words.point}
+      aria-keyshortcuts="K"
+      aria-pressed={isPointing}
+      data-testid="point"
+      onClick={() => setPointing(!isPointing)}
+    >
+      {icons.point}
+    </button>
+  )
   const follow = (user: string | null) => handle?.session.follow(user)
   const peopleButton = <People board={board} leader={leader} onFollow={follow} />
   const pageProps = { pages, current: page, canEdit, actions: pageActions }
@@ -116,6 +137,9 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       title={title}
       language={language}
       canEdit={canEdit}
+      canPoint={canPoint}
+      isPointing={isPointing}
+      onPointing={setPointing}
       menu={menu}
       onReady={setHandle}
       onCount={onCount}
@@ -126,6 +150,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       status={
         <div className="panseo-status">
           <SaveState board={board} />
+          {pointButton}
           {peopleButton}
           {commentsButton}
           {extra}
@@ -142,6 +167,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
           <SaveState board={board} isShort={save === 'saved'} />
           <PagePicker {...pageProps} />
           {noteButton}
+          {pointButton}
           {peopleButton}
           {commentsButton}
           {extra}

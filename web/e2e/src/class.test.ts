@@ -28,6 +28,21 @@ const visit = (user: string, role: string, options = {}) =>
 const count = async () => (await server.entries(board)).length
 const give = (user: string, role: string) => server.call('PUT', `/boards/${board}/members/${user}`, { role })
 
+const EDITS = ['Delete', 'Backspace', 'Enter', 'Control+Delete', 'Control+z', 'Control+a', 'Control+d', 'Control+v']
+
+/** Waits until one sees the laser that the other moves. */
+async function seesLaser(one: Person, other: Person): Promise<void> {
+  const isLit = () =>
+    one.page.$$eval('.SVGLayer path', (trails) => trails.some((trail) => (trail.getAttribute('d') ?? '') !== ''))
+  await until('no laser is lit', async () => !(await isLit()))
+  await other.down(400, 500)
+  await until('the laser is seen', async () => {
+    await other.move([400, 500], [600, 550], 4)
+    return isLit()
+  })
+  await other.up()
+}
+
 async function redSquare({ page }: Person): Promise<Buffer> {
   const url = await page.evaluate(() => {
     const canvas = Object.assign(document.createElement('canvas'), { width: 200, height: 200 })
@@ -69,6 +84,64 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await mina.move([850, 300], [950, 400])
   await mina.up()
   await until('what came too late is gone from the screen', async () => !(await mina.sees(850, 330)))
+  await kim.leave()
+  await mina.leave()
+})
+
+test('a student without the pen points, and changes nothing with it', async () => {
+  const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'viewer')]
+  await kim.draws('r', [500, 300], [600, 400])
+  await until('Mina sees it', () => mina.sees(500, 350))
+  const before = await server.entries(board)
+  expect(await kim.page.getByTestId('point').count()).toBe(0)
+  const isPointing = async () => (await mina.page.getByTestId('point').getAttribute('aria-pressed')) === 'true'
+  const isInPlace = () => mina.sees(550, 300)
+
+  const place = () => mina.page.getByTestId('point').boundingBox()
+  const button = await place()
+  await mina.page.getByTestId('point').click()
+  await until('she points', isPointing)
+  expect(await place()).toEqual(button)
+  await seesLaser(kim, mina)
+
+  for (const key of [...'vrdoaltephfiq1270', ...EDITS]) {
+    await mina.press(key)
+    await mina.down(520, 320)
+    await mina.move([520, 320], [720, 420], 2)
+    await mina.up()
+  }
+  await mina.page.mouse.dblclick(700, 500)
+  await mina.page.keyboard.type('words')
+  await mina.page.mouse.click(500, 350, { button: 'right' })
+  await mina.page.evaluate((text) => {
+    const data = new DataTransfer()
+    data.setData('text/plain', text)
+    const of = { bubbles: true, cancelable: true }
+    document.body.dispatchEvent(new ClipboardEvent('paste', { ...of, clipboardData: data }))
+    document.querySelector('canvas.interactive')?.dispatchEvent(new DragEvent('drop', { ...of, dataTransfer: data }))
+  }, 'pasted')
+  expect(await isPointing()).toBe(true)
+  expect(await mina.page.locator('.context-menu, .Modal, textarea.excalidraw-wysiwyg').count()).toBe(0)
+  for (const tool of ['toolbar-rectangle', 'toolbar-laser', 'button-undo'])
+    expect(await mina.page.getByTestId(tool).locator('visible=true').count()).toBe(0)
+  await seesLaser(kim, mina)
+  expect(await isInPlace()).toBe(true)
+  expect(await mina.shown()).toEqual(await kim.shown())
+  expect(await server.entries(board)).toEqual(before)
+
+  await mina.page.mouse.wheel(0, 150)
+  await until('the wheel moves the board', async () => !(await isInPlace()))
+  await mina.press('Escape')
+  await until('she does not point', async () => !(await isPointing()))
+  await mina.press('k')
+  await until('she points again', isPointing)
+  await give('mina', 'editor')
+  await mina.page.getByTestId('point').waitFor({ state: 'detached' })
+  await mina.draws('r', [800, 300], [900, 400])
+  await until('with the pen she draws', async () => (await count()) === 2)
+  await give('mina', 'viewer')
+  await mina.page.getByTestId('point').waitFor()
+  expect(await isPointing()).toBe(false)
   await kim.leave()
   await mina.leave()
 })

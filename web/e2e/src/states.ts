@@ -260,6 +260,16 @@ const pages: State[] = [
       })
       await press(visit, 'page-menu')
     }
+  },
+  {
+    name: 'pointing',
+    go: async (stage, visit) => {
+      const board = await stage.board(stage.school)
+      await stage.attend(visit, 'viewer', board)
+      await press(visit, 'point')
+      await visit.page.locator('[data-testid="point"][aria-pressed="true"]:visible').waitFor()
+      await visit.page.locator('[data-testid^="toolbar-"]:visible').waitFor({ state: 'detached' })
+    }
   }
 ]
 

@@ -13,6 +13,7 @@ import { Faults } from './Faults'
 import { CanvasHandle } from './handle'
 import { Images, callFile } from './images'
 import { rememberLibrary, rememberTheme, rememberedLibrary, rememberedTheme } from './remembered'
+import { type PointingProps, usePointing } from './pointing'
 import { CanvasSession } from './session'
 import { Undo } from './undo'
 
@@ -25,7 +26,7 @@ export interface MenuItem {
   onSelect: () => void
 }
 
-export interface CanvasProps {
+export interface CanvasProps extends PointingProps {
   board: Board
   rest: Rest
   page: string
@@ -66,6 +67,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   const session = useRef<CanvasSession | null>(null)
   const handle = useHandle(api, isLoaded, container, props, words)
   session.current = handle?.session ?? null
+  usePointing(api, container, props)
 
   const initialData = useRef<ExcalidrawInitialDataState>(undefined)
   initialData.current ??= {
@@ -124,13 +126,19 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   }
 
   return (
-    <div className="panseo-board" ref={container} data-loaded={handle !== null} onDropCapture={onDrop}>
+    <div
+      className="panseo-board"
+      ref={container}
+      data-loaded={handle !== null}
+      data-pointing={props.isPointing}
+      onDropCapture={onDrop}
+    >
       <Excalidraw
         excalidrawAPI={setApi}
         initialData={initialData.current}
         langCode={LANGUAGE_CODES[props.language]}
         name={props.title}
-        viewModeEnabled={!props.canEdit}
+        viewModeEnabled={!props.canEdit && !props.isPointing}
         // The state of one's work is always in sight.
         zenModeEnabled={false}
         UIOptions={UI_OPTIONS}

@@ -112,16 +112,18 @@ export class Undo {
 
 function opOf(event: KeyboardEvent): UndoOp | undefined {
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return undefined
-  const key = event.key.toLowerCase()
-  // While Hangul is typed `key` is a letter of it; then the place on the keyboard counts.
-  const is = (letter: string) => key === letter || (!/^[a-z]$/.test(key) && event.code === `Key${letter.toUpperCase()}`)
-  if (is('z')) return event.shiftKey ? 'redo' : 'undo'
-  return is('y') && !event.shiftKey ? 'redo' : undefined
+  if (isLetter(event, 'z')) return event.shiftKey ? 'redo' : 'undo'
+  return isLetter(event, 'y') && !event.shiftKey ? 'redo' : undefined
+}
+
+/** While Hangul is typed `key` is a letter of it; then the place on the keyboard counts. */
+export function isLetter({ key, code }: Pick<KeyboardEvent, 'key' | 'code'>, letter: string): boolean {
+  return key.toLowerCase() === letter || (!/^[a-z]$/i.test(key) && code === `Key${letter.toUpperCase()}`)
 }
 
 const TEXT_INPUTS: ReadonlySet<string> = new Set(['text', 'search', 'number', 'url', 'email', 'tel', 'password'])
 
-function isTextField(target: EventTarget | null): boolean {
+export function isTextField(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false
   if (target instanceof HTMLInputElement) return TEXT_INPUTS.has(target.type)
   return target instanceof HTMLTextAreaElement || target.isContentEditable

@@ -71,6 +71,7 @@ export const en = {
 
   // People
   people: 'People',
+  point: 'Point',
   you: 'you',
   follow: 'Follow',
   following: (name: string) => `You see what ${name} sees`,

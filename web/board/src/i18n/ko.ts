@@ -67,6 +67,7 @@ export const ko: Dictionary = {
   pageFull: (count) => `이 페이지에 요소가 ${count}개 있어 느려집니다. 새 페이지에서 이어 가세요.`,
 
   people: '참여자',
+  point: '가리키기',
   you: '나',
   follow: '따라가기',
   following: (name) => `${name} 님의 화면을 보는 중`,
