@@ -225,7 +225,7 @@ fn describe_rooms() {
     describe_counter!(AUDIT_RECORDS_TOTAL, "Lines of the audit log, by `deed`.");
     describe_counter!(
         LATE_MESSAGES_TOTAL,
-        "Messages of sessions that were told to end, not read."
+        "Messages of sessions that are to end and bring them again, not read."
     );
     describe_counter!(
         AWARENESS_DROPS_TOTAL,
@@ -314,7 +314,7 @@ fn describe_kafka() {
     );
     describe_counter!(
         JOINS_NOT_LEVEL_TOTAL,
-        "Clients turned away because the log did not say in time what is new on their board."
+        "Clients that may only look, or were refused, because the log did not say in time what is new on their board."
     );
     describe_counter!(
         NOTICES_LATE_TOTAL,

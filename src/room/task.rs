@@ -17,7 +17,8 @@ use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
-use super::opening::{open, state_at};
+use super::level::{NotLevel, next_logged};
+use super::opening::{Found, open, state_at};
 use super::pulse::Pulse;
 use super::ring::Ring;
 use super::sharing::{Sharing, heard};
@@ -63,7 +64,9 @@ struct Task {
     ring: Arc<Ring>,
     gathered: Arc<Gathered>,
     room: Room,
-    tail: mpsc::Receiver<Logged>,
+    /// None: the log did not answer when the board was opened, so that it may only be looked at.
+    tail: Option<mpsc::Receiver<Logged>>,
+    not_level: NotLevel,
     appending: Appending,
     /// A keyframe on its way to the store: no input waits for it.
     storing: Option<BoxFuture<'static, ()>>,
@@ -101,8 +104,8 @@ pub(super) async fn run(
     let mut waiting = VecDeque::new();
     // Boxed like all that is rare: what a task may once need, it holds all its life.
     let opened = Box::pin(open(&board, &shared, &ring, inbox, &mut waiting)).await;
-    let (opened, tail) = match opened {
-        Ok(opened) => opened,
+    let Found { opened, tail } = match opened {
+        Ok(found) => found,
         Err(error) => {
             tracing::error!(board.id = %board, %error, "A board could not be opened.");
             for message in waiting {
@@ -123,6 +126,7 @@ pub(super) async fn run(
         gathered,
         room,
         tail,
+        not_level: NotLevel::default(),
         appending: VecDeque::new(),
         storing: None,
         answers: HashMap::new(),
@@ -178,7 +182,13 @@ impl Task {
                     if !self.step(appended(number, result)).await { return Ended::Poisoned }
                 }
                 () = stored(&mut self.storing), if self.storing.is_some() => {}
-                logged = self.tail.recv(), if !is_full => {
+                sessions = self.not_level.over() => {
+                    if self.tail.is_none() { return self.lose_log() }
+                    for session in sessions {
+                        self.ring.close(session, CloseCode::Loading);
+                    }
+                }
+                logged = next_logged(&mut self.tail), if !is_full => {
                     unsettled += 1;
                     let Some(logged) = logged else { return self.lose_log() };
                     if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
@@ -206,6 +216,10 @@ impl Task {
 
     /// Reads what was durable when the last of those came who wait.
     async fn catch_up(&mut self) -> Option<Ended> {
+        if self.tail.is_none() {
+            self.not_level.wait(None, &self.shared.log, &self.board);
+            return None;
+        }
         let (log, board) = (Arc::clone(&self.shared.log), self.board.clone());
         let level = log.level(&board);
         tokio::pin!(level);
@@ -213,7 +227,7 @@ impl Task {
         loop {
             let logged = tokio::select! {
                 biased;
-                logged = self.tail.recv() => logged,
+                logged = next_logged(&mut self.tail) => logged,
                 done = &mut level, if !is_level => {
                     if done.is_err() {
                         return Some(self.lose_log());
@@ -283,14 +297,24 @@ impl Task {
         // What a session showed before is not overtaken by its edits, nor by its end.
         let is_trusted = (matches!(message, Message::Gathered) || self.take_gathered().await)
             && match message {
-                Message::Input(input) => {
-                    if let Input::Join(joining) = &*input {
+                Message::Input(mut input) => {
+                    if let Input::Join(joining) = &mut *input {
                         self.sessions.insert(joining.session);
+                        joining.is_level &= self.tail.is_some();
+                        if !joining.is_level {
+                            let session = Some(joining.session);
+                            self.not_level.wait(session, &self.shared.log, &self.board);
+                        }
                     } else if let Input::Leave(session) = &*input {
                         self.sessions.remove(session);
                         self.ring.leave(*session);
                     }
                     self.step(*input).await
+                }
+                // What may not be all of the board is nothing to build on, and nothing to keep.
+                message @ (Message::Request(..) | Message::Read(_)) if self.tail.is_none() => {
+                    turn_away(message, &self.ring, CloseCode::Loading);
+                    true
                 }
                 Message::Request(joining, input, answer) => {
                     self.answers.insert(joining.session, answer);
@@ -444,7 +468,7 @@ impl Task {
         while self.room.pending_bytes() > 0 && Instant::now() < deadline {
             let input = tokio::select! {
                 (number, result) = next_appended(&mut self.appending) => appended(number, result),
-                Some(logged) = self.tail.recv() => Input::Logged(logged),
+                Some(logged) = next_logged(&mut self.tail) => Input::Logged(logged),
                 () = tokio::time::sleep_until(deadline) => Input::Tick,
             };
             if !self.step(input).await {

@@ -97,7 +97,7 @@ async fn records_wait_for_brokers_that_are_away() {
     cluster.broker_down(1).unwrap();
     let mut waiting: Vec<_> = (2..=50).map(|number| log.append(&maths, record(number, 40))).collect();
     // Nobody is there who could tell of them.
-    assert!(matches!(log.end(&maths).await, Err(LogError::Failed(_))));
+    assert!(matches!(log.end(&maths).await, Err(LogError::Away(_))));
     assert!(waiting.iter_mut().all(|append| append.now_or_never().is_none()));
     assert!(
         log.is_reachable(),

@@ -57,7 +57,7 @@ impl Backfill {
             done
         });
         match reading.await {
-            Ok(done) => done.map_err(|error| LogError::Failed(error.to_string())),
+            Ok(done) => done.map_err(|error| LogError::Away(error.to_string())),
             Err(_panic) => Err(LogError::Closed),
         }
     }

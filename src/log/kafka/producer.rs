@@ -150,6 +150,10 @@ impl Edits {
 
     /// Offsets of the first record of the partition that is kept, and of the next one to come.
     pub(super) async fn watermarks(&self, partition: i32) -> Result<(u64, u64), LogError> {
+        if self.shared.away.lock().is_some() {
+            // The thread of the producer asks all the time: nobody has to wait for the same answer.
+            return Err(LogError::Away("no broker answers".into()));
+        }
         let shared = Arc::clone(&self.shared);
         let (low, high) = ask(&self.shared, move |producer| {
             let deadline = Instant::now() + ASK_TIMEOUT;
@@ -239,7 +243,7 @@ async fn ask<T: Send + 'static>(
             *shared.away.lock() = None;
             Ok(answer)
         }
-        Ok(Err(error)) => Err(LogError::Failed(error.to_string())),
+        Ok(Err(error)) => Err(LogError::Away(error.to_string())),
         Err(_panic) => Err(LogError::Closed),
     }
 }

@@ -130,7 +130,7 @@ impl Tails {
         let reading = tokio::time::timeout(READ_TIMEOUT, self.read_all(number, &board, from, until));
         match reading.await {
             Ok(records) => records,
-            Err(_elapsed) => Err(LogError::Failed(
+            Err(_elapsed) => Err(LogError::Away(
                 "the brokers did not give the newest records in time".into(),
             )),
         }
@@ -158,7 +158,7 @@ impl Tails {
         };
         match tokio::time::timeout(READ_TIMEOUT, waiting).await {
             Ok(level) => level,
-            Err(_elapsed) => Err(LogError::Failed("the newest records did not come in time".into())),
+            Err(_elapsed) => Err(LogError::Away("the newest records did not come in time".into())),
         }
     }
 
