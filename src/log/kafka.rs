@@ -11,6 +11,7 @@
 mod backfill;
 mod control;
 mod fanout;
+mod finding;
 pub mod group;
 mod lag;
 mod placement;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -38,6 +40,7 @@ use tokio_util::sync::DropGuard;
 pub use settings::KafkaSettings;
 pub use topics::{Fault, TopicReport, Topics};
 
+use self::finding::Finding;
 use self::placement::Placement;
 use self::producer::Edits;
 use self::relay::KafkaRelay;
@@ -137,6 +140,16 @@ impl KafkaLog {
         self.edits.replacements()
     }
 
+    fn finding(&self, board: &BoardId) -> Finding {
+        Finding {
+            epoch: self.epoch,
+            edits: Arc::clone(&self.edits),
+            tails: self.tails.clone(),
+            partition: self.partition(board),
+            board: board.clone(),
+        }
+    }
+
     fn partition(&self, board: &BoardId) -> i32 {
         let partition = board.partition(self.settings.partitions);
         i32::try_from(partition).expect("brokers count partitions so")
@@ -156,7 +169,15 @@ impl Drop for KafkaLog {
 #[async_trait]
 impl UpdateLog for KafkaLog {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
-        self.edits.append(board, self.partition(board), &record)
+        let appended = self.edits.append(board, self.partition(board), &record);
+        let finding = self.finding(board);
+        async move {
+            match appended.await? {
+                Some(position) => Ok(position),
+                None => finding.find(&record).await,
+            }
+        }
+        .boxed()
     }
 
     fn route(&self, board: &BoardId) -> Option<Route> {

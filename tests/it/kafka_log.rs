@@ -90,6 +90,20 @@ async fn a_producer_that_failed_is_replaced_and_nothing_is_lost_or_out_of_order(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_brokers_only_know_is_looked_for() {
+    let (cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    let positions = append_all(&log, &maths, 1..=20, 40).await;
+    // As if the report of its first sending had been lost.
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER],
+    );
+    assert_eq!(append_all(&log, &maths, 5..=5, 40).await, [positions[4]]);
+    assert_eq!(log.replacements(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_wait_for_brokers_that_are_away() {
     let (cluster, _broker, log) = imitated().await;
     let maths = board("maths");
