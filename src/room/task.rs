@@ -32,6 +32,8 @@ use crate::telemetry;
 
 /// Inputs handled before the readers are woken and the clock is looked at, at most.
 const BATCH_MAX: usize = 128;
+/// Patience with the log after the room was kept from working.
+const LATE_CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// An upload may wait this long for the op that makes it known.
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -154,7 +156,7 @@ pub(super) async fn run(
 impl Task {
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, waiting: VecDeque<Message>) -> Ended {
         let mut pulse = Pulse::new(Duration::from_millis(self.shared.limits.tick_ms));
-        if let Some(ended) = Box::pin(self.catch_up()).await {
+        if let Some(ended) = Box::pin(self.catch_up(None)).await {
             return ended;
         }
         if !self.mind_edits().await {
@@ -164,6 +166,12 @@ impl Task {
         let mut batch = Vec::from(waiting);
         let mut unsettled = batch.len();
         loop {
+            // What has been waiting for a frozen node may have been taken by another one meanwhile.
+            if pulse.is_late()
+                && let Some(ended) = Box::pin(self.catch_up(Some(LATE_CATCH_UP_MAX))).await
+            {
+                return ended;
+            }
             let mut messages = batch.drain(..).peekable();
             while let Some(message) = messages.next() {
                 match self.take(message.with_followers(&mut messages)).await {
@@ -214,8 +222,10 @@ impl Task {
         }
     }
 
-    /// Reads what was durable when the last of those came who wait.
-    async fn catch_up(&mut self) -> Option<Ended> {
+    /// Reads what was durable when the last of those came who wait. With a limit it is an attempt: a lesson goes on while
+    /// the log does not answer.
+    async fn catch_up(&mut self, limit: Option<Duration>) -> Option<Ended> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
         if self.tail.is_none() {
             self.not_level.wait(None, &self.shared.log, &self.board);
             return None;
@@ -230,12 +240,13 @@ impl Task {
                 logged = next_logged(&mut self.tail) => logged,
                 done = &mut level, if !is_level => {
                     if done.is_err() {
-                        return Some(self.lose_log());
+                        return limit.is_none().then(|| self.lose_log());
                     }
                     is_level = true;
                     continue;
                 }
                 () = std::future::ready(()), if is_level => return None,
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return None,
             };
             let Some(logged) = logged else {
                 return Some(self.lose_log());
