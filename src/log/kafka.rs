@@ -23,6 +23,7 @@ mod settings;
 mod tails;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
@@ -40,6 +42,7 @@ use tokio_util::sync::DropGuard;
 pub use settings::KafkaSettings;
 pub use topics::{Fault, TopicReport, Topics};
 
+use self::fanout::Received;
 use self::finding::Finding;
 use self::placement::Placement;
 use self::producer::Edits;
@@ -108,6 +111,7 @@ pub struct KafkaLog {
     tails: Tails,
     placement: Option<Placement>,
     relay: Arc<KafkaRelay>,
+    received: Received,
     _reading: DropGuard,
 }
 
@@ -116,7 +120,8 @@ impl KafkaLog {
     pub async fn start(settings: KafkaSettings, epoch: u64) -> Result<Self, KafkaError> {
         let edits = Arc::new(Edits::start(&settings, epoch)?);
         edits.warm_up().await?;
-        let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits))?;
+        let received = Received::default();
+        let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits), received.clone())?;
         let placement = Placement::start(&settings)?;
         let relay = Arc::new(KafkaRelay::start(&settings).await?);
         Ok(Self {
@@ -126,8 +131,35 @@ impl KafkaLog {
             edits,
             tails,
             relay,
+            received,
             _reading: reading,
         })
+    }
+
+    /// Holds the offsets that are to be stored next against the topic: one that ends before them is another one.
+    pub async fn check(&self, progress: &BTreeMap<i32, i64>) -> Result<(), KafkaError> {
+        for (partition, next) in progress {
+            let Some(next) = u64::try_from(*next).ok().filter(|next| *next > 0) else {
+                continue;
+            };
+            let watermarks = self.edits.watermarks(*partition).await;
+            let (_, end) = watermarks.map_err(|error| KafkaError::Unreachable {
+                brokers: self.settings.brokers.clone(),
+                why: error.to_string(),
+            })?;
+            if next > end {
+                return Err(KafkaError::Topic(format!(
+                    "topic {} ends at {end} in partition {partition}, but the database has its records up to {next}: it was made anew; bring the old one back, or use another --kafka-prefix",
+                    self.settings.edits_topic()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of records that were read for open boards, as of some seconds ago.
+    pub fn bytes_read(&self) -> u64 {
+        self.received.bytes()
     }
 
     /// Partitions that are read for boards open here.
@@ -237,6 +269,19 @@ impl UpdateLog for KafkaLog {
     fn relay(&self) -> Option<Arc<dyn Relay>> {
         Some(Arc::clone(&self.relay) as Arc<dyn Relay>)
     }
+}
+
+/// Whether the headers of a record tell a format that this version reads.
+fn is_known_format(headers: &impl Headers) -> bool {
+    let mut versions = headers.iter().filter(|header| header.key == "v");
+    versions.all(|header| header.value == Some(producer::FORMAT.as_bytes()))
+}
+
+/// The record in a message, empty if it has a format that nobody here knows: it is left out like any that cannot be
+/// read, and the materialiser puts it aside.
+fn payload<'a>(message: &'a BorrowedMessage<'_>) -> &'a [u8] {
+    let is_known = message.headers().is_none_or(is_known_format);
+    message.payload().filter(|_| is_known).unwrap_or_default()
 }
 
 /// What clients tell by themselves goes into the node's log.

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
-use super::{Quiet, tails};
+use super::{Quiet, payload, tails};
 use crate::log::{LogError, Logged};
 
 /// Ranges read at a time: each has a connection and buffers of its own.
@@ -89,7 +89,7 @@ impl Backfill {
             let offset = u64::try_from(message.offset()).unwrap_or_default();
             if offset < range.end
                 && message.key() == Some(board.as_bytes())
-                && let Some(logged) = tails::decode(self.epoch, offset, message.payload().unwrap_or_default())
+                && let Some(logged) = tails::decode(self.epoch, offset, payload(&message))
                 && reader.blocking_send(logged).is_err()
             {
                 return Ok(());
