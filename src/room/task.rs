@@ -156,11 +156,12 @@ pub(super) async fn run(
 impl Task {
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, waiting: VecDeque<Message>) -> Ended {
         let mut pulse = Pulse::new(Duration::from_millis(self.shared.limits.tick_ms));
-        if let Some(ended) = Box::pin(self.catch_up(None)).await {
-            return ended;
+        let mut ended = Box::pin(self.catch_up(None)).await;
+        if ended.is_none() && !self.mind_edits().await {
+            ended = Some(Ended::Poisoned);
         }
-        if !self.mind_edits().await {
-            return Ended::Poisoned;
+        if let Some(ended) = ended {
+            return self.leave_behind(waiting, ended);
         }
         // It grows with what comes: most rooms are quiet, and each would hold it all its life.
         let mut batch = Vec::from(waiting);
@@ -170,13 +171,16 @@ impl Task {
             if pulse.is_late()
                 && let Some(ended) = Box::pin(self.catch_up(Some(LATE_CATCH_UP_MAX))).await
             {
-                return ended;
+                return self.leave_behind(batch, ended);
             }
             let mut messages = batch.drain(..).peekable();
             while let Some(message) = messages.next() {
                 match self.take(message.with_followers(&mut messages)).await {
-                    Some(Ended::Closed) => return Box::pin(self.drain()).await,
-                    Some(ended) => return ended,
+                    Some(Ended::Closed) => {
+                        let ended = Box::pin(self.drain()).await;
+                        return self.leave_behind(messages, ended);
+                    }
+                    Some(ended) => return self.leave_behind(messages, ended),
                     None => {}
                 }
             }
@@ -220,6 +224,14 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Tells those who wait behind the end to come back: nobody else knows of them.
+    fn leave_behind(&self, messages: impl IntoIterator<Item = Message>, ended: Ended) -> Ended {
+        for message in messages {
+            turn_away(message, &self.ring, CloseCode::Rebuilt);
+        }
+        ended
     }
 
     /// Reads what was durable when the last of those came who wait. With a limit it is an attempt: a lesson goes on while
