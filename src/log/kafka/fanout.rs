@@ -94,6 +94,9 @@ impl FanOut {
             let added = wanted.add_partition_offset(&self.topic, partition, from);
             added.expect("an offset of the topic is one");
         }
+        if wanted.count() == 0 {
+            return;
+        }
         if let Err(error) = self.consumer.incremental_assign(&wanted) {
             tracing::error!(%error, "Partitions could not be assigned; their boards are opened anew.");
             self.lose(wanted.elements().iter().map(TopicPartitionListElem::partition));
@@ -121,11 +124,10 @@ impl FanOut {
             tracing::warn!(%error, "The reader of the log had a fault and goes on.");
             return;
         }
-        // Which partition it is, the error does not say.
+        // Which partition it is, the error does not say; it is read no further until it is assigned anew.
         for (partition, next) in self.tails.standing() {
-            if let Ok((low, high)) = self.edits.watermarks(partition).await
-                && !(low..=high).contains(&next)
-            {
+            let watermarks = self.edits.watermarks(partition).await;
+            if watermarks.is_ok_and(|(low, high)| !(low..=high).contains(&next)) {
                 tracing::error!(
                     log.partition = partition,
                     log.offset = next,
@@ -133,8 +135,12 @@ impl FanOut {
                 );
                 self.unassign(&[partition]);
                 self.lose([partition]);
+            } else {
+                self.unassign(&[partition]);
+                self.tails.assign_again(partition);
             }
         }
+        self.assign();
     }
 
     fn lose(&self, partitions: impl IntoIterator<Item = i32>) {

@@ -218,6 +218,13 @@ impl Tails {
         .collect()
     }
 
+    /// The partition is to be assigned once more, where it stands.
+    pub(super) fn assign_again(&self, number: i32) {
+        if let Some(partition) = self.0.partitions.lock().get_mut(&number) {
+            partition.is_assigned = false;
+        }
+    }
+
     /// Forgets partitions that nobody reads any more; gives those that were assigned.
     pub(super) fn sweep(&self) -> Vec<i32> {
         let now = Instant::now();
