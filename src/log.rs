@@ -34,6 +34,9 @@ pub enum LogError {
     /// The disk is full, or a quota is: nothing was written; try again later.
     #[error("the log has no room left")]
     Full,
+    /// Nobody answers who knows what the log has: ask again later.
+    #[error("the log cannot be reached: {0}")]
+    Away(String),
     /// Whether the record was written is not known. The adapter re-opens and verifies before it takes more.
     #[error("the log failed: {0}")]
     Failed(String),
@@ -96,7 +99,8 @@ pub trait UpdateLog: Send + Sync + 'static {
     async fn end(&self, board: &BoardId) -> Result<Position, LogError>;
 
     /// Resolves when the tails of the board have been handed all that was durable when this was called. What a client
-    /// sent through another node is among it, so that its frames are known when it sends them again here.
+    /// sent through another node is among it, so that its frames are known when it sends them again here. Fails soon
+    /// while nobody can tell.
     async fn level(&self, _board: &BoardId) -> Result<(), LogError> {
         Ok(())
     }

@@ -9,6 +9,7 @@ mod busy;
 mod edit;
 mod gather;
 pub mod hub;
+mod level;
 mod opening;
 mod pulse;
 mod refusals;
@@ -157,7 +158,7 @@ pub enum Counter {
     PutBacks,
     /// Blocks of another user were handed over.
     Relays,
-    /// A message of a session that was told to end.
+    /// A message that was not read, because its session is to end and will bring it again.
     Late,
     /// An awareness entry was dropped.
     AwarenessDrops,
@@ -390,7 +391,7 @@ impl Room {
                 let welcome = ServerFrame::Welcome {
                     session: id,
                     user: joining.user.clone(),
-                    role: self.role_now(joining.role),
+                    role: self.role_now(joining.role, joining.is_level),
                     seq: self.board.outboxes().seq(client),
                     refused: self.refused(client),
                     position: self.position,
@@ -403,8 +404,8 @@ impl Room {
                 let frames = [Some(self.resync(document, vector, asks)), others];
                 let frames = frames.iter().flatten().map(|frame| codec::encode_server(format, frame));
                 self.show_durable(Effect::Level(id, frames.collect()), effects);
-                if let Some(why) = self.read_only {
-                    self.tell_role(id, why.told(), effects);
+                if let Some(why) = self.hindrance(joining.is_level) {
+                    self.tell_role(id, why, effects);
                 }
             }
             Door::Request { .. } => {}

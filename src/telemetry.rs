@@ -110,6 +110,8 @@ pub const RELAYED_TOTAL: &str = "panseo_relayed_total";
 /// What was not shown across nodes, by `feature` and `reason` (`queue_full`, `not_delivered`, `old`, `malformed`, `inbox_full`,
 /// `unknown_sender` or `refused`).
 pub const RELAY_DROPS_TOTAL: &str = "panseo_relay_drops_total";
+/// Bytes of records read for open boards.
+pub const KAFKA_READ_BYTES_TOTAL: &str = "panseo_kafka_read_bytes_total";
 /// From an append to its delivery report.
 pub const KAFKA_ACK_SECONDS: &str = "panseo_kafka_ack_seconds";
 /// From an append to the moment its record is read from the topic.
@@ -225,7 +227,7 @@ fn describe_rooms() {
     describe_counter!(AUDIT_RECORDS_TOTAL, "Lines of the audit log, by `deed`.");
     describe_counter!(
         LATE_MESSAGES_TOTAL,
-        "Messages of sessions that were told to end, not read."
+        "Messages of sessions that are to end and bring them again, not read."
     );
     describe_counter!(
         AWARENESS_DROPS_TOTAL,
@@ -314,7 +316,7 @@ fn describe_kafka() {
     );
     describe_counter!(
         JOINS_NOT_LEVEL_TOTAL,
-        "Clients turned away because the log did not say in time what is new on their board."
+        "Clients that may only look, or were refused, because the log did not say in time what is new on their board."
     );
     describe_counter!(
         NOTICES_LATE_TOTAL,
@@ -328,6 +330,10 @@ fn describe_kafka() {
     describe_counter!(
         RELAY_DROPS_TOTAL,
         "What was not shown across nodes, by `feature` and `reason`."
+    );
+    describe_counter!(
+        KAFKA_READ_BYTES_TOTAL,
+        "Bytes of records that the brokers sent for the boards that are open here, and others of their partitions."
     );
     describe_counter!(KAFKA_FATAL_TOTAL, "Producers that failed and were replaced.");
     describe_gauge!(

@@ -94,6 +94,7 @@ pub fn joining(number: u64) -> Joining {
         user: UserId::new(format!("student-{number}")).expect("a valid name"),
         name: None,
         role: Role::Editor,
+        is_level: true,
         door: Door::Own {
             format: Format::MsgPack,
             document: true,

@@ -11,6 +11,7 @@
 mod backfill;
 mod control;
 mod fanout;
+mod finding;
 pub mod group;
 mod lag;
 mod placement;
@@ -22,15 +23,18 @@ mod settings;
 mod tails;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
@@ -38,6 +42,8 @@ use tokio_util::sync::DropGuard;
 pub use settings::KafkaSettings;
 pub use topics::{Fault, TopicReport, Topics};
 
+use self::fanout::Received;
+use self::finding::Finding;
 use self::placement::Placement;
 use self::producer::Edits;
 use self::relay::KafkaRelay;
@@ -105,6 +111,7 @@ pub struct KafkaLog {
     tails: Tails,
     placement: Option<Placement>,
     relay: Arc<KafkaRelay>,
+    received: Received,
     _reading: DropGuard,
 }
 
@@ -113,7 +120,8 @@ impl KafkaLog {
     pub async fn start(settings: KafkaSettings, epoch: u64) -> Result<Self, KafkaError> {
         let edits = Arc::new(Edits::start(&settings, epoch)?);
         edits.warm_up().await?;
-        let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits))?;
+        let received = Received::default();
+        let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits), received.clone())?;
         let placement = Placement::start(&settings)?;
         let relay = Arc::new(KafkaRelay::start(&settings).await?);
         Ok(Self {
@@ -123,8 +131,35 @@ impl KafkaLog {
             edits,
             tails,
             relay,
+            received,
             _reading: reading,
         })
+    }
+
+    /// Holds the offsets that are to be stored next against the topic: one that ends before them is another one.
+    pub async fn check(&self, progress: &BTreeMap<i32, i64>) -> Result<(), KafkaError> {
+        for (partition, next) in progress {
+            let Some(next) = u64::try_from(*next).ok().filter(|next| *next > 0) else {
+                continue;
+            };
+            let watermarks = self.edits.watermarks(*partition).await;
+            let (_, end) = watermarks.map_err(|error| KafkaError::Unreachable {
+                brokers: self.settings.brokers.clone(),
+                why: error.to_string(),
+            })?;
+            if next > end {
+                return Err(KafkaError::Topic(format!(
+                    "topic {} ends at {end} in partition {partition}, but the database has its records up to {next}: it was made anew; bring the old one back, or use another --kafka-prefix",
+                    self.settings.edits_topic()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of records that were read for open boards, as of some seconds ago.
+    pub fn bytes_read(&self) -> u64 {
+        self.received.bytes()
     }
 
     /// Partitions that are read for boards open here.
@@ -135,6 +170,16 @@ impl KafkaLog {
     /// Producers that failed and were replaced.
     pub fn replacements(&self) -> u64 {
         self.edits.replacements()
+    }
+
+    fn finding(&self, board: &BoardId) -> Finding {
+        Finding {
+            epoch: self.epoch,
+            edits: Arc::clone(&self.edits),
+            tails: self.tails.clone(),
+            partition: self.partition(board),
+            board: board.clone(),
+        }
     }
 
     fn partition(&self, board: &BoardId) -> i32 {
@@ -156,7 +201,15 @@ impl Drop for KafkaLog {
 #[async_trait]
 impl UpdateLog for KafkaLog {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
-        self.edits.append(board, self.partition(board), &record)
+        let appended = self.edits.append(board, self.partition(board), &record);
+        let finding = self.finding(board);
+        async move {
+            match appended.await? {
+                Some(position) => Ok(position),
+                None => finding.find(&record).await,
+            }
+        }
+        .boxed()
     }
 
     fn route(&self, board: &BoardId) -> Option<Route> {
@@ -216,6 +269,19 @@ impl UpdateLog for KafkaLog {
     fn relay(&self) -> Option<Arc<dyn Relay>> {
         Some(Arc::clone(&self.relay) as Arc<dyn Relay>)
     }
+}
+
+/// Whether the headers of a record tell a format that this version reads.
+fn is_known_format(headers: &impl Headers) -> bool {
+    let mut versions = headers.iter().filter(|header| header.key == "v");
+    versions.all(|header| header.value == Some(producer::FORMAT.as_bytes()))
+}
+
+/// The record in a message, empty if it has a format that nobody here knows: it is left out like any that cannot be
+/// read, and the materialiser puts it aside.
+fn payload<'a>(message: &'a BorrowedMessage<'_>) -> &'a [u8] {
+    let is_known = message.headers().is_none_or(is_known_format);
+    message.payload().filter(|_| is_known).unwrap_or_default()
 }
 
 /// What clients tell by themselves goes into the node's log.

@@ -35,7 +35,7 @@ pub(super) fn appended(number: u64, result: Result<Position, LogError>) -> Input
             metrics::counter!(telemetry::APPENDS_FAILED_TOTAL).increment(1);
             let fault = match error {
                 LogError::TooLarge { .. } | LogError::UnknownPosition(_) => AppendFault::Never,
-                LogError::Full | LogError::Failed(_) | LogError::Closed => AppendFault::TryAgain,
+                LogError::Full | LogError::Away(_) | LogError::Failed(_) | LogError::Closed => AppendFault::TryAgain,
             };
             Input::AppendFailed(number, fault)
         }

@@ -142,7 +142,15 @@ impl Room {
 
     /// Whether a frame comes for the first time. A repeat gets the answer that the first one got.
     pub(super) fn is_new(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
-        let Some(client) = self.sessions.get(&id).and_then(|session| session.door.client()) else {
+        let Some(session) = self.sessions.get(&id) else {
+            return true;
+        };
+        if !session.is_level {
+            // No answer: a refusal would make it another frame, and this one may be in the log.
+            effects.push(Effect::Count(Counter::Late));
+            return false;
+        }
+        let Some(client) = session.door.client() else {
             return true;
         };
         if let Some(code) = self.refused(client).iter().find_map(|refused| refused.code(seq)) {

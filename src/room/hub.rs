@@ -179,7 +179,7 @@ impl Hub {
         door: Door,
         vector: Option<Vec<(u64, u32)>>,
     ) -> Result<Connection, HubError> {
-        self.level(board).await?;
+        let is_level = self.level(board).await.is_ok();
         let room = self.room(board)?;
         let session = self.next_session();
         let form = door.form().ok_or(HubError::Unavailable)?;
@@ -191,6 +191,7 @@ impl Hub {
             gathered: room.gathered,
         };
         let joining = Joining {
+            is_level,
             vector,
             route: self.route(board),
             ..joining(session, who, role, door)
@@ -360,7 +361,7 @@ impl Hub {
             return Ok(());
         }
         self.0.log.level(board).await.map_err(|error| {
-            tracing::warn!(board.id = %board, %error, "A client was turned away: the log does not say what is new.");
+            tracing::warn!(board.id = %board, %error, "Somebody came while the log did not say what is new.");
             metrics::counter!(telemetry::JOINS_NOT_LEVEL_TOTAL).increment(1);
             HubError::Unavailable
         })
@@ -559,6 +560,7 @@ fn joining(session: SessionId, who: &Identity, role: Role, door: Door) -> Joinin
         user: who.user.clone(),
         name: who.name.clone(),
         role,
+        is_level: true,
         door,
         vector: None,
         route: None,

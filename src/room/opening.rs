@@ -54,6 +54,13 @@ async fn records_after(
     Ok(records)
 }
 
+/// What a board was opened as.
+pub(super) struct Found {
+    pub(super) opened: Opened,
+    /// Its records to come; none, if the log does not answer: the board is what the store has, which may be too little.
+    pub(super) tail: Option<mpsc::Receiver<Logged>>,
+}
+
 /// Reads keyframe and records and builds the board off the workers. Meanwhile a fresh Yjs client is sent the stored
 /// document as it lies there, if no record came after it.
 pub(super) async fn open(
@@ -62,16 +69,28 @@ pub(super) async fn open(
     ring: &Ring,
     inbox: &mut mpsc::Receiver<Message>,
     waiting: &mut VecDeque<Message>,
-) -> Result<(Opened, mpsc::Receiver<Logged>), LoadError> {
+) -> Result<Found, LoadError> {
     let info = shared.store.board(board).await?.ok_or(LoadError::NoBoard)?;
-    let lead = lead(shared, board).await?;
+    let stored = shared.store.complete_to(board).await?;
+    let lead = match shared.log.lead(board, stored).await {
+        Err(LogError::Away(why)) => {
+            tracing::warn!(board.id = %board, why, "A board was opened from the store alone, for reading.");
+            None
+        }
+        lead => Some(lead?),
+    };
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let records = records_after(shared, board, lead.records, after).await?;
+    let end = lead.as_ref().map(|lead| lead.end);
+    let records = records_after(shared, board, lead.map_or_else(Vec::new, |lead| lead.records), after).await?;
     // Nobody is let in before all is here that was durable when they came.
-    let position = records.last().map_or(lead.end, |last| last.position.max(lead.end));
-    let tail = shared.log.tail(board, Some(position)).await?;
-    let tail_bytes = records.iter().map(|logged| logged.record.update.0.len()).sum();
+    let position = records.last().map(|last| last.position).max(after).max(stored).max(end);
+    let position = position.unwrap_or(Position(0, 0));
+    let (mut tail, mut tail_bytes) = (None, 0);
+    if end.is_some() {
+        tail = Some(shared.log.tail(board, Some(position)).await?);
+        tail_bytes = records.iter().map(|logged| logged.record.update.0.len()).sum();
+    }
     let bytes = keyframe.map(|keyframe| keyframe.bytes);
     let keyframe_bytes = bytes.as_ref().map_or(0, Bytes::len);
     let stored = match &bytes {
@@ -98,7 +117,7 @@ pub(super) async fn open(
         title: info.title.into(),
         scope: info.edit,
     };
-    Ok((opened, tail))
+    Ok(Found { opened, tail })
 }
 
 /// The entries as they were at another place of the log.

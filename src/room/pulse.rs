@@ -20,6 +20,8 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(10);
 const READER_PAUSE: Duration = Duration::from_micros(60);
 /// Time over which frames are counted.
 const COUNTED: Duration = Duration::from_secs(1);
+/// Clients of a node that is silent for longer may have gone to another one.
+const LATE: Duration = Duration::from_secs(4);
 /// Time between ticks while nothing moves.
 const SLOW_TICK_MS: u64 = 1_000;
 
@@ -110,6 +112,11 @@ impl Pulse {
             self.counted_since = now;
             self.frames = 0;
         }
+    }
+
+    /// Whether the alarm should have gone off long ago: the process was frozen, or starved.
+    pub(super) fn is_late(&self) -> bool {
+        self.alarm.deadline().elapsed() > LATE
     }
 
     /// An alarm that goes off too early costs less than setting it anew each time.

@@ -26,6 +26,9 @@ impl ReadOnly {
     }
 }
 
+/// What somebody is told who came while the log did not answer.
+const NOT_LEVEL: &str = "the server cannot look for the newest edits now: the board is read-only for you until it can";
+
 impl Room {
     pub(super) fn grant(&mut self, user: &UserId, role: Option<Role>, effects: &mut Vec<Effect>) {
         let theirs: Vec<_> = self
@@ -46,9 +49,15 @@ impl Room {
         }
     }
 
+    /// Why a session may only look, whatever its role, if that is so.
+    pub(super) fn hindrance(&self, is_level: bool) -> Option<&'static str> {
+        let read_only = self.read_only.map(ReadOnly::told);
+        read_only.or((!is_level).then_some(NOT_LEVEL))
+    }
+
     /// What somebody with this role may do now.
-    pub(super) fn role_now(&self, role: Role) -> Role {
-        self.read_only.map_or(role, |_| Role::Viewer)
+    pub(super) fn role_now(&self, role: Role, is_level: bool) -> Role {
+        self.hindrance(is_level).map_or(role, |_| Role::Viewer)
     }
 
     pub(super) fn tell_role(&self, id: SessionId, why: &str, effects: &mut Vec<Effect>) {
@@ -56,7 +65,7 @@ impl Room {
             && let Door::Own { format, .. } = session.door
         {
             let frame = ServerFrame::Role {
-                role: self.role_now(session.role),
+                role: self.role_now(session.role, session.is_level),
                 why: why.into(),
             };
             effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
@@ -65,7 +74,8 @@ impl Room {
 
     pub(super) fn set_read_only(&mut self, why: Option<ReadOnly>, effects: &mut Vec<Effect>) {
         self.read_only = why;
-        let editors = self.sessions.iter().filter(|(_, session)| session.role >= Role::Editor);
+        let editors = self.sessions.iter();
+        let editors = editors.filter(|(_, session)| session.role >= Role::Editor && session.is_level);
         let editors: Vec<_> = editors.map(|(id, session)| (*id, session.door)).collect();
         for (id, door) in editors {
             if door == Door::Yjs && why.is_none() {

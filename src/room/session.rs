@@ -83,6 +83,8 @@ pub struct Joining {
     pub name: Option<String>,
     /// What they may do.
     pub role: Role,
+    /// Whether the room knows all that their client has sent, through other nodes too.
+    pub is_level: bool,
     /// Through which door.
     pub door: Door,
     /// Next clocks of the client's document, where it said so.
@@ -95,17 +97,20 @@ impl Joining {
     /// Whether a client of our own door keeps a document that may hold what this side lost.
     pub fn is_asked(&self) -> bool {
         let keeps_document = matches!(self.door, Door::Own { document: true, .. });
-        keeps_document && self.vector.is_some() && self.role >= Role::Editor
+        keeps_document && self.vector.is_some() && self.role >= Role::Editor && self.is_level
     }
 }
 
 /// One connection inside a room.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not follow from each other")]
 pub struct Session {
     /// The person, by their token.
     pub user: UserId,
     /// What they may do now.
     pub role: Role,
+    /// Without it nothing is taken: what it sends may have come before, and has to come again.
+    pub is_level: bool,
     /// Through which door it came.
     pub door: Door,
     /// Steps of undo are told apart by time where the client names no gesture.
@@ -157,6 +162,7 @@ impl Session {
         Self {
             user: joining.user.clone(),
             role: joining.role,
+            is_level: joining.is_level,
             door: joining.door,
             window: None,
             is_held: false,

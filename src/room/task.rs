@@ -17,7 +17,8 @@ use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
-use super::opening::{open, state_at};
+use super::level::{NotLevel, next_logged};
+use super::opening::{Found, open, state_at};
 use super::pulse::Pulse;
 use super::ring::Ring;
 use super::sharing::{Sharing, heard};
@@ -31,6 +32,8 @@ use crate::telemetry;
 
 /// Inputs handled before the readers are woken and the clock is looked at, at most.
 const BATCH_MAX: usize = 128;
+/// Patience with the log after the room was kept from working.
+const LATE_CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// An upload may wait this long for the op that makes it known.
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -63,7 +66,9 @@ struct Task {
     ring: Arc<Ring>,
     gathered: Arc<Gathered>,
     room: Room,
-    tail: mpsc::Receiver<Logged>,
+    /// None: the log did not answer when the board was opened, so that it may only be looked at.
+    tail: Option<mpsc::Receiver<Logged>>,
+    not_level: NotLevel,
     appending: Appending,
     /// A keyframe on its way to the store: no input waits for it.
     storing: Option<BoxFuture<'static, ()>>,
@@ -101,8 +106,8 @@ pub(super) async fn run(
     let mut waiting = VecDeque::new();
     // Boxed like all that is rare: what a task may once need, it holds all its life.
     let opened = Box::pin(open(&board, &shared, &ring, inbox, &mut waiting)).await;
-    let (opened, tail) = match opened {
-        Ok(opened) => opened,
+    let Found { opened, tail } = match opened {
+        Ok(found) => found,
         Err(error) => {
             tracing::error!(board.id = %board, %error, "A board could not be opened.");
             for message in waiting {
@@ -123,6 +128,7 @@ pub(super) async fn run(
         gathered,
         room,
         tail,
+        not_level: NotLevel::default(),
         appending: VecDeque::new(),
         storing: None,
         answers: HashMap::new(),
@@ -150,21 +156,31 @@ pub(super) async fn run(
 impl Task {
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>, waiting: VecDeque<Message>) -> Ended {
         let mut pulse = Pulse::new(Duration::from_millis(self.shared.limits.tick_ms));
-        if let Some(ended) = Box::pin(self.catch_up()).await {
-            return ended;
+        let mut ended = Box::pin(self.catch_up(None)).await;
+        if ended.is_none() && !self.mind_edits().await {
+            ended = Some(Ended::Poisoned);
         }
-        if !self.mind_edits().await {
-            return Ended::Poisoned;
+        if let Some(ended) = ended {
+            return self.leave_behind(waiting, ended);
         }
         // It grows with what comes: most rooms are quiet, and each would hold it all its life.
         let mut batch = Vec::from(waiting);
         let mut unsettled = batch.len();
         loop {
+            // What has been waiting for a frozen node may have been taken by another one meanwhile.
+            if pulse.is_late()
+                && let Some(ended) = Box::pin(self.catch_up(Some(LATE_CATCH_UP_MAX))).await
+            {
+                return self.leave_behind(batch, ended);
+            }
             let mut messages = batch.drain(..).peekable();
             while let Some(message) = messages.next() {
                 match self.take(message.with_followers(&mut messages)).await {
-                    Some(Ended::Closed) => return Box::pin(self.drain()).await,
-                    Some(ended) => return ended,
+                    Some(Ended::Closed) => {
+                        let ended = Box::pin(self.drain()).await;
+                        return self.leave_behind(messages, ended);
+                    }
+                    Some(ended) => return self.leave_behind(messages, ended),
                     None => {}
                 }
             }
@@ -178,7 +194,13 @@ impl Task {
                     if !self.step(appended(number, result)).await { return Ended::Poisoned }
                 }
                 () = stored(&mut self.storing), if self.storing.is_some() => {}
-                logged = self.tail.recv(), if !is_full => {
+                sessions = self.not_level.over() => {
+                    if self.tail.is_none() { return self.lose_log() }
+                    for session in sessions {
+                        self.ring.close(session, CloseCode::Loading);
+                    }
+                }
+                logged = next_logged(&mut self.tail), if !is_full => {
                     unsettled += 1;
                     let Some(logged) = logged else { return self.lose_log() };
                     if !self.step(Input::Logged(logged)).await { return Ended::Poisoned }
@@ -204,8 +226,22 @@ impl Task {
         }
     }
 
-    /// Reads what was durable when the last of those came who wait.
-    async fn catch_up(&mut self) -> Option<Ended> {
+    /// Tells those who wait behind the end to come back: nobody else knows of them.
+    fn leave_behind(&self, messages: impl IntoIterator<Item = Message>, ended: Ended) -> Ended {
+        for message in messages {
+            turn_away(message, &self.ring, CloseCode::Rebuilt);
+        }
+        ended
+    }
+
+    /// Reads what was durable when the last of those came who wait. With a limit it is an attempt: a lesson goes on while
+    /// the log does not answer.
+    async fn catch_up(&mut self, limit: Option<Duration>) -> Option<Ended> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        if self.tail.is_none() {
+            self.not_level.wait(None, &self.shared.log, &self.board);
+            return None;
+        }
         let (log, board) = (Arc::clone(&self.shared.log), self.board.clone());
         let level = log.level(&board);
         tokio::pin!(level);
@@ -213,15 +249,16 @@ impl Task {
         loop {
             let logged = tokio::select! {
                 biased;
-                logged = self.tail.recv() => logged,
+                logged = next_logged(&mut self.tail) => logged,
                 done = &mut level, if !is_level => {
                     if done.is_err() {
-                        return Some(self.lose_log());
+                        return limit.is_none().then(|| self.lose_log());
                     }
                     is_level = true;
                     continue;
                 }
                 () = std::future::ready(()), if is_level => return None,
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return None,
             };
             let Some(logged) = logged else {
                 return Some(self.lose_log());
@@ -283,14 +320,24 @@ impl Task {
         // What a session showed before is not overtaken by its edits, nor by its end.
         let is_trusted = (matches!(message, Message::Gathered) || self.take_gathered().await)
             && match message {
-                Message::Input(input) => {
-                    if let Input::Join(joining) = &*input {
+                Message::Input(mut input) => {
+                    if let Input::Join(joining) = &mut *input {
                         self.sessions.insert(joining.session);
+                        joining.is_level &= self.tail.is_some();
+                        if !joining.is_level {
+                            let session = Some(joining.session);
+                            self.not_level.wait(session, &self.shared.log, &self.board);
+                        }
                     } else if let Input::Leave(session) = &*input {
                         self.sessions.remove(session);
                         self.ring.leave(*session);
                     }
                     self.step(*input).await
+                }
+                // What may not be all of the board is nothing to build on, and nothing to keep.
+                message @ (Message::Request(..) | Message::Read(_)) if self.tail.is_none() => {
+                    turn_away(message, &self.ring, CloseCode::Loading);
+                    true
                 }
                 Message::Request(joining, input, answer) => {
                     self.answers.insert(joining.session, answer);
@@ -444,7 +491,7 @@ impl Task {
         while self.room.pending_bytes() > 0 && Instant::now() < deadline {
             let input = tokio::select! {
                 (number, result) = next_appended(&mut self.appending) => appended(number, result),
-                Some(logged) = self.tail.recv() => Input::Logged(logged),
+                Some(logged) = next_logged(&mut self.tail) => Input::Logged(logged),
                 () = tokio::time::sleep_until(deadline) => Input::Tick,
             };
             if !self.step(input).await {

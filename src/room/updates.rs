@@ -74,6 +74,10 @@ impl Room {
             effects.push(Effect::Count(Counter::ViewerEdits));
             return false;
         }
+        if !session.is_level {
+            effects.push(Effect::Count(Counter::Late));
+            return false;
+        }
         if self.read_only.is_some() {
             effects.push(Effect::Count(Counter::Refusals(ErrorCode::ReadOnly)));
             return false;

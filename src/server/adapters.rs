@@ -60,6 +60,9 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapter
     .await
     .map_err(|error| StartError::Store(error.to_string()))?;
     let log = KafkaLog::start(settings.clone(), store.epoch()).await?;
+    let progress = store.progress().await;
+    log.check(&progress.map_err(|error| StartError::Store(error.to_string()))?)
+        .await?;
     let materialiser = Materialiser::start(&settings, store.clone(), clock)?;
     let store: Arc<dyn BoardStore> = Arc::new(store);
     // A lesson goes on while the brokers are away: what waits is bounded by the rooms.

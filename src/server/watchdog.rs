@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::DRAIN_TIMEOUT;
@@ -17,6 +18,8 @@ use crate::telemetry::STUCK_TOTAL;
 
 /// Between two looks at most.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A process whose watchdog comes back so late was frozen, rooms and all: they get their time again.
+const OVERSLEPT: Duration = Duration::from_secs(1);
 /// Exit code of a node whose runtime is stuck as well: that of any failure.
 const FAILED: i32 = 1;
 
@@ -56,11 +59,18 @@ impl Watchdog {
 
 fn watch(state: &AppState, stuck: &CancellationToken, ended: &Receiver<()>) {
     let hard = Duration::from_millis(state.limits.apply_hard_ms);
+    let pause = (hard / 4).min(PAUSE_MAX);
+    let mut awake_since = Instant::now();
     let (board, duration) = loop {
-        if ended.recv_timeout((hard / 4).min(PAUSE_MAX)) != Err(RecvTimeoutError::Timeout) {
+        let begin = Instant::now();
+        if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        if let Some(found) = state.hub.longest_input().filter(|(_, duration)| *duration > hard) {
+        if begin.elapsed() > pause + OVERSLEPT {
+            awake_since = Instant::now();
+        }
+        let stuck = state.hub.longest_input().filter(|(_, duration)| *duration > hard);
+        if let Some(found) = stuck.filter(|_| awake_since.elapsed() > hard) {
             break found;
         }
     };

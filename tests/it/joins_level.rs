@@ -1,20 +1,22 @@
-//! Who joins a live board waits until its room has been handed what was durable when they came.
+//! Who joins a live board waits until its room has been handed what was durable when they came. While nobody can tell,
+//! they may only look.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use panseo::config::ServeArgs;
 use panseo::log::memory::MemoryLog;
 use panseo::log::{LogError, Logged, UpdateLog};
-use panseo::protocol::ids::{BoardId, Position};
+use panseo::protocol::ids::{BoardId, Position, Role};
 use panseo::protocol::{Record, ServerFrame};
 use panseo::store::memory::MemoryStore;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use crate::support::live::own;
+use crate::support::live::{Socket, hello, own, upgrade};
 use crate::support::node::{Node, create};
 
 /// A log that says when its tails are level only once it may.
@@ -68,4 +70,176 @@ async fn a_join_waits_for_what_the_log_has_and_nobody_else_does() {
     assert!(!joining.is_finished(), "nobody is welcomed before that");
     gate.send_replace(true);
     joining.await.unwrap();
+}
+
+/// A log that cannot be reached for a while, as a cluster's is for a node without brokers.
+#[derive(Clone)]
+struct Far {
+    log: MemoryLog,
+    is_away: Arc<watch::Sender<bool>>,
+}
+
+impl Far {
+    fn new(log: MemoryLog) -> Self {
+        let is_away = Arc::new(watch::Sender::new(false));
+        Self { log, is_away }
+    }
+
+    async fn back(&self) {
+        let mut is_away = self.is_away.subscribe();
+        is_away.wait_for(|is_away| !is_away).await.expect("the sender lives");
+    }
+}
+
+#[async_trait]
+impl UpdateLog for Far {
+    fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
+        let (this, board) = (self.clone(), board.clone());
+        async move {
+            this.back().await;
+            this.log.append_now(&board, record)
+        }
+        .boxed()
+    }
+
+    async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {
+        let mut near = self.log.tail(board, after).await?;
+        let (reader, tail) = mpsc::channel(16);
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some(logged) = near.recv().await {
+                this.back().await;
+                if reader.send(logged).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(tail)
+    }
+
+    async fn end(&self, _board: &BoardId) -> Result<Position, LogError> {
+        if *self.is_away.borrow() {
+            return Err(LogError::Away("made to be away".into()));
+        }
+        Ok(self.log.end_now())
+    }
+
+    async fn level(&self, board: &BoardId) -> Result<(), LogError> {
+        self.end(board).await.map(drop)
+    }
+}
+
+/// A node without brokers, if the test says so, and one that has them, with the board `b`.
+async fn far_and_near() -> (Far, Node, Node) {
+    let log = MemoryLog::new(7);
+    let store = Arc::new(MemoryStore::new(log.clone()));
+    let far = Far::new(log.clone());
+    let cut = Node::on(
+        ServeArgs::default(),
+        Arc::new(far.clone()),
+        Arc::<MemoryStore>::clone(&store),
+        || true,
+    )
+    .await;
+    let near = Node::on(ServeArgs::default(), Arc::new(log), store, || true).await;
+    let made = cut.send("POST", "/v1/boards", json!({ "id": "b", "title": "b" })).await;
+    assert_eq!(made.status, 201);
+    (far, cut, near)
+}
+
+/// Joins, and says what the role is.
+async fn joined(node: &Node, user: &str, client: Uuid) -> (Socket, Role) {
+    let path = format!("/v1/boards/b/ws?user={user}");
+    let mut socket = upgrade(node.address(), &path, Some("panseo.v1.json")).await.unwrap();
+    socket.frame(&hello(client)).await;
+    let role = |frame| {
+        if let ServerFrame::Welcome { role, .. } = frame {
+            Some(role)
+        } else {
+            None
+        }
+    };
+    let role = socket.find(role).await;
+    (socket, role)
+}
+
+async fn keeps(socket: &mut Socket, seq: u64) {
+    socket
+        .find(|frame| matches!(frame, ServerFrame::Ack { seq: acked, .. } if acked >= seq).then_some(()))
+        .await;
+}
+
+async fn sees(socket: &mut Socket, element: &str) {
+    let shows = |frame: &ServerFrame| serde_json::to_string(frame).unwrap().contains(element);
+    socket.find(|frame| shows(&frame).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_log_is_away_a_live_board_is_joined_for_looking_and_the_others_go_on() {
+    let (far, node, _) = far_and_near().await;
+    let (mut ada, _) = joined(&node, "ada", Uuid::new_v4()).await;
+    let (mut ben, _) = joined(&node, "ben", Uuid::new_v4()).await;
+    far.is_away.send_replace(true);
+    ada.op(1, create("first")).await;
+    sees(&mut ben, "first").await;
+    let client = Uuid::new_v4();
+    let (mut cai, role) = joined(&node, "cai", client).await;
+    assert_eq!(role, Role::Viewer);
+    sees(&mut cai, "first").await;
+    cai.op(1, create("early")).await;
+    ada.op(2, create("second")).await;
+    sees(&mut cai, "second").await;
+    far.is_away.send_replace(false);
+    keeps(&mut ada, 2).await;
+    assert_eq!(cai.closed().await, 4503, "cai comes back in a moment");
+    let (mut cai, role) = joined(&node, "cai", client).await;
+    assert_eq!(role, Role::Teacher);
+    cai.op(1, create("late")).await;
+    keeps(&mut cai, 1).await;
+    let board = node.get("/v1/boards/b/export?format=json").await;
+    let board = String::from_utf8(board.bytes).unwrap();
+    assert!(board.contains("late") && !board.contains("early"), "{board}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_log_is_away_a_cold_board_is_shown_from_the_store_and_nothing_builds_on_it() {
+    let (far, node, near) = far_and_near().await;
+    assert_eq!(near.draw("/v1/boards/b/ops", "stored").await.status, 200);
+    far.is_away.send_replace(true);
+    let (mut ada, role) = joined(&node, "ada", Uuid::new_v4()).await;
+    assert_eq!(role, Role::Viewer);
+    sees(&mut ada, "stored").await;
+    ada.op(1, create("early")).await;
+    assert_eq!(node.draw("/v1/boards/b/ops", "early").await.problem().0, 503);
+    assert_eq!(node.get("/v1/boards/b/export?format=json").await.problem().0, 503);
+    far.is_away.send_replace(false);
+    assert_eq!(ada.closed().await, 4500, "the board is opened anew");
+    let (mut ada, role) = joined(&node, "ada", Uuid::new_v4()).await;
+    assert_eq!(role, Role::Teacher);
+    ada.op(1, create("late")).await;
+    keeps(&mut ada, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_another_node_took_counts_once_though_the_log_was_away_between() {
+    let (far, node, near) = far_and_near().await;
+    let (_keeps_it_open, _) = joined(&node, "ben", Uuid::new_v4()).await;
+    let client = Uuid::new_v4();
+    let step = json!({ "op": "element.move", "targets": ["e"], "dx": 1, "dy": 0 });
+    let (mut ada, _) = joined(&near, "ada", client).await;
+    ada.op(1, create("e")).await;
+    keeps(&mut ada, 1).await;
+    far.is_away.send_replace(true);
+    ada.op(2, step.clone()).await;
+    keeps(&mut ada, 2).await;
+    let (mut ada, _) = joined(&node, "ada", client).await;
+    ada.op(2, step.clone()).await;
+    far.is_away.send_replace(false);
+    assert_eq!(ada.closed().await, 4503);
+    let (mut ada, _) = joined(&node, "ada", client).await;
+    ada.op(2, step).await;
+    keeps(&mut ada, 2).await;
+    let board = node.get("/v1/boards/b/export?format=json").await;
+    let board = String::from_utf8(board.bytes).unwrap();
+    assert!(board.contains("\"x\":2,"), "moved once: {board}");
 }

@@ -1,14 +1,18 @@
 //! What the Kafka log alone has to show: failed producers, brokers that are away, readers far behind, topics that are not
 //! as they must be. The brokers are real, or librdkafka's own imitation where one is to fail on demand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use panseo::log::kafka::KafkaLog;
 use panseo::log::{LogError, Logged, UpdateLog};
+use panseo::protocol::codec::encode_record;
 use panseo::protocol::ids::{BoardId, Position};
+use panseo::protocol::{Blob, Record};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -90,6 +94,20 @@ async fn a_producer_that_failed_is_replaced_and_nothing_is_lost_or_out_of_order(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_brokers_only_know_is_looked_for() {
+    let (cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    let positions = append_all(&log, &maths, 1..=20, 40).await;
+    // As if the report of its first sending had been lost.
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER],
+    );
+    assert_eq!(append_all(&log, &maths, 5..=5, 40).await, [positions[4]]);
+    assert_eq!(log.replacements(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_wait_for_brokers_that_are_away() {
     let (cluster, _broker, log) = imitated().await;
     let maths = board("maths");
@@ -97,7 +115,7 @@ async fn records_wait_for_brokers_that_are_away() {
     cluster.broker_down(1).unwrap();
     let mut waiting: Vec<_> = (2..=50).map(|number| log.append(&maths, record(number, 40))).collect();
     // Nobody is there who could tell of them.
-    assert!(matches!(log.end(&maths).await, Err(LogError::Failed(_))));
+    assert!(matches!(log.end(&maths).await, Err(LogError::Away(_))));
     assert!(waiting.iter_mut().all(|append| append.now_or_never().is_none()));
     assert!(
         log.is_reachable(),
@@ -256,6 +274,13 @@ async fn topics_that_are_not_as_they_must_be_are_named_with_the_cure() {
         .verify()
         .await;
     assert!(told.unwrap_err().to_string().contains("has replication 1, not 3"));
+    let topics = panseo::log::kafka::Topics::new(&broker.settings).unwrap();
+    let faults: Vec<_> = topics.describe().await.unwrap().remove(0).faults;
+    let told = "has min.insync.replicas=1, not 2: set it with kafka-configs";
+    assert!(
+        faults.iter().any(|fault| fault.is_fatal && fault.text.contains(told)),
+        "{faults:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,4 +299,115 @@ async fn a_partition_that_nobody_reads_is_let_go() {
     append_all(&log, &boards[0], 1..=3, 40).await;
     let mut tail = log.tail(&boards[0], None).await.unwrap();
     assert_eq!(numbers(&take(&mut tail, 3).await), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_another_format_is_left_out() {
+    let (_cluster, broker, log) = imitated().await;
+    let maths = board("maths");
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    append_all(&log, &maths, 1..=1, 40).await;
+    broker.write(&maths, "2", &encode_record(&record(2, 40))).await;
+    broker.write(&maths, "1", b"\xc1broken").await;
+    append_all(&log, &maths, 3..=3, 40).await;
+    assert_eq!(numbers(&take(&mut tail, 2).await), [1, 3]);
+    let lead = log.lead(&maths, None).await.unwrap();
+    assert_eq!(numbers(&lead.records), [1, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_sent_what_lies_in_the_partitions_of_its_boards_and_nothing_else() {
+    const RECORDS: u64 = 20;
+    const SIZE: usize = 10_000;
+    let Some(mut broker) = Broker::real() else { return };
+    broker.settings.partitions = 64;
+    let one = broker.log().await;
+    "two".clone_into(&mut broker.settings.node);
+    let two = broker.log().await;
+    let in_each: BTreeMap<u32, BoardId> = (0..2_000)
+        .map(|number| board(&format!("b{number}")))
+        .map(|board| (board.partition(64), board))
+        .collect();
+    assert_eq!(in_each.len(), 64);
+    let mut tails = Vec::new();
+    for board in in_each.values().take(3) {
+        tails.push(two.tail(board, None).await.unwrap());
+    }
+    for board in in_each.values() {
+        append_all(&one, board, 1..=RECORDS, SIZE).await;
+    }
+    for tail in &mut tails {
+        take(tail, 20).await;
+    }
+    let sent = 3 * RECORDS * SIZE as u64;
+    let deadline = Instant::now() + SOON;
+    while two.bytes_read() < sent {
+        assert!(Instant::now() < deadline, "the consumer counts all that it was sent");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    eprintln!(
+        "{} bytes for 3 of 64 partitions, of {}",
+        two.bytes_read(),
+        64 * RECORDS * SIZE as u64
+    );
+    assert!(two.bytes_read() < sent + sent / 20, "{} bytes", two.bytes_read());
+    assert_eq!(two.partitions_read(), 3);
+}
+
+/// Asks until there is an answer: brokers take up settings a little later.
+async fn until_some<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "there is no answer in time");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Sets something of the topic of edits otherwise than a node would.
+async fn alter(broker: &Broker, name: &str, value: &str) {
+    let client: AdminClient<DefaultClientContext> = broker.client().create().unwrap();
+    let topic = broker.settings.edits_topic();
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set(name, value);
+    let altered = client.alter_configs(&[change], &AdminOptions::new()).await.unwrap();
+    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_would_forget_is_refused_and_one_that_takes_less_refuses_the_edit_alone() {
+    let Some(broker) = Broker::real() else { return };
+    let log = broker.log().await;
+    let topics = broker.topics().await;
+    alter(&broker, "cleanup.policy", "compact").await;
+    let told = until_some(async || topics.verify().await.err()).await.to_string();
+    assert!(
+        told.contains("cleanup.policy=compact, not delete: set it with"),
+        "{told}"
+    );
+    // All that is not named is as the brokers have it.
+    alter(&broker, "max.message.bytes", "100000").await;
+    let is_told = |warnings: &Vec<String>| warnings.iter().any(|told| told.contains("max.message.bytes=100000"));
+    until_some(async || topics.verify().await.ok().filter(is_told)).await;
+    let (maths, history) = (board("maths"), board("history"));
+    let large = log.append(&maths, incompressible(1, 200_000));
+    append_all(&log, &history, 1..=50, 40).await;
+    assert!(matches!(
+        timeout(SOON, large).await.unwrap(),
+        Err(LogError::TooLarge { .. })
+    ));
+    append_all(&log, &maths, 2..=2, 40).await;
+}
+
+/// A record that compression does not make smaller.
+fn incompressible(number: u64, size: usize) -> Arc<Record> {
+    let noise = std::iter::successors(Some(1_u64), |state| {
+        Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1))
+    });
+    let noise: Vec<u8> = noise.map(|state| (state >> 56).to_le_bytes()[0]).take(size).collect();
+    Arc::new(Record {
+        update: Blob::from(noise),
+        ..(*record(number, 0)).clone()
+    })
 }

@@ -9,6 +9,7 @@
 mod access;
 mod boards;
 mod config;
+mod console_tools;
 mod faults;
 mod fuzz;
 mod guard;
@@ -41,6 +42,7 @@ mod simulation;
 mod store_contract;
 mod support;
 mod thumbnails;
+mod topic_faults;
 mod two_nodes;
 mod undo_nodes;
 mod wire_golden;

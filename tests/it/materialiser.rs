@@ -60,6 +60,11 @@ impl Cluster {
         Materialiser::start(&self.node(name), self.store.clone(), clock).unwrap()
     }
 
+    /// The rooms of a node without a materialiser.
+    fn hub(&self, log: Arc<KafkaLog>) -> Hub {
+        Hub::new(log, Arc::new(self.store.clone()), Limits::default(), clock, || true)
+    }
+
     /// Makes boards, some in each partition.
     async fn boards(&self, count: usize) -> Vec<BoardId> {
         let mut boards = Vec::new();
@@ -376,4 +381,45 @@ async fn a_backlog_is_stored_in_time() {
     eprintln!("{per_second:.0} records/s");
     assert!(per_second > 5_000.0, "only {per_second:.0} records/s");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_board_is_whole_on_any_node_though_nobody_stores_its_records() {
+    let Some(cluster) = Cluster::make().await else { return };
+    let boards = cluster.boards(1).await;
+    let drawing = cluster.hub(Arc::<KafkaLog>::clone(&cluster.log));
+    let ada = Identity {
+        user: UserId::new("ada").unwrap(),
+        name: None,
+    };
+    let draw = async |number: usize| {
+        let op = json!({ "op": "element.create", "element": { "id": format!("e{number}"), "type": "rectangle", "x": 1, "y": 2, "width": 3, "height": 4 } });
+        let frame = OpsFrame {
+            client: None,
+            seq: None,
+            gesture: None,
+            ops: vec![serde_json::from_value(op).unwrap()],
+        };
+        drawing.ops(&boards[0], &ada, Role::Teacher, frame).await.unwrap();
+    };
+    let node = cluster.start("one");
+    for number in 0..20 {
+        draw(number).await;
+    }
+    cluster
+        .schema
+        .until("select count(*) from records", |stored| stored >= 20)
+        .await;
+    node.stop().await;
+    for number in 20..50 {
+        draw(number).await;
+    }
+    assert!(cluster.schema.number("select count(*) from records").await < 50);
+    let other = KafkaLog::start(cluster.node("two"), cluster.store.epoch())
+        .await
+        .unwrap();
+    let other = cluster.hub(Arc::new(other));
+    let shown = other.state(&boards[0]).await.unwrap().items;
+    let elements = shown.iter().filter(|item| item.id.starts_with('e')).count();
+    assert_eq!(elements, 50);
 }

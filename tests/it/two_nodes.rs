@@ -1,6 +1,7 @@
 //! Two real nodes over one broker and one database: clients of one board are split over both.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use panseo::protocol::{Route, ServerFrame};
@@ -32,12 +33,26 @@ impl Ground {
         Some(Self { broker, schema, assets })
     }
 
-    fn node(&self, name: &str) -> Server {
+    /// Other topics, with that many partitions.
+    pub(crate) async fn renew(&mut self, partitions: u32) {
+        self.broker = Broker::real().expect("it was there before");
+        self.broker.settings.partitions = partitions;
+        self.broker.topics().await;
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Server {
         self.node_with(name, &["--auth", "open"])
     }
 
     /// A node with these flags.
     pub(crate) fn node_with(&self, name: &str, flags: &[&str]) -> Server {
+        let cluster = self.flags(name);
+        let cluster: Vec<&str> = cluster.iter().map(String::as_str).collect();
+        Server::start(&[flags, &cluster].concat(), "")
+    }
+
+    /// What makes a node of this name one of the cluster.
+    pub(crate) fn flags(&self, name: &str) -> Vec<String> {
         let settings = &self.broker.settings;
         let partitions = settings.partitions.to_string();
         let address = format!("http://{name}.test");
@@ -51,33 +66,12 @@ impl Ground {
             ["--database-url", &self.schema.url],
             ["--assets", self.assets.path().to_str().unwrap()],
         ];
-        Server::start(&[flags, &cluster.concat()].concat(), "")
+        cluster.concat().into_iter().map(str::to_owned).collect()
     }
 }
 
-fn create(id: &str) -> Json {
+pub(crate) fn create(id: &str) -> Json {
     json!({ "op": "element.create", "element": { "id": id, "type": "rectangle", "x": 1, "y": 2, "width": 3, "height": 4 } })
-}
-
-async fn make_board(node: &Server, board: &str) {
-    let (status, answer) = node
-        .request(
-            "POST",
-            "/v1/boards",
-            "",
-            &json!({ "id": board, "title": board }).to_string(),
-        )
-        .await;
-    assert_eq!(status, 201, "{answer}");
-}
-
-/// The board as a file.
-async fn exported(node: &Server, board: &str) -> String {
-    let (status, answer) = node
-        .request("GET", &format!("/v1/boards/{board}/export?format=json"), "", "")
-        .await;
-    assert_eq!(status, 200, "{answer}");
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 fn has_all(exported: &str, ids: &BTreeSet<String>) -> bool {
@@ -85,12 +79,12 @@ fn has_all(exported: &str, ids: &BTreeSet<String>) -> bool {
 }
 
 /// Waits until all nodes have the same board, with all of these elements.
-async fn are_level(nodes: &[&Server], board: &str, ids: &BTreeSet<String>) {
+pub(crate) async fn are_level(nodes: &[&Server], board: &str, ids: &BTreeSet<String>) {
     let deadline = Instant::now() + SOON;
     loop {
         let mut boards = Vec::new();
         for node in nodes {
-            boards.push(exported(node, board).await);
+            boards.push(node.exported(board).await);
         }
         let is_level = boards.iter().all(|other| *other == boards[0]);
         if is_level && has_all(&boards[0], ids) {
@@ -105,7 +99,7 @@ async fn are_level(nodes: &[&Server], board: &str, ids: &BTreeSet<String>) {
 async fn clients_split_over_both_end_with_one_board() {
     let Some(ground) = Ground::find().await else { return };
     let nodes = [ground.node("one"), ground.node("two")];
-    make_board(&nodes[0], "split").await;
+    nodes[0].make_board("split").await;
     let mut drawing = Vec::new();
     for drawer in 0..6 {
         let mut socket = nodes[drawer % 2]
@@ -133,14 +127,14 @@ async fn clients_split_over_both_end_with_one_board() {
     are_level(&[&nodes[0], &nodes[1]], "split", &ids).await;
     // Who comes to a third node has all of it at once.
     let third = ground.node("three");
-    assert_eq!(exported(&third, "split").await, exported(&nodes[0], "split").await);
+    assert_eq!(third.exported("split").await, nodes[0].exported("split").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_sees_draw_comment_like_in_this_order() {
     let Some(ground) = Ground::find().await else { return };
     let nodes = [ground.node("one"), ground.node("two")];
-    make_board(&nodes[0], "lane").await;
+    nodes[0].make_board("lane").await;
     let mut ada = nodes[0].own("lane", "user=ada", Uuid::new_v4()).await;
     let mut ben = nodes[1].own("lane", "user=ben", Uuid::new_v4()).await;
     for round in 0..30_u64 {
@@ -178,7 +172,7 @@ async fn another_node_sees_draw_comment_like_in_this_order() {
 async fn frames_sent_again_through_another_node_count_once() {
     let Some(ground) = Ground::find().await else { return };
     let nodes = [ground.node("one"), ground.node("two")];
-    make_board(&nodes[0], "again").await;
+    nodes[0].make_board("again").await;
     let client = Uuid::new_v4();
     let mut ben = nodes[1].own("again", "user=ben", Uuid::new_v4()).await;
     let mut ada = nodes[0].own("again", "user=ada", client).await;
@@ -204,7 +198,7 @@ async fn frames_sent_again_through_another_node_count_once() {
         &["e", "last"].map(str::to_owned).into(),
     )
     .await;
-    let board = exported(&nodes[0], "again").await;
+    let board = nodes[0].exported("again").await;
     assert!(board.contains("\"x\":21,"), "moved by one twenty times: {board}");
 }
 
@@ -212,7 +206,7 @@ async fn frames_sent_again_through_another_node_count_once() {
 async fn what_was_acknowledged_survives_a_killed_node() {
     let Some(ground) = Ground::find().await else { return };
     let mut nodes = [ground.node("one"), ground.node("two")];
-    make_board(&nodes[1], "kill").await;
+    nodes[1].make_board("kill").await;
     let mut kept = BTreeSet::new();
     for round in 0..5 {
         let mut socket = nodes[0].own("kill", "user=ada", Uuid::new_v4()).await;
@@ -252,7 +246,7 @@ async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
     let mut nodes = [ground.node("one"), ground.node("two")];
     let boards: Vec<String> = (0..8).map(|number| format!("b{number}")).collect();
     for board in &boards {
-        make_board(&nodes[0], board).await;
+        nodes[0].make_board(board).await;
     }
     let deadline = Instant::now() + SOON;
     let firsts = loop {
@@ -295,4 +289,43 @@ async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
         assert!(Instant::now() < deadline, "a node that is gone is still recommended");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_frozen_hears_first_what_others_took_meanwhile() {
+    let Some(ground) = Ground::find().await else { return };
+    let nodes = [ground.node("one"), ground.node("two")];
+    nodes[0].make_board("frozen").await;
+    let client = Uuid::new_v4();
+    let acked = |seq| move |frame| matches!(frame, ServerFrame::Ack { seq: acked, .. } if acked >= seq).then_some(());
+    let mut near = nodes[0].own("frozen", "user=ada", client).await;
+    near.op(1, create("e")).await;
+    near.find(acked(1)).await;
+    let step = json!({ "op": "element.move", "targets": ["e"], "dx": 1, "dy": 0 });
+    for round in 0..2_u64 {
+        let mut there = nodes[1].own("frozen", "user=ada", client).await;
+        let signal = |name: &str| {
+            let sent = Command::new("kill")
+                .args([name, &nodes[1].child.id().to_string()])
+                .status();
+            assert!(sent.unwrap().success());
+        };
+        signal("-STOP");
+        // They lie in the buffers of the frozen node.
+        for seq in 10 * round + 2..10 * round + 12 {
+            there.op(seq, step.clone()).await;
+        }
+        let frozen = Instant::now();
+        near = nodes[0].own("frozen", "user=ada", client).await;
+        for seq in 10 * round + 2..10 * round + 12 {
+            near.op(seq, step.clone()).await;
+        }
+        near.find(acked(10 * round + 11)).await;
+        tokio::time::sleep_until(frozen + Duration::from_secs(6)).await;
+        signal("-CONT");
+        there.find(acked(10 * round + 11)).await;
+    }
+    are_level(&[&nodes[0], &nodes[1]], "frozen", &["e".to_owned()].into()).await;
+    let board = nodes[1].exported("frozen").await;
+    assert!(board.contains("\"x\":21,"), "moved by one twenty times: {board}");
 }

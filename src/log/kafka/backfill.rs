@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
-use super::{Quiet, tails};
+use super::{Quiet, payload, tails};
 use crate::log::{LogError, Logged};
 
 /// Ranges read at a time: each has a connection and buffers of its own.
@@ -57,7 +57,7 @@ impl Backfill {
             done
         });
         match reading.await {
-            Ok(done) => done.map_err(|error| LogError::Failed(error.to_string())),
+            Ok(done) => done.map_err(|error| LogError::Away(error.to_string())),
             Err(_panic) => Err(LogError::Closed),
         }
     }
@@ -89,7 +89,7 @@ impl Backfill {
             let offset = u64::try_from(message.offset()).unwrap_or_default();
             if offset < range.end
                 && message.key() == Some(board.as_bytes())
-                && let Some(logged) = tails::decode(self.epoch, offset, message.payload().unwrap_or_default())
+                && let Some(logged) = tails::decode(self.epoch, offset, payload(&message))
                 && reader.blocking_send(logged).is_err()
             {
                 return Ok(());

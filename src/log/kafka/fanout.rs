@@ -5,6 +5,7 @@
 //! outstanding fetch an answer would be late.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -23,15 +24,21 @@ use super::backfill::Backfill;
 use super::producer::Edits;
 use super::settings::KafkaSettings;
 use super::tails::Tails;
-use super::{KafkaError, tell};
+use super::{KafkaError, payload, tell};
 use crate::telemetry;
 
 /// Between two looks for partitions that nobody reads any more.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Starts to read; ends when the guard is dropped.
-pub(super) fn start(settings: &KafkaSettings, epoch: u64, edits: Arc<Edits>) -> Result<(Tails, DropGuard), KafkaError> {
-    let consumer: StreamConsumer<Watch> = StreamConsumer::from_config_and_context(&settings.fan_out(), Watch)?;
+pub(super) fn start(
+    settings: &KafkaSettings,
+    epoch: u64,
+    edits: Arc<Edits>,
+    received: Received,
+) -> Result<(Tails, DropGuard), KafkaError> {
+    let watch = Watch(received);
+    let consumer: StreamConsumer<Watch> = StreamConsumer::from_config_and_context(&settings.fan_out(), watch)?;
     let tails = Tails::new(epoch, Backfill::new(settings, epoch), edits.travelling());
     let stop = CancellationToken::new();
     let fan_out = FanOut {
@@ -75,8 +82,8 @@ impl FanOut {
 
     fn publish(&self, message: &BorrowedMessage<'_>) {
         if let Ok(offset) = u64::try_from(message.offset()) {
-            let (key, payload) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
-            self.tails.publish(message.partition(), offset, key, payload);
+            let key = message.key().unwrap_or_default();
+            self.tails.publish(message.partition(), offset, key, payload(message));
         }
     }
 
@@ -86,6 +93,9 @@ impl FanOut {
             let from = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
             let added = wanted.add_partition_offset(&self.topic, partition, from);
             added.expect("an offset of the topic is one");
+        }
+        if wanted.count() == 0 {
+            return;
         }
         if let Err(error) = self.consumer.incremental_assign(&wanted) {
             tracing::error!(%error, "Partitions could not be assigned; their boards are opened anew.");
@@ -114,11 +124,10 @@ impl FanOut {
             tracing::warn!(%error, "The reader of the log had a fault and goes on.");
             return;
         }
-        // Which partition it is, the error does not say.
+        // Which partition it is, the error does not say; it is read no further until it is assigned anew.
         for (partition, next) in self.tails.standing() {
-            if let Ok((low, high)) = self.edits.watermarks(partition).await
-                && !(low..=high).contains(&next)
-            {
+            let watermarks = self.edits.watermarks(partition).await;
+            if watermarks.is_ok_and(|(low, high)| !(low..=high).contains(&next)) {
                 tracing::error!(
                     log.partition = partition,
                     log.offset = next,
@@ -126,8 +135,12 @@ impl FanOut {
                 );
                 self.unassign(&[partition]);
                 self.lose([partition]);
+            } else {
+                self.unassign(&[partition]);
+                self.tails.assign_again(partition);
             }
         }
+        self.assign();
     }
 
     fn lose(&self, partitions: impl IntoIterator<Item = i32>) {
@@ -150,8 +163,18 @@ fn lag(partition: i32, records: i64) {
         .set(records as f64);
 }
 
+/// Bytes of records that the brokers sent to the consumer, by its own count. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Received(Arc<AtomicU64>);
+
+impl Received {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Hears what the consumer has to say.
-struct Watch;
+struct Watch(Received);
 
 impl ClientContext for Watch {
     fn log(&self, level: RDKafkaLogLevel, subject: &str, message: &str) {
@@ -159,6 +182,9 @@ impl ClientContext for Watch {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let bytes = u64::try_from(statistics.rxmsg_bytes).unwrap_or_default();
+        self.0.0.store(bytes, Ordering::Relaxed);
+        metrics::counter!(telemetry::KAFKA_READ_BYTES_TOTAL).absolute(bytes);
         for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
             if partition.desired && partition.app_offset >= 0 && partition.hi_offset >= 0 {
                 lag(partition.partition, (partition.hi_offset - partition.app_offset).max(0));

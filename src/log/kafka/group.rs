@@ -14,15 +14,14 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::producer::FORMAT;
 use super::settings::KafkaSettings;
-use super::{KafkaError, Quiet, tell, topics};
+use super::{KafkaError, Quiet, is_known_format, tell, topics};
 use crate::telemetry;
 
 /// Of the group's consumer, beside what every reader is told. A node that is back within the session's time finds its
@@ -57,8 +56,7 @@ pub struct Value {
 impl Value {
     /// Whether its headers tell a format that this version reads.
     pub fn is_known_format(&self) -> bool {
-        let mut versions = self.headers.iter().filter(|header| header.key == "v");
-        versions.all(|header| header.value == Some(FORMAT.as_bytes()))
+        is_known_format(&self.headers)
     }
 }
 

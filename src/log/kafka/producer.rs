@@ -92,7 +92,8 @@ struct Append {
     payload: Vec<u8>,
     headers: [(&'static str, String); 5],
     since: Instant,
-    answer: oneshot::Sender<Result<Position, Refusal>>,
+    /// Told without a position, if the brokers have the record and do not say where.
+    answer: oneshot::Sender<Result<Option<Position>, Refusal>>,
 }
 
 /// Hears what one producer has to say.
@@ -150,6 +151,10 @@ impl Edits {
 
     /// Offsets of the first record of the partition that is kept, and of the next one to come.
     pub(super) async fn watermarks(&self, partition: i32) -> Result<(u64, u64), LogError> {
+        if self.shared.away.lock().is_some() {
+            // The thread of the producer asks all the time: nobody has to wait for the same answer.
+            return Err(LogError::Away("no broker answers".into()));
+        }
         let shared = Arc::clone(&self.shared);
         let (low, high) = ask(&self.shared, move |producer| {
             let deadline = Instant::now() + ASK_TIMEOUT;
@@ -171,13 +176,13 @@ impl Edits {
         }
     }
 
-    /// Queues the record on return.
+    /// Queues the record on return. Where a report was lost, the brokers may only say that they have it.
     pub(super) fn append(
         &self,
         board: &BoardId,
         partition: i32,
         record: &Record,
-    ) -> BoxFuture<'static, Result<Position, LogError>> {
+    ) -> BoxFuture<'static, Result<Option<Position>, LogError>> {
         let (answer, answered) = oneshot::channel();
         let since = Instant::now();
         self.shared.travelling.begin(record.id, since);
@@ -239,7 +244,7 @@ async fn ask<T: Send + 'static>(
             *shared.away.lock() = None;
             Ok(answer)
         }
-        Ok(Err(error)) => Err(LogError::Failed(error.to_string())),
+        Ok(Err(error)) => Err(LogError::Away(error.to_string())),
         Err(_panic) => Err(LogError::Closed),
     }
 }
@@ -331,7 +336,7 @@ impl Shared {
     }
 
     /// The delivery report of the append `number`.
-    fn report(&self, generation: u64, number: usize, outcome: Result<u64, &ClientError>) {
+    fn report(&self, generation: u64, number: usize, outcome: Result<Option<u64>, &ClientError>) {
         let mut state = self.state.lock();
         match outcome {
             Ok(offset) => {
@@ -339,7 +344,8 @@ impl Shared {
                 if let Some(append) = state.unreported.remove(&number) {
                     metrics::histogram!(telemetry::KAFKA_ACK_SECONDS).record(append.since.elapsed().as_secs_f64());
                     // An author that is gone hears of its record by the tail.
-                    drop(append.answer.send(Ok(Position(self.epoch, offset + 1))));
+                    let position = offset.map(|offset| Position(self.epoch, offset + 1));
+                    drop(append.answer.send(Ok(position)));
                 }
                 if generation == state.generation {
                     state.has_delivered = true;
@@ -512,7 +518,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let outcome = match result {
-            Ok(message) => Ok(u64::try_from(message.offset()).expect("what is delivered has an offset")),
+            Ok(message) => Ok(u64::try_from(message.offset()).ok()),
             Err((error, _message)) => Err(error),
         };
         self.shared.report(self.generation, number, outcome);

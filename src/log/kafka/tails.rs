@@ -130,7 +130,7 @@ impl Tails {
         let reading = tokio::time::timeout(READ_TIMEOUT, self.read_all(number, &board, from, until));
         match reading.await {
             Ok(records) => records,
-            Err(_elapsed) => Err(LogError::Failed(
+            Err(_elapsed) => Err(LogError::Away(
                 "the brokers did not give the newest records in time".into(),
             )),
         }
@@ -158,7 +158,7 @@ impl Tails {
         };
         match tokio::time::timeout(READ_TIMEOUT, waiting).await {
             Ok(level) => level,
-            Err(_elapsed) => Err(LogError::Failed("the newest records did not come in time".into())),
+            Err(_elapsed) => Err(LogError::Away("the newest records did not come in time".into())),
         }
     }
 
@@ -216,6 +216,13 @@ impl Tails {
             (*number, *partition.next.borrow())
         })
         .collect()
+    }
+
+    /// The partition is to be assigned once more, where it stands.
+    pub(super) fn assign_again(&self, number: i32) {
+        if let Some(partition) = self.0.partitions.lock().get_mut(&number) {
+            partition.is_assigned = false;
+        }
     }
 
     /// Forgets partitions that nobody reads any more; gives those that were assigned.

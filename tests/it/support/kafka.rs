@@ -1,6 +1,10 @@
 //! A real Kafka for tests: the broker of `PANSEO_TEST_KAFKA`, with topics of the test's own.
 
 use panseo::log::kafka::{KafkaLog, KafkaSettings, Topics};
+use panseo::protocol::ids::BoardId;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use uuid::Uuid;
 
 /// Epoch of the topics of all tests.
@@ -36,6 +40,30 @@ impl Broker {
             options: std::iter::empty().collect(),
         };
         Self { settings }
+    }
+
+    /// A client of another program.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.settings.brokers);
+        config
+    }
+
+    /// Writes a value that no node of ours would write to the board's partition.
+    pub(crate) async fn write(&self, board: &BoardId, version: &str, bytes: &[u8]) {
+        let producer: FutureProducer = self.client().create().unwrap();
+        let topic = self.settings.edits_topic();
+        let header = Header {
+            key: "v",
+            value: Some(version),
+        };
+        let partition = i32::try_from(board.partition(self.settings.partitions)).unwrap();
+        let value = FutureRecord::to(&topic)
+            .key(board.as_str())
+            .payload(bytes)
+            .partition(partition);
+        let value = value.headers(OwnedHeaders::new().insert(header));
+        producer.send_result(value).unwrap().await.unwrap().unwrap();
     }
 
     /// Makes the topics.

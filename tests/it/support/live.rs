@@ -104,6 +104,24 @@ impl Server {
             .0
     }
 
+    pub(crate) async fn make_board(&self, board: &str) {
+        let board = serde_json::json!({ "id": board, "title": board }).to_string();
+        let (status, answer) = self.request("POST", "/v1/boards", "", &board).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// The board as a file.
+    pub(crate) async fn exported(&self, board: &str) -> String {
+        let path = format!("/v1/boards/{board}/export?format=json");
+        let (status, answer) = self.request("GET", &path, "", "").await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+            .split_once("\r\n\r\n")
+            .expect("an answer has a head")
+            .1
+            .to_owned()
+    }
+
     /// Opens a socket; the status if it is refused.
     pub(crate) async fn upgrade(&self, path: &str, protocol: Option<&str>) -> Result<Socket, u16> {
         upgrade(self.address, path, protocol).await
@@ -191,7 +209,10 @@ fn launch(folder: &Path, command: &[String]) -> (Child, SocketAddr) {
         .arg(folder.join("data"))
         .arg("--config")
         .arg(folder.join("panseo.toml"))
-        .env("PANSEO_LOG", "error")
+        .env(
+            "PANSEO_LOG",
+            std::env::var("PANSEO_TEST_LOG").unwrap_or_else(|_unset| "error".into()),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log.expect("a file can be written"))
