@@ -26,7 +26,13 @@ fn dashboard_and_alerts_name_metrics_that_are_there() {
         let name = metric.strip_suffix("_bucket").unwrap_or(metric);
         assert!(known.contains(name), "there is no metric {name}");
     }
-    let of_cluster = ["panseo_kafka_", "panseo_materialiser_", "panseo_dlq_", "panseo_relay"];
+    let of_cluster = [
+        "panseo_kafka_",
+        "panseo_materialiser_",
+        "panseo_dlq_",
+        "panseo_relay_",
+        "panseo_relayed_",
+    ];
     for metric in &known {
         let is_shown = shown.contains(metric) || shown.contains(&format!("{metric}_bucket"));
         let is_of_cluster = of_cluster.iter().any(|prefix| metric.starts_with(prefix));
