@@ -488,8 +488,9 @@ fn judge(value: &Value) -> Result<Incoming, String> {
     if !value.is_known_format() {
         return Err("the header `v` tells a format that this version does not read".to_owned());
     }
-    codec::decode_record(&value.bytes).map_err(|error| error.to_string())?;
+    let record = codec::decode_record(&value.bytes).map_err(|error| error.to_string())?;
     Ok(Incoming {
+        id: record.id,
         kafka_offset: value.kafka_offset,
         board,
         bytes: value.bytes.clone(),

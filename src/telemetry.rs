@@ -74,6 +74,8 @@ pub const RECORDS_SKIPPED_TOTAL: &str = "panseo_records_skipped_total";
 pub const QUARANTINED_RECORDS_TOTAL: &str = "panseo_quarantined_records_total";
 /// Records that the materialiser stored in PostgreSQL.
 pub const MATERIALISED_RECORDS_TOTAL: &str = "panseo_materialised_records_total";
+/// Records that the topic has twice: the materialiser left the second one out.
+pub const MATERIALISED_REPEATS_TOTAL: &str = "panseo_materialised_repeats_total";
 /// Records of boards that are deleted: the materialiser left them out.
 pub const MATERIALISED_UNKNOWN_TOTAL: &str = "panseo_materialised_unknown_total";
 /// Partitions that this node materialises.
@@ -253,6 +255,10 @@ fn describe_rooms() {
     describe_counter!(
         MATERIALISED_RECORDS_TOTAL,
         "Records that the materialiser stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISED_REPEATS_TOTAL,
+        "Records that the topic has twice: the materialiser left the second one out."
     );
     describe_counter!(
         MATERIALISED_UNKNOWN_TOTAL,

@@ -22,8 +22,12 @@ create table records (
     partition integer not null,
     kafka_offset bigint not null,
     board text collate "C" not null,
+    -- The record's own name. A producer that failed may have left a record in the topic twice; here it counts once.
+    room bigint not null,
+    number bigint not null,
     bytes bytea not null,
-    primary key (topic, partition, kafka_offset)
+    primary key (topic, partition, kafka_offset),
+    unique (board, room, number)
 );
 create index records_of_board on records (board, kafka_offset);
 -- Compressing them costs more than it saves: most are small, and they are compressed when they are sealed.

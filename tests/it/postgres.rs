@@ -207,6 +207,23 @@ async fn a_batch_that_comes_again_is_not_stored_again() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_topic_has_twice_is_stored_once() {
+    let Some(schema) = Schema::make().await else { return };
+    let store = schema.open().await.unwrap();
+    let [maths, music] = [create(&store, "maths").await, create(&store, "music").await];
+    let mut doubled = batch(&maths, 0, 4);
+    doubled.records[3] = incoming(&maths, 3, &record(1, 60));
+    assert_eq!(store.apply(&[doubled]).await.unwrap(), [Outcome::Applied]);
+    // It comes once more in the next batch; another board may have a record of that name.
+    let mut again = batch(&maths, 4, 6);
+    again.records = vec![incoming(&maths, 4, &record(2, 60)), incoming(&music, 5, &record(2, 60))];
+    assert_eq!(store.apply(&[again]).await.unwrap(), [Outcome::Applied]);
+    assert_eq!(numbers(&store, &maths).await, [0, 1, 2]);
+    assert_eq!(numbers(&store, &music).await, [2]);
+    assert_eq!(store.progress().await.unwrap()[&0], 6);
+}
+
+#[tokio::test]
 async fn each_partition_moves_on_its_own() {
     let Some(schema) = Schema::make().await else { return };
     let mut settings = schema.settings();

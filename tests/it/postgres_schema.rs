@@ -141,6 +141,7 @@ impl Materialised {
 /// The value that the log holds at `position`, as the materialiser gets it.
 pub(crate) fn incoming(board: &BoardId, kafka_offset: i64, record: &Record) -> Incoming {
     Incoming {
+        id: record.id,
         kafka_offset,
         board: board.clone(),
         bytes: Bytes::from(encode_record(record)),

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use thiserror::Error;
 
 use super::{CALL_TIMEOUT, PostgresStore, silent, told};
-use crate::protocol::ids::BoardId;
+use crate::protocol::ids::{BoardId, RecordId};
 use crate::store::StoreError;
 use crate::telemetry;
 
@@ -22,6 +22,8 @@ pub struct Incoming {
     pub kafka_offset: i64,
     /// Whose it is.
     pub board: BoardId,
+    /// The record's name.
+    pub id: RecordId,
     /// The record in MessagePack.
     pub bytes: Bytes,
 }
@@ -131,6 +133,7 @@ impl PostgresStore {
     ) -> Result<(), sqlx::Error> {
         let known = lock_boards(&mut transaction, batches).await?;
         let (mut partitions, mut offsets, mut boards, mut values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut rooms, mut numbers) = (Vec::new(), Vec::new());
         let mut unknown = 0;
         for batch in batches {
             for record in &batch.records {
@@ -138,21 +141,27 @@ impl PostgresStore {
                     partitions.push(batch.partition);
                     offsets.push(record.kafka_offset);
                     boards.push(record.board.as_str());
+                    // Names are only compared, so their bits will do.
+                    rooms.push(record.id.0.cast_signed());
+                    numbers.push(record.id.1.cast_signed());
                     values.push(record.bytes.as_ref());
                 } else {
                     unknown += 1;
                 }
             }
         }
-        let stored = values.len() as u64;
-        sqlx::query(
-            "insert into records (topic, partition, kafka_offset, board, bytes)
-             select $1, * from unnest($2::integer[], $3::bigint[], $4::text[], $5::bytea[]) on conflict do nothing",
+        let brought = values.len() as u64;
+        let inserted = sqlx::query(
+            "insert into records (topic, partition, kafka_offset, board, room, number, bytes)
+             select $1, * from unnest($2::integer[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[])
+             on conflict do nothing",
         )
         .bind(&self.topic)
         .bind(partitions)
         .bind(offsets)
         .bind(boards)
+        .bind(rooms)
+        .bind(numbers)
         .bind(values)
         .execute(&mut *transaction)
         .await?;
@@ -167,7 +176,9 @@ impl PostgresStore {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
+        let stored = inserted.rows_affected();
         metrics::counter!(telemetry::MATERIALISED_RECORDS_TOTAL).increment(stored);
+        metrics::counter!(telemetry::MATERIALISED_REPEATS_TOTAL).increment(brought.saturating_sub(stored));
         metrics::counter!(telemetry::MATERIALISED_UNKNOWN_TOTAL).increment(unknown);
         Ok(())
     }
