@@ -171,10 +171,15 @@ async fn latencies(
             .for_each(|time| reported.record(nanos(time)));
         passages.read.into_iter().for_each(|time| read.record(nanos(time)));
     };
+    // Over as many partitions as the boards have, or its batches would be smaller ones.
+    let alike = KafkaSettings {
+        partitions: u32::try_from(load.rooms)?,
+        ..settings.clone()
+    };
     let before = delays(nodes).await?;
-    note(probe(settings, interval, count, PROBE_BYTES).await?);
+    note(probe(&alike, interval, count, PROBE_BYTES).await?);
     let outcome = load::run_over(&load, &nodes).await?;
-    note(probe(settings, interval, count, PROBE_BYTES).await?);
+    note(probe(&alike, interval, count, PROBE_BYTES).await?);
     let tally = &outcome.tally;
     report.add(NAME, "edits a second", per_second, "/s");
     let lost = outcome.expected.saturating_sub(outcome.delivered());
