@@ -66,7 +66,7 @@ screenshots: setup-tests $(WEB)/node_modules ## Every page and state, into web/s
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
-	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --test it -- --nocapture
+	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --test it --test cluster_faults -- --nocapture
 	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
 %/node_modules: %/package-lock.json
