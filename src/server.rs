@@ -159,6 +159,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             address: config.listen,
             why: error.to_string(),
         })?;
+    // Before the adapters, whose threads count from their first moment.
+    telemetry::metrics();
     let (adapters, materialiser) = adapters::open(&config).await?;
     let fault = |error: StoreError| match config.cluster {
         None => StartError::DataDir {

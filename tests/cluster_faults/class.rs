@@ -156,6 +156,15 @@ impl Class {
         self.seen.lock().faults.clone()
     }
 
+    /// Waits until so many edits are acknowledged in all.
+    pub(super) async fn acknowledged(&self, acks: usize) {
+        let deadline = Instant::now() + Duration::from_mins(5);
+        while self.acks() < acks {
+            assert!(Instant::now() < deadline, "{} of {acks} acknowledged", self.acks());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until everybody has had an edit acknowledged that they made after `since`; how long after it that was.
     pub(super) async fn recovered(&self, since: Instant) -> Duration {
         loop {

@@ -178,18 +178,17 @@ async fn no_fault_loses_what_was_acknowledged() {
     let drawing = class.begin();
     class.recovered(Instant::now()).await;
     class.count_anew();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    class.acknowledged(class.acks() + 1_000).await;
     tell(&class, "nothing wrong", Instant::now()).await;
 
     nodes_fail(&mut nodes, &class).await;
+    nodes_roll(&ground, &mut nodes, &class).await;
     group_changes(&ground, &class).await;
     database_fails(&ground, &class).await;
     one_broker_fails(&ground, &class).await;
     most_brokers_fail(&ground, &nodes, &class).await;
 
-    while class.acks() < ACKS_MIN {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    class.acknowledged(ACKS_MIN).await;
     class.end();
     let drawers = tokio::time::timeout(Duration::from_mins(1), drawing.join_all()).await;
     let drawers = drawers.expect("all is acknowledged in the end");
@@ -278,6 +277,29 @@ async fn nodes_fail(nodes: &mut [Server; 2], class: &Class) {
     tell(class, "node frozen", Instant::now()).await;
     class.go_home();
     class.recovered(Instant::now()).await;
+}
+
+/// Three nodes are stopped and started again in turn, as when a new version comes.
+async fn nodes_roll(ground: &Ground, nodes: &mut [Server; 2], class: &Class) {
+    class.count_anew();
+    let mut third = ground.node("three");
+    for (index, node) in nodes.iter_mut().enumerate() {
+        class.moved(index, None);
+        roll(node).await;
+        class.moved(index, Some(node.address));
+        class.go_home();
+        class.recovered(Instant::now()).await;
+    }
+    roll(&mut third).await;
+    tell(class, "nodes rolled", Instant::now()).await;
+}
+
+async fn roll(node: &mut Server) {
+    signal(node, "-TERM");
+    let ended = tokio::task::block_in_place(|| node.child.wait()).unwrap();
+    assert!(ended.success(), "the node ends as planned");
+    tokio::time::sleep(pause(0, 15)).await;
+    tokio::task::block_in_place(|| node.restart());
 }
 
 async fn database_fails(ground: &Ground, class: &Class) {

@@ -292,6 +292,27 @@ async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_back_soon_reads_its_partitions_again() {
+    let Some(ground) = Ground::find().await else { return };
+    let mut nodes = [ground.node("one"), ground.node("two")];
+    for _ in 0..4 {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let read = [
+                nodes[0].metric("panseo_materialiser_partitions").await,
+                nodes[1].metric("panseo_materialiser_partitions").await,
+            ];
+            if read.iter().sum::<f64>() == f64::from(ground.broker.settings.partitions) && read[1] > 0.0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "partitions are read by nobody: {read:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::task::block_in_place(|| nodes[1].restart());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_frozen_hears_first_what_others_took_meanwhile() {
     let Some(ground) = Ground::find().await else { return };
     let nodes = [ground.node("one"), ground.node("two")];
