@@ -2,29 +2,13 @@
 
 import { readFile } from 'node:fs/promises'
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server } from './server'
+import { until } from './browser'
+import { board, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
+setUp('open')
 
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
-beforeEach(() => {
-  board = `e2e-${crypto.randomUUID()}`
-})
-
-const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
 const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
 
 test('a stroke is seen while it is drawn, and written once', async () => {

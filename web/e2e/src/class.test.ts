@@ -1,25 +1,12 @@
 // A class with log-in: who may draw, and what happens without a connection.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 
-import { PHONE, Person, launch, until } from './browser'
-import { Server } from './server'
+import { PHONE, Person, until } from './browser'
+import { board, browser, server, setUp } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
-
-beforeAll(async () => {
-  server = await Server.start('jwt')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('jwt')
 beforeEach(async () => {
-  board = `e2e-${crypto.randomUUID()}`
   await server.call('POST', '/boards', { id: board, title: 'Lesson 7' })
 })
 

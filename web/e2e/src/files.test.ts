@@ -4,27 +4,17 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server, root } from './server'
+import { Person, until } from './browser'
+import { browser, server, setUp } from './fixture'
+import { root } from './server'
 
 const shared = process.env.PANSEO_SHARED_DATA ?? join(root, '../shared/data')
 const folder = existsSync(join(shared, 'excalidraw')) ? join(shared, 'excalidraw') : join(root, 'tests/fixtures')
 const files = readdirSync(folder).filter((name) => name.endsWith('.excalidraw'))
 
-let server: Server
-let browser: Browser
-
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('open')
 
 type Box = [left: number, top: number, right: number, bottom: number]
 

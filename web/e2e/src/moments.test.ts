@@ -1,28 +1,12 @@
 // Odd moments: what is on its way is neither lost nor left behind, and files do not take the board's place.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server } from './server'
+import { Person, until } from './browser'
+import { board, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
+setUp('open')
 
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
-beforeEach(() => {
-  board = `moment-${crypto.randomUUID()}`
-})
-
-const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
 const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
 const beginStroke = async (ann: Person, bob: Person) => {
   await ann.press('p')

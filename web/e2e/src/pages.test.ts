@@ -1,22 +1,12 @@
 // A teacher's day: from the start page to a board, a link, a student, the pen; and back to the list of boards.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
+import { Person, until } from './browser'
+import { browser, server, setUp } from './fixture'
 import { Server } from './server'
 
-let server: Server
-let browser: Browser
-
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('open')
 
 test('a board is made, shared by a link, and the pen is handed over', async () => {
   const kim = await Person.visit(browser, server.url)

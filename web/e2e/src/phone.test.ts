@@ -1,22 +1,16 @@
 // Every page and state on a phone: whoever cannot see or aim well gets along with it, in light and dark, in both languages.
 
-import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-import { PHONE, launch } from './browser'
+import { PHONE } from './browser'
 import { STATES, Stage } from './states'
 
-let browser: Browser
 let stage: Stage
 
 beforeAll(async () => {
-  browser = await launch()
-  stage = await Stage.set(browser)
+  stage = await Stage.set()
 })
-afterAll(async () => {
-  await browser?.close()
-  await stage?.clear()
-})
+afterAll(() => stage?.clear())
 
 const looks = [
   { language: 'en', colorScheme: 'light' },

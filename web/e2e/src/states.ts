@@ -3,7 +3,7 @@
 
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 
-import { Person, until } from './browser'
+import { Person, launch, until } from './browser'
 import { Server } from './server'
 
 export type Language = 'en' | 'ko'
@@ -43,7 +43,8 @@ export class Stage {
     readonly frail: Server
   ) {}
 
-  static async set(browser: Browser): Promise<Stage> {
+  static async set(): Promise<Stage> {
+    const browser = await launch()
     const [open, school, frail] = [
       await Server.start('open'),
       await Server.start('jwt', { elements_max: 3 }),
@@ -53,6 +54,7 @@ export class Stage {
   }
 
   async clear(): Promise<void> {
+    await this.browser.close()
     for (const server of [this.open, this.school, this.frail]) await server.stop()
   }
 

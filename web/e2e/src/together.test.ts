@@ -1,28 +1,12 @@
 // What people show each other without leaving anything on the board: the laser pointer, and where they look.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { PHONE, Person, launch, until } from './browser'
-import { Server } from './server'
+import { PHONE, Person, until } from './browser'
+import { board, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
+setUp('open')
 
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
-beforeEach(() => {
-  board = `together-${crypto.randomUUID()}`
-})
-
-const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
 const follows = async ({ page }: Person, whom: string) => {
   await page.getByTestId('people').first().click()
   await page.locator('.panseo-person:visible', { hasText: whom }).click()

@@ -1,22 +1,16 @@
 // Whatever goes wrong is said, in the person's language, with what to do about it; and what was drawn is still there.
 
-import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
+import { Person, until } from './browser'
 import { type Language, STATES, Stage } from './states'
 
-let browser: Browser
 let stage: Stage
 
 beforeAll(async () => {
-  browser = await launch()
-  stage = await Stage.set(browser)
+  stage = await Stage.set()
 })
-afterAll(async () => {
-  await browser?.close()
-  await stage?.clear()
-})
+afterAll(() => stage?.clear())
 
 const said = STATES.wrong.flatMap((state) => (['en', 'ko'] as const).map((language) => [state, language] as const))
 
@@ -32,7 +26,7 @@ test.each(said.map(([state, language]) => ({ name: state.name, language, state }
 
 test('two windows of one person draw on one board, and count once', async () => {
   const board = await stage.board(stage.open)
-  const first = await Person.open(browser, `${stage.open.url}/b/${board}?user=mina`)
+  const first = await Person.open(stage.browser, `${stage.open.url}/b/${board}?user=mina`)
   const page = await first.page.context().newPage()
   await page.goto(`${stage.open.url}/b/${board}?user=mina`)
   await page.waitForSelector('[data-loaded="true"]')
@@ -52,7 +46,7 @@ test('two windows of one person draw on one board, and count once', async () => 
 
 test.each([-1, 1])('a clock that is wrong by %i day', async (days) => {
   const board = await stage.board(stage.open)
-  const mina = await Person.open(browser, `${stage.open.url}/b/${board}?user=mina`)
+  const mina = await Person.open(stage.browser, `${stage.open.url}/b/${board}?user=mina`)
   const wrong = Date.now() + days * 86_400_000
   await mina.page.clock.setSystemTime(wrong)
   await mina.page.reload()
