@@ -433,30 +433,20 @@ const wrong: State[] = [
       await chooses(visit, 'large.svg', 'image/svg+xml', Buffer.from(svg))
     }
   },
-  {
-    name: 'image-of-wrong-kind',
+  ...(
+    [
+      ['image-of-wrong-kind', 'letter.png', 'image/png'],
+      ['file-of-wrong-kind', 'letter.txt', 'text/plain'],
+      ['drawing-not-well-formed', 'letter.svg', 'image/svg+xml']
+    ] as const
+  ).map(([name, file, type]): State => ({
+    name,
     says: NO_IMAGE,
     go: async (stage, visit) => {
       await lesson(stage, visit)
-      await chooses(visit, 'letter.png', 'image/png', Buffer.from(LETTER))
+      await chooses(visit, file, type, Buffer.from(LETTER))
     }
-  },
-  {
-    name: 'file-of-wrong-kind',
-    says: NO_IMAGE,
-    go: async (stage, visit) => {
-      await lesson(stage, visit)
-      await chooses(visit, 'letter.txt', 'text/plain', Buffer.from(LETTER))
-    }
-  },
-  {
-    name: 'drawing-not-well-formed',
-    says: NO_IMAGE,
-    go: async (stage, visit) => {
-      await lesson(stage, visit)
-      await chooses(visit, 'letter.svg', 'image/svg+xml', Buffer.from(LETTER))
-    }
-  },
+  })),
   ...(['drop', 'paste'] as const).map((way): State => ({
     name: `${way}-of-wrong-kind`,
     says: NO_IMAGE,
