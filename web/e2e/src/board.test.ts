@@ -5,11 +5,9 @@ import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 
 import { until } from './browser'
-import { board, server, setUp, visit } from './fixture'
+import { board, kinds, server, setUp, visit } from './fixture'
 
 setUp('open')
-
-const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
 
 test('a stroke is seen while it is drawn, and written once', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]

@@ -3,7 +3,7 @@
 import { beforeEach, expect, test } from 'vitest'
 
 import { PHONE, Person, until } from './browser'
-import { board, browser, server, setUp } from './fixture'
+import { board, browser, kinds, server, setUp } from './fixture'
 
 setUp('jwt')
 beforeEach(async () => {
@@ -12,7 +12,6 @@ beforeEach(async () => {
 
 const visit = (user: string, role: string, options = {}) =>
   Person.open(browser, `${server.url}/b/${board}#token=${server.token(user, role)}`, options)
-const count = async () => (await server.entries(board)).length
 const give = (user: string, role: string) => server.call('PUT', `/boards/${board}/members/${user}`, { role })
 
 const EDITS = ['Delete', 'Backspace', 'Enter', 'Control+Delete', 'Control+z', 'Control+a', 'Control+d', 'Control+v']
@@ -61,7 +60,7 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await give('mina', 'editor')
   await mina.page.getByTestId('toolbar-rectangle').waitFor({ state: 'attached' })
   await mina.draws('r', [700, 300], [800, 400])
-  await until('it is written', async () => (await count()) === 2)
+  await until('it is written', async () => (await kinds()).length === 2)
 
   await mina.press('Escape')
   await mina.press('r')
@@ -125,7 +124,7 @@ test('a student without the pen points, and changes nothing with it', async () =
   await give('mina', 'editor')
   await mina.page.getByTestId('point').waitFor({ state: 'detached' })
   await mina.draws('r', [800, 300], [900, 400])
-  await until('with the pen she draws', async () => (await count()) === 2)
+  await until('with the pen she draws', async () => (await kinds()).length === 2)
   await give('mina', 'viewer')
   await mina.page.getByTestId('point').waitFor()
   expect(await isPointing()).toBe(false)
@@ -164,7 +163,7 @@ test('what a teacher locked is put back, with the reason', async () => {
 test('drawn without a connection, reloaded, and saved when the server is back', async () => {
   const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'editor')]
   await kim.draws('r', [500, 300], [600, 400])
-  await until('it is saved', async () => (await kim.save()) === 'saved' && (await count()) === 1)
+  await until('it is saved', async () => (await kim.save()) === 'saved' && (await kinds()).length === 1)
   await server.kill()
   await until('Mina knows', async () => (await mina.save()) === 'offline')
   await mina.draws('d', [650, 300], [750, 400])
@@ -191,8 +190,7 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   expect(await mina.save()).toBe('offline')
   isCut = false
   await until('it is saved', async () => (await mina.save()) === 'saved', 40_000)
-  const kinds = (await server.entries(board)).map(({ properties }) => properties.type)
-  expect(kinds.sort()).toEqual(['diamond', 'image', 'rectangle'])
+  expect(await kinds()).toEqual(['diamond', 'image', 'rectangle'])
   await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
   await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
   const cut = /WebSocket connection|502|Failed to (load|fetch)/
@@ -211,7 +209,7 @@ test('on a phone, in the dark, in Korean', async () => {
   await touch('touchStart', 100)
   for (let x = 100; x <= 260; x += 8) await touch('touchMove', x)
   await touch('touchEnd')
-  await until('the finger’s stroke is written', async () => (await count()) === 1)
+  await until('the finger’s stroke is written', async () => (await kinds()).length === 1)
   await kim.page.locator('.panseo-phone-bar').getByTestId('people').click()
   await kim.page.getByRole('heading', { name: '참여자' }).waitFor()
   expect(await kim.barriers()).toEqual([])

@@ -27,6 +27,9 @@ export function setUp(auth: 'open' | 'jwt'): void {
   })
 }
 
+/** Types of the elements on the board, from A to Z. */
+export const kinds = () => server.kinds(board)
+
 /** A window with the board, of somebody who needs no log-in. */
 export const visit = (user: string, options: BrowserContextOptions = {}) =>
   Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)

@@ -3,11 +3,10 @@
 import { expect, test } from 'vitest'
 
 import { Person, until } from './browser'
-import { board, server, setUp, visit } from './fixture'
+import { board, kinds, server, setUp, visit } from './fixture'
 
 setUp('open')
 
-const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
 const beginStroke = async (ann: Person, bob: Person) => {
   await ann.press('p')
   await ann.down(300, 300)

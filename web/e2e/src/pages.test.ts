@@ -18,10 +18,7 @@ test('a board is made, shared by a link, and the pen is handed over', async () =
   expect(await kim.page.title()).toBe('Fractions')
 
   const board = new URL(kim.page.url()).pathname.split('/').at(-1) as string
-  const kinds = async () => {
-    const alive = (await server.entries(board)).filter(({ properties }) => !properties.deleted)
-    return alive.map(({ properties }) => properties.type).sort()
-  }
+  const kinds = () => server.kinds(board)
   await kim.draws('p', [300, 300], [420, 380])
   await kim.press('t')
   await kim.page.mouse.click(300, 450)
