@@ -151,9 +151,7 @@ test('a photo put in without a connection, just after opening, comes to the serv
   })
   const buffer = Buffer.from(photo, 'base64')
   expect(buffer.length).toBeGreaterThan(8 << 20)
-  const chosen = ann.page.waitForEvent('filechooser')
-  await ann.page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name: 'noise.png', mimeType: 'image/png', buffer })
+  await ann.chooses('noise.png', 'image/png', buffer)
   await until('it is on the canvas', async () => {
     await ann.page.mouse.click(500, 400)
     return (await ann.shown()).length === 1

@@ -134,13 +134,18 @@ export class Person {
     await this.up()
   }
 
+  /** Gives a file to the image button; Excalidraw then waits for the place. */
+  async chooses(name: string, mimeType: string, buffer: Buffer): Promise<void> {
+    const chosen = this.page.waitForEvent('filechooser')
+    await this.page.locator('label:has([data-testid="toolbar-image"])').click()
+    await (await chosen).setFiles({ name, mimeType, buffer })
+  }
+
   /** Puts a picture of one colour onto the board, its middle at that point. */
   async inserts(name: string, [x, y]: [number, number], isThere: () => Promise<boolean>): Promise<void> {
     const svg =
       '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="#c00"/></svg>'
-    const chosen = this.page.waitForEvent('filechooser')
-    await this.page.locator('label:has([data-testid="toolbar-image"])').click()
-    await (await chosen).setFiles({ name, mimeType: 'image/svg+xml', buffer: Buffer.from(svg) })
+    await this.chooses(name, 'image/svg+xml', Buffer.from(svg))
     await this.page.mouse.move(x, y)
     await until('the image is there', async () => {
       await this.page.mouse.click(x, y)

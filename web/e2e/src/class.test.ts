@@ -170,9 +170,7 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   const waiting = () => mina.page.getByTestId('save-state').first().getAttribute('title')
   await until('the diamond waits', async () => (await waiting())?.includes('edit') === true)
   const diamond = await waiting()
-  const chosen = mina.page.waitForEvent('filechooser')
-  await mina.page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name: 'red.png', mimeType: 'image/png', buffer: await redSquare(mina) })
+  await mina.chooses('red.png', 'image/png', await redSquare(mina))
   await until('the image is on the canvas', async () => {
     await mina.page.mouse.click(450, 600)
     return mina.sees(450, 600)

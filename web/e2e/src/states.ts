@@ -109,10 +109,8 @@ async function press({ page }: Visit, testId: string): Promise<void> {
     .click()
 }
 
-async function chooses({ page }: Visit, name: string, mimeType: string, buffer: Buffer): Promise<void> {
-  const chosen = page.waitForEvent('filechooser')
-  await page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name, mimeType, buffer })
+async function chooses({ page, person }: Visit, name: string, mimeType: string, buffer: Buffer): Promise<void> {
+  await person.chooses(name, mimeType, buffer)
   const { width, height } = page.viewportSize() as { width: number; height: number }
   await until('something is said', async () => {
     await page.mouse.click(width / 2, height * 0.6)
