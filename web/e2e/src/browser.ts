@@ -153,6 +153,25 @@ export class Person {
     })
   }
 
+  /** Drops a file onto the canvas, or pastes it there; on a phone that point is in the window, too. */
+  async brings(way: 'drop' | 'paste', name: string, type: string, text: string): Promise<void> {
+    const [x, y] = [300, 300]
+    await this.page.mouse.move(x, y)
+    await this.page.evaluate(
+      ([way, name, type, text, clientX, clientY]) => {
+        const data = new DataTransfer()
+        data.items.add(new File([text], name, { type }))
+        const common = { bubbles: true, cancelable: true, clientX, clientY }
+        const event =
+          way === 'drop'
+            ? new DragEvent(way, { ...common, dataTransfer: data })
+            : new ClipboardEvent(way, { ...common, clipboardData: data })
+        document.elementFromPoint(clientX, clientY)?.dispatchEvent(event)
+      },
+      [way, name, type, text, x, y] as const
+    )
+  }
+
   /** Whether something is painted near a point of the window. */
   async sees(x: number, y: number, radius = 5): Promise<boolean> {
     return this.page.evaluate(

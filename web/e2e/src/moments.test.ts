@@ -41,9 +41,9 @@ test('a picture that holds a drawing is added to the board, not put in its place
   const [ann, bob] = [await visit('ann'), await visit('bob')]
   await ann.inserts('red.svg', [700, 500], async () => (await kinds()).includes('image'))
   const scene = { type: 'excalidraw', version: 2, elements: [ELLIPSE], appState: { viewBackgroundColor: '#ffc9c9' } }
-  await drops(ann, 'drawing.svg', 'image/svg+xml', withScene(scene))
+  await ann.brings('drop', 'drawing.svg', 'image/svg+xml', withScene(scene))
   await until('both are there', async () => (await kinds()).join() === 'ellipse,image')
-  await drops(ann, 'drawing.json', 'application/json', JSON.stringify({ ...scene, elements: [DIAMOND] }))
+  await ann.brings('drop', 'drawing.json', 'application/json', JSON.stringify({ ...scene, elements: [DIAMOND] }))
   await until('all are there', async () => (await kinds()).join() === 'diamond,ellipse,image')
   await until('Bob has them', async () => (await bob.shown()).length === 3)
   expect(await server.entries(board, 'page')).toEqual([])
@@ -55,7 +55,7 @@ test('a picture that holds a drawing is added to the board, not put in its place
 test('a picture without a drawing is dropped as a picture', async () => {
   const ann = await visit('ann')
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="60"><rect width="90" height="60"/></svg>'
-  await drops(ann, 'plain.svg', 'image/svg+xml', svg)
+  await ann.brings('drop', 'plain.svg', 'image/svg+xml', svg)
   await until('it is there', async () => (await kinds()).join() === 'image')
   await ann.leave()
 })
@@ -101,16 +101,4 @@ function withScene(scene: object): string {
     '<!-- payload-type:application/vnd.excalidraw+json --><!-- payload-version:2 -->',
     `<!-- payload-start -->${Buffer.from(text).toString('base64')}<!-- payload-end --></svg>`
   ].join('')
-}
-
-async function drops(person: Person, name: string, type: string, text: string): Promise<void> {
-  await person.page.evaluate(
-    ([name, type, text]) => {
-      const dataTransfer = new DataTransfer()
-      dataTransfer.items.add(new File([text], name, { type }))
-      const at = { bubbles: true, cancelable: true, clientX: 600, clientY: 300 }
-      document.elementFromPoint(600, 300)?.dispatchEvent(new DragEvent('drop', { ...at, dataTransfer }))
-    },
-    [name, type, text] as const
-  )
 }

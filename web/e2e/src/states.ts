@@ -450,21 +450,7 @@ const wrong: State[] = [
     says: NO_IMAGE,
     go: async (stage, visit) => {
       await lesson(stage, visit)
-      const { width, height } = visit.page.viewportSize() as { width: number; height: number }
-      await visit.page.mouse.move(width / 2, height * 0.6)
-      await visit.page.evaluate(
-        ([way, letter, clientX, clientY]) => {
-          const data = new DataTransfer()
-          data.items.add(new File([letter], 'letter.txt', { type: 'text/plain' }))
-          const common = { bubbles: true, cancelable: true, clientX, clientY }
-          const event =
-            way === 'drop'
-              ? new DragEvent('drop', { ...common, dataTransfer: data })
-              : new ClipboardEvent('paste', { ...common, clipboardData: data })
-          ;(way === 'drop' ? document.elementFromPoint(clientX, clientY) : document)?.dispatchEvent(event)
-        },
-        [way, LETTER, width / 2, height * 0.6] as const
-      )
+      await visit.person.brings(way, 'letter.txt', 'text/plain', LETTER)
     }
   })),
   {
