@@ -4,7 +4,14 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-import { type Browser, type BrowserContextOptions, type CDPSession, type Page, chromium } from 'playwright-core'
+import {
+  type Browser,
+  type BrowserContextOptions,
+  type CDPSession,
+  type JSHandle,
+  type Page,
+  chromium
+} from 'playwright-core'
 import { expect } from 'vitest'
 
 const FLAGS = [
@@ -52,6 +59,13 @@ export async function until(what: string, check: () => Promise<boolean> | boolea
     if (Date.now() > end) throw new Error(`it never came to this: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 30))
   }
+}
+
+/** What the tests use of Excalidraw's own component. */
+interface Excalidraw {
+  scene: { getNonDeletedElements(): { id: string; x: number }[] }
+  state: { scrollX: number; scrollY: number; width: number; height: number; zoom: { value: number } }
+  scrollToContent(target: undefined, options: object): void
 }
 
 export class Person {
@@ -189,19 +203,24 @@ export class Person {
     )
   }
 
-  /** What is on the canvas; Excalidraw hands it to nobody outside of it. */
-  shown(): Promise<{ id: string; x: number }[]> {
-    return this.page.evaluate(() => {
-      type Scene = { getNonDeletedElements(): { id: string; x: number }[] }
-      type Fiber = { return: Fiber | null; stateNode: { scene?: Scene } | null }
+  /** Excalidraw itself, which it hands to nobody outside of it. */
+  excalidraw(): Promise<JSHandle<Excalidraw>> {
+    return this.page.evaluateHandle(() => {
+      type Fiber = { return: Fiber; stateNode: Excalidraw | null }
       const node = document.querySelector('.excalidraw canvas')?.closest('.excalidraw') as unknown as Record<
         string,
         Fiber
       >
-      let fiber: Fiber | null = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] ?? null
-      while (fiber && !fiber.stateNode?.scene) fiber = fiber.return
-      return fiber?.stateNode?.scene?.getNonDeletedElements().map(({ id, x }) => ({ id, x })) ?? []
+      let fiber = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] as Fiber
+      while (!fiber.stateNode?.scene) fiber = fiber.return
+      return fiber.stateNode
     })
+  }
+
+  /** What is on the canvas. */
+  async shown(): Promise<{ id: string; x: number }[]> {
+    const excalidraw = await this.excalidraw()
+    return excalidraw.evaluate(({ scene }) => scene.getNonDeletedElements().map(({ id, x }) => ({ id, x })))
   }
 
   save(): Promise<string | null> {
