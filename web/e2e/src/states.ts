@@ -91,6 +91,15 @@ async function lesson(stage: Stage, visit: Visit, server = stage.open): Promise<
   return board
 }
 
+/** Such a board, at which Juno is, too. */
+async function lessonWithJuno(stage: Stage, visit: Visit): Promise<void> {
+  const board = await lesson(stage, visit)
+  const other = await visit.page.context().newPage()
+  await other.goto(`${stage.open.url}/b/${board}?user=juno`)
+  await other.waitForSelector('[data-loaded="true"]')
+  await visit.page.bringToFront()
+}
+
 async function draws({ page, person }: Visit): Promise<void> {
   const { width, height } = page.viewportSize() as { width: number; height: number }
   await page.locator('label:has([data-testid="toolbar-rectangle"])').click()
@@ -208,11 +217,7 @@ const pages: State[] = [
   {
     name: 'people',
     go: async (stage, visit) => {
-      const board = await lesson(stage, visit)
-      const other = await visit.page.context().newPage()
-      await other.goto(`${stage.open.url}/b/${board}?user=juno`)
-      await other.waitForSelector('[data-loaded="true"]')
-      await visit.page.bringToFront()
+      await lessonWithJuno(stage, visit)
       await press(visit, 'people')
       await visit.page.locator('.panseo-panel:visible li').nth(1).waitFor()
     }
@@ -220,11 +225,7 @@ const pages: State[] = [
   {
     name: 'following',
     go: async (stage, visit) => {
-      const board = await lesson(stage, visit)
-      const other = await visit.page.context().newPage()
-      await other.goto(`${stage.open.url}/b/${board}?user=juno`)
-      await other.waitForSelector('[data-loaded="true"]')
-      await visit.page.bringToFront()
+      await lessonWithJuno(stage, visit)
       await press(visit, 'people')
       await visit.page.locator('.panseo-person:visible').click()
       await visit.page.locator('.panseo-following').waitFor()
