@@ -22,8 +22,7 @@ const seen = [...STATES.pages, ...STATES.wrong].flatMap((state) =>
 
 test.each(seen)('$name, $language, $colorScheme', async ({ state, language, colorScheme }) => {
   const visit = await stage.visit(language, { ...PHONE, colorScheme })
-  await state.go(stage, visit)
-  if (state.says) await visit.page.getByText(state.says[language]).first().waitFor()
+  await stage.reach(state, visit, language)
   expect(await visit.person.barriers()).toEqual([])
   await visit.person.leave(state.faults)
 })

@@ -27,15 +27,14 @@ beforeAll(async () => {
 afterAll(() => stage?.clear())
 
 for (const [look, language, options] of looks) {
-  test.each([...STATES.pages, ...STATES.wrong])(`${look} $name`, async ({ name, says, go }) => {
+  test.each([...STATES.pages, ...STATES.wrong])(`${look} $name`, async (state) => {
     const visit = await stage.visit(language, options)
     try {
-      await go(stage, visit)
-      if (says) await visit.page.getByText(says[language]).first().waitFor()
+      await stage.reach(state, visit, language)
       // Panels and toasts come with a short motion.
       await visit.page.waitForFunction(() => document.getAnimations().every(({ playState }) => playState !== 'running'))
     } finally {
-      await visit.page.screenshot({ path: join(folder, `${name}-${look}.png`) })
+      await visit.page.screenshot({ path: join(folder, `${state.name}-${look}.png`) })
       await visit.page.context().close()
     }
   })

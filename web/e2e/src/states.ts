@@ -65,6 +65,12 @@ export class Stage {
     return { person, page: person.page }
   }
 
+  /** Goes into a state, and waits for what is said there. */
+  async reach({ go, says }: State, visit: Visit, language: Language): Promise<void> {
+    await go(this, visit)
+    if (says) await visit.page.getByText(says[language]).first().waitFor()
+  }
+
   async board(server: Server, title = 'Fractions'): Promise<string> {
     const id = `state-${crypto.randomUUID()}`
     await server.call('POST', '/boards', { id, title })
