@@ -203,6 +203,11 @@ export class Person {
     )
   }
 
+  /** Whether a picture is painted around a point; while it is on its way, Excalidraw paints a dark sign in its middle. */
+  seesPicture(x: number, y: number): Promise<boolean> {
+    return this.sees(x - 70, y - 60)
+  }
+
   /** Excalidraw itself, which it hands to nobody outside of it. */
   excalidraw(): Promise<JSHandle<Excalidraw>> {
     return this.page.evaluateHandle(() => {

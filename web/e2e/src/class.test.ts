@@ -190,7 +190,7 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   await until('it is saved', async () => (await mina.save()) === 'saved', 40_000)
   expect(await kinds()).toEqual(['diamond', 'image', 'rectangle'])
   await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
-  await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
+  await until('Kim sees the image', () => kim.seesPicture(450, 600), 40_000)
   const cut = /WebSocket connection|502|Failed to (load|fetch)/
   await kim.leave(cut)
   await mina.leave(cut)

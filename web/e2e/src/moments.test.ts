@@ -47,7 +47,7 @@ test('a picture that holds a drawing is added to the board, not put in its place
   await until('all are there', async () => (await kinds()).join() === 'diamond,ellipse,image')
   await until('Bob has them', async () => (await bob.shown()).length === 3)
   expect(await server.entries(board, 'page')).toEqual([])
-  await until('the picture is still painted', () => ann.sees(700, 500))
+  await until('the picture is still painted', () => ann.seesPicture(700, 500))
   await ann.leave()
   await bob.leave()
 })
