@@ -208,6 +208,13 @@ export class Person {
     return this.sees(x - 70, y - 60)
   }
 
+  /** Colours of the laser pointers' trails on the screen. */
+  trails(): Promise<(string | null)[]> {
+    return this.page.$$eval('.SVGLayer path', (paths) =>
+      paths.filter((path) => (path.getAttribute('d') ?? '').length > 40).map((path) => path.getAttribute('fill'))
+    )
+  }
+
   /** Excalidraw itself, which it hands to nobody outside of it. */
   excalidraw(): Promise<JSHandle<Excalidraw>> {
     return this.page.evaluateHandle(() => {

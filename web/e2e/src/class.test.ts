@@ -18,8 +18,7 @@ const EDITS = ['Delete', 'Backspace', 'Enter', 'Control+Delete', 'Control+z', 'C
 
 /** Waits until one sees the laser that the other moves. */
 async function seesLaser(one: Person, other: Person): Promise<void> {
-  const isLit = () =>
-    one.page.$$eval('.SVGLayer path', (trails) => trails.some((trail) => (trail.getAttribute('d') ?? '') !== ''))
+  const isLit = async () => (await one.trails()).length > 0
   await until('no laser is lit', async () => !(await isLit()))
   await other.down(400, 500)
   await until('the laser is seen', async () => {

@@ -12,12 +12,6 @@ const follows = async ({ page }: Person, whom: string) => {
   await page.locator('.panseo-person:visible', { hasText: whom }).click()
   await page.locator('.panseo-following').waitFor()
 }
-/** Trails of laser pointers that are on the screen, by their colour. */
-const trails = ({ page }: Person) =>
-  page.evaluate(() => {
-    const paths = [...document.querySelectorAll('.SVGLayer path')]
-    return paths.filter((path) => (path.getAttribute('d') ?? '').length > 40).map((path) => path.getAttribute('fill'))
-  })
 
 test('the laser pointer is seen by the other while it is pressed, and leaves nothing', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]
@@ -25,11 +19,11 @@ test('the laser pointer is seen by the other while it is pressed, and leaves not
   await ann.down(400, 300)
   const points = async () => {
     for (const to of [700, 400]) await ann.move([1_100 - to, 300], [to, 300], 20)
-    return (await trails(bob)).join() === 'red'
+    return (await bob.trails()).join() === 'red'
   }
   await until('Bob sees the trail', points)
   await ann.up()
-  await until('it fades', async () => (await trails(bob)).length === 0)
+  await until('it fades', async () => (await bob.trails()).length === 0)
   expect(await server.entries(board)).toEqual([])
   expect([await ann.shown(), await bob.shown()]).toEqual([[], []])
   await ann.leave()
