@@ -69,6 +69,7 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await mina.move([850, 300], [950, 400])
   await mina.up()
   await until('what came too late is gone from the screen', async () => !(await mina.sees(850, 330)))
+  expect(await kinds()).toEqual(['rectangle', 'rectangle'])
   await kim.leave()
   await mina.leave()
 })
