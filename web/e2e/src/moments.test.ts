@@ -31,7 +31,8 @@ test('a stroke whose author is gone does not stay on other screens', async () =>
   await beginStroke(ann, bob)
   // It never answers.
   void (await ann.devtools()).send('Page.crash').catch(() => {})
-  await until('Bob’s canvas is empty', async () => (await bob.shown()).length === 0)
+  await until('Bob’s canvas is empty', async () => !(await bob.sees(450, 320, 8)))
+  expect(await bob.shown()).toEqual([])
   expect(await kinds()).toEqual([])
   await ann.page.context().close()
   await bob.leave()
