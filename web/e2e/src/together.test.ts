@@ -49,6 +49,8 @@ test('who follows another sees what they see, on every page, until they scroll t
   await ann.page.mouse.move(700, 500)
   await ann.page.mouse.wheel(0, -200)
   await until('Ann is back', () => ann.sees(400, 350))
+  await ann.draws('o', [600, 300], [700, 400])
+  await until('Bob has what she drew after it', async () => (await bob.shown()).length === 2)
   expect(await bob.sees(400, 50)).toBe(true)
   await ann.leave()
   await bob.leave()
