@@ -324,7 +324,7 @@ const wrong: State[] = [
       const element = { id: 'a', type: 'rectangle', x: 0, y: 0, width: 300, height: 300 }
       await stage.school.call('POST', `/boards/${board}/ops`, { ops: [{ op: 'element.create', element }] })
       await stage.attend(visit, 'editor', board)
-      await until('it is shown', async () => (await visit.page.locator('[data-loaded="true"]').count()) === 1)
+      await until('it is shown', async () => (await visit.person.shown()).length === 1)
       await visit.page.keyboard.press('Control+a')
       // Locked while somebody else has it under the hand.
       await stage.school.call('POST', `/boards/${board}/ops`, {

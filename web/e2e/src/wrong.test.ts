@@ -62,6 +62,9 @@ test('what is drawn while the browser keeps nothing is saved all the same', asyn
   const visit = await stage.visit('en')
   const state = STATES.wrong.find(({ name }) => name === 'storage-full')
   await state?.go(stage, visit)
+  const board = new URL(visit.page.url()).pathname.split('/').at(-1) as string
+  const rectangles = async () => (await stage.open.kinds(board)).filter((kind) => kind === 'rectangle')
+  await until('it is written beside the one that was there', async () => (await rectangles()).length === 2)
   await until('it is saved', async () => (await visit.person.save()) === 'saved')
   await visit.person.leave()
 })
