@@ -1,6 +1,6 @@
 // A teacher's day: from the start page to a board, a link, a student, the pen; and back to the list of boards.
 
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 
 import { Person, until } from './browser'
 import { browser, server, setUp } from './fixture'
@@ -83,10 +83,10 @@ test('a code is typed as people type it; a wrong one is told', async () => {
 
 test('without log-in on a server that wants one, the page says what to do', async () => {
   const closed = await Server.start('jwt')
+  onTestFinished(() => closed.stop())
   const guest = await Person.visit(browser, `${closed.url}/b/nowhere`)
   await guest.page.getByLabel('Your name').fill('Guest')
   await guest.page.getByRole('button', { name: 'Go to the board' }).click()
   await guest.page.getByRole('heading', { name: 'A log-in is needed' }).waitFor()
   await guest.leave(/400/)
-  await closed.stop()
 })
