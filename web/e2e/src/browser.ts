@@ -203,9 +203,9 @@ export class Person {
     )
   }
 
-  /** Whether a picture is painted around a point; while it is on its way, Excalidraw paints a dark sign in its middle. */
+  /** Whether a picture is painted around a point: beside the dark sign that Excalidraw paints while it is on its way. */
   seesPicture(x: number, y: number): Promise<boolean> {
-    return this.sees(x - 70, y - 60)
+    return this.sees(x - 45, y - 45, 4)
   }
 
   /** Colours of the laser pointers' trails on the screen. */
