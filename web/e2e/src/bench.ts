@@ -2,12 +2,11 @@
 
 import { gzipSync } from 'node:zlib'
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, test } from 'vitest'
+import { afterAll, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
+import { Person, until } from './browser'
+import { browser, server, setUp } from './fixture'
 import { reachedAt, watchStroke } from './paint'
-import { Server } from './server'
 
 /** A stroke at the pace of a screen: 152 points in two and a half seconds. */
 const POINTS = 152
@@ -15,17 +14,10 @@ const FRAME_MS = 1_000 / 60
 const STROKES = 4
 const WATCHED_MS = 4_000
 
-let server: Server
-let browser: Browser
 const rows: [what: string, figure: string, goal: string][] = []
 
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
+setUp('open')
+afterAll(() => {
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => (row[column] as string).length)))
   for (const row of rows)
     console.log(`| ${row.map((cell, column) => cell.padEnd(widths[column] as number)).join(' | ')} |`)

@@ -2,30 +2,12 @@
 
 import { readFile } from 'node:fs/promises'
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server } from './server'
+import { until } from './browser'
+import { board, kinds, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
-
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
-beforeEach(() => {
-  board = `e2e-${crypto.randomUUID()}`
-})
-
-const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
-const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
+setUp('open')
 
 test('a stroke is seen while it is drawn, and written once', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]
@@ -131,7 +113,7 @@ test('an image goes to the server under its hash, and comes to others', async ()
   const [image] = (await server.entries(board)).filter(({ properties }) => properties.type === 'image')
   const [asset] = await server.entries(board, 'asset')
   expect(image?.properties.fileId).toBe(asset?.id)
-  await until('Bob sees it', () => bob.sees(500, 300))
+  await until('Bob sees it', () => bob.seesPicture(500, 300))
   await ann.leave()
   await bob.leave()
 })
@@ -169,9 +151,7 @@ test('a photo put in without a connection, just after opening, comes to the serv
   })
   const buffer = Buffer.from(photo, 'base64')
   expect(buffer.length).toBeGreaterThan(8 << 20)
-  const chosen = ann.page.waitForEvent('filechooser')
-  await ann.page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name: 'noise.png', mimeType: 'image/png', buffer })
+  await ann.chooses('noise.png', 'image/png', buffer)
   await until('it is on the canvas', async () => {
     await ann.page.mouse.click(500, 400)
     return (await ann.shown()).length === 1
@@ -201,7 +181,10 @@ test('a sticky note, a second page, a comment with an answer', async () => {
     const [page] = await server.entries(board, 'page')
     return (await server.entries(board)).some(({ properties }) => properties.page === page?.id)
   })
-  expect(await bob.sees(900, 200)).toBe(false)
+  await bob.page.getByRole('tab').nth(1).click()
+  await until('the diamond alone is there', async () => (await bob.shown()).length === 1)
+  await bob.page.getByRole('tab').first().click()
+  await until('the note alone is here', async () => (await bob.shown()).length === 2)
   await bob.page.getByRole('tab').nth(1).click()
   await bob.page.getByTestId('comments').first().click()
   await bob.page.getByTestId('comment-add').click()

@@ -4,7 +4,14 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-import { type Browser, type BrowserContextOptions, type CDPSession, type Page, chromium } from 'playwright-core'
+import {
+  type Browser,
+  type BrowserContextOptions,
+  type CDPSession,
+  type JSHandle,
+  type Page,
+  chromium
+} from 'playwright-core'
 import { expect } from 'vitest'
 
 const FLAGS = [
@@ -52,6 +59,13 @@ export async function until(what: string, check: () => Promise<boolean> | boolea
     if (Date.now() > end) throw new Error(`it never came to this: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 30))
   }
+}
+
+/** What the tests use of Excalidraw's own component. */
+interface Excalidraw {
+  scene: { getNonDeletedElements(): { id: string; x: number }[] }
+  state: { scrollX: number; scrollY: number; width: number; height: number; zoom: { value: number } }
+  scrollToContent(target: undefined, options: object): void
 }
 
 export class Person {
@@ -134,18 +148,42 @@ export class Person {
     await this.up()
   }
 
+  /** Gives a file to the image button; Excalidraw then waits for the place. */
+  async chooses(name: string, mimeType: string, buffer: Buffer): Promise<void> {
+    const chosen = this.page.waitForEvent('filechooser')
+    await this.page.locator('label:has([data-testid="toolbar-image"])').click()
+    await (await chosen).setFiles({ name, mimeType, buffer })
+  }
+
   /** Puts a picture of one colour onto the board, its middle at that point. */
   async inserts(name: string, [x, y]: [number, number], isThere: () => Promise<boolean>): Promise<void> {
     const svg =
       '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="#c00"/></svg>'
-    const chosen = this.page.waitForEvent('filechooser')
-    await this.page.locator('label:has([data-testid="toolbar-image"])').click()
-    await (await chosen).setFiles({ name, mimeType: 'image/svg+xml', buffer: Buffer.from(svg) })
+    await this.chooses(name, 'image/svg+xml', Buffer.from(svg))
     await this.page.mouse.move(x, y)
     await until('the image is there', async () => {
       await this.page.mouse.click(x, y)
       return isThere()
     })
+  }
+
+  /** Drops a file onto the canvas, or pastes it there; on a phone that point is in the window, too. */
+  async brings(way: 'drop' | 'paste', name: string, type: string, text: string): Promise<void> {
+    const [x, y] = [300, 300]
+    await this.page.mouse.move(x, y)
+    await this.page.evaluate(
+      ([way, name, type, text, clientX, clientY]) => {
+        const data = new DataTransfer()
+        data.items.add(new File([text], name, { type }))
+        const common = { bubbles: true, cancelable: true, clientX, clientY }
+        const event =
+          way === 'drop'
+            ? new DragEvent(way, { ...common, dataTransfer: data })
+            : new ClipboardEvent(way, { ...common, clipboardData: data })
+        document.elementFromPoint(clientX, clientY)?.dispatchEvent(event)
+      },
+      [way, name, type, text, x, y] as const
+    )
   }
 
   /** Whether something is painted near a point of the window. */
@@ -165,19 +203,36 @@ export class Person {
     )
   }
 
-  /** What is on the canvas; Excalidraw hands it to nobody outside of it. */
-  shown(): Promise<{ id: string; x: number }[]> {
-    return this.page.evaluate(() => {
-      type Scene = { getNonDeletedElements(): { id: string; x: number }[] }
-      type Fiber = { return: Fiber | null; stateNode: { scene?: Scene } | null }
+  /** Whether a picture is painted around a point: beside the dark sign that Excalidraw paints while it is on its way. */
+  seesPicture(x: number, y: number): Promise<boolean> {
+    return this.sees(x - 45, y - 45, 4)
+  }
+
+  /** Colours of the laser pointers' trails on the screen. */
+  trails(): Promise<(string | null)[]> {
+    return this.page.$$eval('.SVGLayer path', (paths) =>
+      paths.filter((path) => (path.getAttribute('d') ?? '').length > 40).map((path) => path.getAttribute('fill'))
+    )
+  }
+
+  /** Excalidraw itself, which it hands to nobody outside of it. */
+  excalidraw(): Promise<JSHandle<Excalidraw>> {
+    return this.page.evaluateHandle(() => {
+      type Fiber = { return: Fiber; stateNode: Excalidraw | null }
       const node = document.querySelector('.excalidraw canvas')?.closest('.excalidraw') as unknown as Record<
         string,
         Fiber
       >
-      let fiber: Fiber | null = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] ?? null
-      while (fiber && !fiber.stateNode?.scene) fiber = fiber.return
-      return fiber?.stateNode?.scene?.getNonDeletedElements().map(({ id, x }) => ({ id, x })) ?? []
+      let fiber = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] as Fiber
+      while (!fiber.stateNode?.scene) fiber = fiber.return
+      return fiber.stateNode
     })
+  }
+
+  /** What is on the canvas. */
+  async shown(): Promise<{ id: string; x: number }[]> {
+    const excalidraw = await this.excalidraw()
+    return excalidraw.evaluate(({ scene }) => scene.getNonDeletedElements().map(({ id, x }) => ({ id, x })))
   }
 
   save(): Promise<string | null> {

@@ -1,39 +1,24 @@
 // A class with log-in: who may draw, and what happens without a connection.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 
-import { PHONE, Person, launch, until } from './browser'
-import { Server } from './server'
+import { PHONE, Person, until } from './browser'
+import { board, browser, kinds, server, setUp } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
-
-beforeAll(async () => {
-  server = await Server.start('jwt')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('jwt')
 beforeEach(async () => {
-  board = `e2e-${crypto.randomUUID()}`
   await server.call('POST', '/boards', { id: board, title: 'Lesson 7' })
 })
 
 const visit = (user: string, role: string, options = {}) =>
   Person.open(browser, `${server.url}/b/${board}#token=${server.token(user, role)}`, options)
-const count = async () => (await server.entries(board)).length
 const give = (user: string, role: string) => server.call('PUT', `/boards/${board}/members/${user}`, { role })
 
 const EDITS = ['Delete', 'Backspace', 'Enter', 'Control+Delete', 'Control+z', 'Control+a', 'Control+d', 'Control+v']
 
 /** Waits until one sees the laser that the other moves. */
 async function seesLaser(one: Person, other: Person): Promise<void> {
-  const isLit = () =>
-    one.page.$$eval('.SVGLayer path', (trails) => trails.some((trail) => (trail.getAttribute('d') ?? '') !== ''))
+  const isLit = async () => (await one.trails()).length > 0
   await until('no laser is lit', async () => !(await isLit()))
   await other.down(400, 500)
   await until('the laser is seen', async () => {
@@ -74,7 +59,7 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await give('mina', 'editor')
   await mina.page.getByTestId('toolbar-rectangle').waitFor({ state: 'attached' })
   await mina.draws('r', [700, 300], [800, 400])
-  await until('it is written', async () => (await count()) === 2)
+  await until('it is written', async () => (await kinds()).length === 2)
 
   await mina.press('Escape')
   await mina.press('r')
@@ -84,6 +69,7 @@ test('a student without the pen cannot draw, with it they can, and without it no
   await mina.move([850, 300], [950, 400])
   await mina.up()
   await until('what came too late is gone from the screen', async () => !(await mina.sees(850, 330)))
+  expect(await kinds()).toEqual(['rectangle', 'rectangle'])
   await kim.leave()
   await mina.leave()
 })
@@ -138,7 +124,7 @@ test('a student without the pen points, and changes nothing with it', async () =
   await give('mina', 'editor')
   await mina.page.getByTestId('point').waitFor({ state: 'detached' })
   await mina.draws('r', [800, 300], [900, 400])
-  await until('with the pen she draws', async () => (await count()) === 2)
+  await until('with the pen she draws', async () => (await kinds()).length === 2)
   await give('mina', 'viewer')
   await mina.page.getByTestId('point').waitFor()
   expect(await isPointing()).toBe(false)
@@ -177,16 +163,14 @@ test('what a teacher locked is put back, with the reason', async () => {
 test('drawn without a connection, reloaded, and saved when the server is back', async () => {
   const [kim, mina] = [await visit('kim', 'teacher'), await visit('mina', 'editor')]
   await kim.draws('r', [500, 300], [600, 400])
-  await until('it is saved', async () => (await kim.save()) === 'saved' && (await count()) === 1)
+  await until('it is saved', async () => (await kim.save()) === 'saved' && (await kinds()).length === 1)
   await server.kill()
   await until('Mina knows', async () => (await mina.save()) === 'offline')
   await mina.draws('d', [650, 300], [750, 400])
   const waiting = () => mina.page.getByTestId('save-state').first().getAttribute('title')
   await until('the diamond waits', async () => (await waiting())?.includes('edit') === true)
   const diamond = await waiting()
-  const chosen = mina.page.waitForEvent('filechooser')
-  await mina.page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name: 'red.png', mimeType: 'image/png', buffer: await redSquare(mina) })
+  await mina.chooses('red.png', 'image/png', await redSquare(mina))
   await until('the image is on the canvas', async () => {
     await mina.page.mouse.click(450, 600)
     return mina.sees(450, 600)
@@ -204,10 +188,9 @@ test('drawn without a connection, reloaded, and saved when the server is back', 
   expect(await mina.save()).toBe('offline')
   isCut = false
   await until('it is saved', async () => (await mina.save()) === 'saved', 40_000)
-  const kinds = (await server.entries(board)).map(({ properties }) => properties.type)
-  expect(kinds.sort()).toEqual(['diamond', 'image', 'rectangle'])
+  expect(await kinds()).toEqual(['diamond', 'image', 'rectangle'])
   await until('Kim sees the diamond', () => kim.sees(700, 300), 40_000)
-  await until('Kim sees the image', () => kim.sees(450, 600), 40_000)
+  await until('Kim sees the image', () => kim.seesPicture(450, 600), 40_000)
   const cut = /WebSocket connection|502|Failed to (load|fetch)/
   await kim.leave(cut)
   await mina.leave(cut)
@@ -224,7 +207,7 @@ test('on a phone, in the dark, in Korean', async () => {
   await touch('touchStart', 100)
   for (let x = 100; x <= 260; x += 8) await touch('touchMove', x)
   await touch('touchEnd')
-  await until('the finger’s stroke is written', async () => (await count()) === 1)
+  await until('the finger’s stroke is written', async () => (await kinds()).length === 1)
   await kim.page.locator('.panseo-phone-bar').getByTestId('people').click()
   await kim.page.getByRole('heading', { name: '참여자' }).waitFor()
   expect(await kim.barriers()).toEqual([])

@@ -4,27 +4,17 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server, root } from './server'
+import { Person, until } from './browser'
+import { browser, server, setUp } from './fixture'
+import { root } from './server'
 
 const shared = process.env.PANSEO_SHARED_DATA ?? join(root, '../shared/data')
 const folder = existsSync(join(shared, 'excalidraw')) ? join(shared, 'excalidraw') : join(root, 'tests/fixtures')
 const files = readdirSync(folder).filter((name) => name.endsWith('.excalidraw'))
 
-let server: Server
-let browser: Browser
-
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('open')
 
 type Box = [left: number, top: number, right: number, bottom: number]
 
@@ -49,24 +39,12 @@ function boxOf(svg: string, elements: { id: string; x: number; y: number; width:
 }
 
 /** Where on the board Excalidraw's picture lies: it shows the middle of what it measured in the middle of its window. */
-async function boxOn({ page }: Person, [width, height]: [number, number]): Promise<Box> {
-  const [x, y] = await page.evaluate(async () => {
-    type App = {
-      scene?: object
-      state: { scrollX: number; scrollY: number; width: number; height: number; zoom: { value: number } }
-      scrollToContent(target: undefined, options: object): void
-    }
-    type Fiber = { return: Fiber | null; stateNode: App | null }
-    const node = document.querySelector('.excalidraw canvas')?.closest('.excalidraw') as unknown as Record<
-      string,
-      Fiber
-    >
-    let fiber: Fiber | null = node[Object.keys(node).find((key) => key.startsWith('__reactFiber')) ?? ''] ?? null
-    while (fiber && !fiber.stateNode?.scene) fiber = fiber.return
-    const app = fiber?.stateNode as App
-    app.scrollToContent(undefined, { fitToContent: true, animate: false })
+async function boxOn(person: Person, [width, height]: [number, number]): Promise<Box> {
+  const excalidraw = await person.excalidraw()
+  const [x, y] = await excalidraw.evaluate(async (excalidraw) => {
+    excalidraw.scrollToContent(undefined, { fitToContent: true, animate: false })
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))
-    const { scrollX, scrollY, width, height, zoom } = app.state
+    const { scrollX, scrollY, width, height, zoom } = excalidraw.state
     return [width / 2 / zoom.value - scrollX, height / 2 / zoom.value - scrollY] as const
   })
   return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]

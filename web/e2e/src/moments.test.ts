@@ -1,29 +1,12 @@
 // Odd moments: what is on its way is neither lost nor left behind, and files do not take the board's place.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server } from './server'
+import { Person, until } from './browser'
+import { board, kinds, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
+setUp('open')
 
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
-beforeEach(() => {
-  board = `moment-${crypto.randomUUID()}`
-})
-
-const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
-const kinds = async () => (await server.entries(board)).map(({ properties }) => properties.type).sort()
 const beginStroke = async (ann: Person, bob: Person) => {
   await ann.press('p')
   await ann.down(300, 300)
@@ -48,7 +31,8 @@ test('a stroke whose author is gone does not stay on other screens', async () =>
   await beginStroke(ann, bob)
   // It never answers.
   void (await ann.devtools()).send('Page.crash').catch(() => {})
-  await until('Bob’s canvas is empty', async () => (await bob.shown()).length === 0)
+  await until('Bob’s canvas is empty', async () => !(await bob.sees(450, 320, 8)))
+  expect(await bob.shown()).toEqual([])
   expect(await kinds()).toEqual([])
   await ann.page.context().close()
   await bob.leave()
@@ -58,13 +42,13 @@ test('a picture that holds a drawing is added to the board, not put in its place
   const [ann, bob] = [await visit('ann'), await visit('bob')]
   await ann.inserts('red.svg', [700, 500], async () => (await kinds()).includes('image'))
   const scene = { type: 'excalidraw', version: 2, elements: [ELLIPSE], appState: { viewBackgroundColor: '#ffc9c9' } }
-  await drops(ann, 'drawing.svg', 'image/svg+xml', withScene(scene))
+  await ann.brings('drop', 'drawing.svg', 'image/svg+xml', withScene(scene))
   await until('both are there', async () => (await kinds()).join() === 'ellipse,image')
-  await drops(ann, 'drawing.json', 'application/json', JSON.stringify({ ...scene, elements: [DIAMOND] }))
+  await ann.brings('drop', 'drawing.json', 'application/json', JSON.stringify({ ...scene, elements: [DIAMOND] }))
   await until('all are there', async () => (await kinds()).join() === 'diamond,ellipse,image')
   await until('Bob has them', async () => (await bob.shown()).length === 3)
   expect(await server.entries(board, 'page')).toEqual([])
-  await until('the picture is still painted', () => ann.sees(700, 500))
+  await until('the picture is still painted', () => ann.seesPicture(700, 500))
   await ann.leave()
   await bob.leave()
 })
@@ -72,7 +56,7 @@ test('a picture that holds a drawing is added to the board, not put in its place
 test('a picture without a drawing is dropped as a picture', async () => {
   const ann = await visit('ann')
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="60"><rect width="90" height="60"/></svg>'
-  await drops(ann, 'plain.svg', 'image/svg+xml', svg)
+  await ann.brings('drop', 'plain.svg', 'image/svg+xml', svg)
   await until('it is there', async () => (await kinds()).join() === 'image')
   await ann.leave()
 })
@@ -118,16 +102,4 @@ function withScene(scene: object): string {
     '<!-- payload-type:application/vnd.excalidraw+json --><!-- payload-version:2 -->',
     `<!-- payload-start -->${Buffer.from(text).toString('base64')}<!-- payload-end --></svg>`
   ].join('')
-}
-
-async function drops(person: Person, name: string, type: string, text: string): Promise<void> {
-  await person.page.evaluate(
-    ([name, type, text]) => {
-      const dataTransfer = new DataTransfer()
-      dataTransfer.items.add(new File([text], name, { type }))
-      const at = { bubbles: true, cancelable: true, clientX: 600, clientY: 300 }
-      document.elementFromPoint(600, 300)?.dispatchEvent(new DragEvent('drop', { ...at, dataTransfer }))
-    },
-    [name, type, text] as const
-  )
 }

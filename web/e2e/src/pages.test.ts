@@ -1,22 +1,12 @@
 // A teacher's day: from the start page to a board, a link, a student, the pen; and back to the list of boards.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
+import { Person, until } from './browser'
+import { browser, server, setUp } from './fixture'
 import { Server } from './server'
 
-let server: Server
-let browser: Browser
-
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('open')
 
 test('a board is made, shared by a link, and the pen is handed over', async () => {
   const kim = await Person.visit(browser, server.url)
@@ -28,10 +18,7 @@ test('a board is made, shared by a link, and the pen is handed over', async () =
   expect(await kim.page.title()).toBe('Fractions')
 
   const board = new URL(kim.page.url()).pathname.split('/').at(-1) as string
-  const kinds = async () => {
-    const alive = (await server.entries(board)).filter(({ properties }) => !properties.deleted)
-    return alive.map(({ properties }) => properties.type).sort()
-  }
+  const kinds = () => server.kinds(board)
   await kim.draws('p', [300, 300], [420, 380])
   await kim.press('t')
   await kim.page.mouse.click(300, 450)
@@ -96,10 +83,10 @@ test('a code is typed as people type it; a wrong one is told', async () => {
 
 test('without log-in on a server that wants one, the page says what to do', async () => {
   const closed = await Server.start('jwt')
+  onTestFinished(() => closed.stop())
   const guest = await Person.visit(browser, `${closed.url}/b/nowhere`)
   await guest.page.getByLabel('Your name').fill('Guest')
   await guest.page.getByRole('button', { name: 'Go to the board' }).click()
   await guest.page.getByRole('heading', { name: 'A log-in is needed' }).waitFor()
   await guest.leave(/400/)
-  await closed.stop()
 })

@@ -1,22 +1,16 @@
 // Every page and state on a phone: whoever cannot see or aim well gets along with it, in light and dark, in both languages.
 
-import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-import { PHONE, launch } from './browser'
+import { PHONE } from './browser'
 import { STATES, Stage } from './states'
 
-let browser: Browser
 let stage: Stage
 
 beforeAll(async () => {
-  browser = await launch()
-  stage = await Stage.set(browser)
+  stage = await Stage.set()
 })
-afterAll(async () => {
-  await browser?.close()
-  await stage?.clear()
-})
+afterAll(() => stage?.clear())
 
 const looks = [
   { language: 'en', colorScheme: 'light' },
@@ -28,8 +22,7 @@ const seen = [...STATES.pages, ...STATES.wrong].flatMap((state) =>
 
 test.each(seen)('$name, $language, $colorScheme', async ({ state, language, colorScheme }) => {
   const visit = await stage.visit(language, { ...PHONE, colorScheme })
-  await state.go(stage, visit)
-  if (state.says) await visit.page.getByText(state.says[language]).first().waitFor()
+  await stage.reach(state, visit, language)
   expect(await visit.person.barriers()).toEqual([])
   await visit.person.leave(state.faults)
 })

@@ -5,10 +5,10 @@ import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-import type { Browser, BrowserContextOptions } from 'playwright-core'
+import type { BrowserContextOptions } from 'playwright-core'
 import { afterAll, beforeAll, test } from 'vitest'
 
-import { PHONE, launch } from './browser'
+import { PHONE } from './browser'
 import { type Language, STATES, Stage } from './states'
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), '../../screenshots')
@@ -18,29 +18,23 @@ const looks: [name: string, language: Language, options: BrowserContextOptions][
   ['phone-en', 'en', PHONE],
   ['phone-ko-dark', 'ko', { ...PHONE, colorScheme: 'dark' }]
 ]
-let browser: Browser
 let stage: Stage
 
 beforeAll(async () => {
   mkdirSync(folder, { recursive: true })
-  browser = await launch()
-  stage = await Stage.set(browser)
+  stage = await Stage.set()
 })
-afterAll(async () => {
-  await browser?.close()
-  await stage?.clear()
-})
+afterAll(() => stage?.clear())
 
 for (const [look, language, options] of looks) {
-  test.each([...STATES.pages, ...STATES.wrong])(`${look} $name`, async ({ name, says, go }) => {
+  test.each([...STATES.pages, ...STATES.wrong])(`${look} $name`, async (state) => {
     const visit = await stage.visit(language, options)
     try {
-      await go(stage, visit)
-      if (says) await visit.page.getByText(says[language]).first().waitFor()
+      await stage.reach(state, visit, language)
       // Panels and toasts come with a short motion.
       await visit.page.waitForFunction(() => document.getAnimations().every(({ playState }) => playState !== 'running'))
     } finally {
-      await visit.page.screenshot({ path: join(folder, `${name}-${look}.png`) })
+      await visit.page.screenshot({ path: join(folder, `${state.name}-${look}.png`) })
       await visit.page.context().close()
     }
   })

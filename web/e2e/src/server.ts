@@ -110,6 +110,11 @@ export class Server {
     const { entries } = (await this.call('GET', `/boards/${board}/state`)) as { entries: Entry[] }
     return entries.filter((entry) => entry.kind === kind && entry.properties.deleted === undefined)
   }
+
+  /** Types of the live elements, from A to Z. */
+  async kinds(board: string): Promise<string[]> {
+    return (await this.entries(board)).map(({ properties }) => properties.type as string).sort()
+  }
 }
 
 async function run(home: string, port: number, isOpen: boolean): Promise<{ child: ChildProcess; port: number }> {

@@ -3,7 +3,7 @@
 
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 
-import { Person, until } from './browser'
+import { Person, launch, until } from './browser'
 import { Server } from './server'
 
 export type Language = 'en' | 'ko'
@@ -43,7 +43,8 @@ export class Stage {
     readonly frail: Server
   ) {}
 
-  static async set(browser: Browser): Promise<Stage> {
+  static async set(): Promise<Stage> {
+    const browser = await launch()
     const [open, school, frail] = [
       await Server.start('open'),
       await Server.start('jwt', { elements_max: 3 }),
@@ -53,6 +54,7 @@ export class Stage {
   }
 
   async clear(): Promise<void> {
+    await this.browser.close()
     for (const server of [this.open, this.school, this.frail]) await server.stop()
   }
 
@@ -61,6 +63,12 @@ export class Stage {
     const locale = language === 'ko' ? 'ko-KR' : 'en-US'
     const person = await Person.visit(this.browser, `${this.open.url}/health/live`, { locale, ...options })
     return { person, page: person.page }
+  }
+
+  /** Goes into a state, and waits for what is said there. */
+  async reach({ go, says }: State, visit: Visit, language: Language): Promise<void> {
+    await go(this, visit)
+    if (says) await visit.page.getByText(says[language]).first().waitFor()
   }
 
   async board(server: Server, title = 'Fractions'): Promise<string> {
@@ -89,6 +97,15 @@ async function lesson(stage: Stage, visit: Visit, server = stage.open): Promise<
   return board
 }
 
+/** Such a board, at which Juno is, too. */
+async function lessonWithJuno(stage: Stage, visit: Visit): Promise<void> {
+  const board = await lesson(stage, visit)
+  const other = await visit.page.context().newPage()
+  await other.goto(`${stage.open.url}/b/${board}?user=juno`)
+  await other.waitForSelector('[data-loaded="true"]')
+  await visit.page.bringToFront()
+}
+
 async function draws({ page, person }: Visit): Promise<void> {
   const { width, height } = page.viewportSize() as { width: number; height: number }
   await page.locator('label:has([data-testid="toolbar-rectangle"])').click()
@@ -107,10 +124,8 @@ async function press({ page }: Visit, testId: string): Promise<void> {
     .click()
 }
 
-async function chooses({ page }: Visit, name: string, mimeType: string, buffer: Buffer): Promise<void> {
-  const chosen = page.waitForEvent('filechooser')
-  await page.locator('label:has([data-testid="toolbar-image"])').click()
-  await (await chosen).setFiles({ name, mimeType, buffer })
+async function chooses({ page, person }: Visit, name: string, mimeType: string, buffer: Buffer): Promise<void> {
+  await person.chooses(name, mimeType, buffer)
   const { width, height } = page.viewportSize() as { width: number; height: number }
   await until('something is said', async () => {
     await page.mouse.click(width / 2, height * 0.6)
@@ -208,11 +223,7 @@ const pages: State[] = [
   {
     name: 'people',
     go: async (stage, visit) => {
-      const board = await lesson(stage, visit)
-      const other = await visit.page.context().newPage()
-      await other.goto(`${stage.open.url}/b/${board}?user=juno`)
-      await other.waitForSelector('[data-loaded="true"]')
-      await visit.page.bringToFront()
+      await lessonWithJuno(stage, visit)
       await press(visit, 'people')
       await visit.page.locator('.panseo-panel:visible li').nth(1).waitFor()
     }
@@ -220,11 +231,7 @@ const pages: State[] = [
   {
     name: 'following',
     go: async (stage, visit) => {
-      const board = await lesson(stage, visit)
-      const other = await visit.page.context().newPage()
-      await other.goto(`${stage.open.url}/b/${board}?user=juno`)
-      await other.waitForSelector('[data-loaded="true"]')
-      await visit.page.bringToFront()
+      await lessonWithJuno(stage, visit)
       await press(visit, 'people')
       await visit.page.locator('.panseo-person:visible').click()
       await visit.page.locator('.panseo-following').waitFor()
@@ -317,7 +324,7 @@ const wrong: State[] = [
       const element = { id: 'a', type: 'rectangle', x: 0, y: 0, width: 300, height: 300 }
       await stage.school.call('POST', `/boards/${board}/ops`, { ops: [{ op: 'element.create', element }] })
       await stage.attend(visit, 'editor', board)
-      await until('it is shown', async () => (await visit.page.locator('[data-loaded="true"]').count()) === 1)
+      await until('it is shown', async () => (await visit.person.shown()).length === 1)
       await visit.page.keyboard.press('Control+a')
       // Locked while somebody else has it under the hand.
       await stage.school.call('POST', `/boards/${board}/ops`, {
@@ -431,50 +438,26 @@ const wrong: State[] = [
       await chooses(visit, 'large.svg', 'image/svg+xml', Buffer.from(svg))
     }
   },
-  {
-    name: 'image-of-wrong-kind',
+  ...(
+    [
+      ['image-of-wrong-kind', 'letter.png', 'image/png'],
+      ['file-of-wrong-kind', 'letter.txt', 'text/plain'],
+      ['drawing-not-well-formed', 'letter.svg', 'image/svg+xml']
+    ] as const
+  ).map(([name, file, type]): State => ({
+    name,
     says: NO_IMAGE,
     go: async (stage, visit) => {
       await lesson(stage, visit)
-      await chooses(visit, 'letter.png', 'image/png', Buffer.from(LETTER))
+      await chooses(visit, file, type, Buffer.from(LETTER))
     }
-  },
-  {
-    name: 'file-of-wrong-kind',
-    says: NO_IMAGE,
-    go: async (stage, visit) => {
-      await lesson(stage, visit)
-      await chooses(visit, 'letter.txt', 'text/plain', Buffer.from(LETTER))
-    }
-  },
-  {
-    name: 'drawing-not-well-formed',
-    says: NO_IMAGE,
-    go: async (stage, visit) => {
-      await lesson(stage, visit)
-      await chooses(visit, 'letter.svg', 'image/svg+xml', Buffer.from(LETTER))
-    }
-  },
+  })),
   ...(['drop', 'paste'] as const).map((way): State => ({
     name: `${way}-of-wrong-kind`,
     says: NO_IMAGE,
     go: async (stage, visit) => {
       await lesson(stage, visit)
-      const { width, height } = visit.page.viewportSize() as { width: number; height: number }
-      await visit.page.mouse.move(width / 2, height * 0.6)
-      await visit.page.evaluate(
-        ([way, letter, clientX, clientY]) => {
-          const data = new DataTransfer()
-          data.items.add(new File([letter], 'letter.txt', { type: 'text/plain' }))
-          const common = { bubbles: true, cancelable: true, clientX, clientY }
-          const event =
-            way === 'drop'
-              ? new DragEvent('drop', { ...common, dataTransfer: data })
-              : new ClipboardEvent('paste', { ...common, clipboardData: data })
-          ;(way === 'drop' ? document.elementFromPoint(clientX, clientY) : document)?.dispatchEvent(event)
-        },
-        [way, LETTER, width / 2, height * 0.6] as const
-      )
+      await visit.person.brings(way, 'letter.txt', 'text/plain', LETTER)
     }
   })),
   {

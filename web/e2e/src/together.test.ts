@@ -1,39 +1,17 @@
 // What people show each other without leaving anything on the board: the laser pointer, and where they look.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { PHONE, Person, launch, until } from './browser'
-import { Server } from './server'
+import { PHONE, Person, until } from './browser'
+import { board, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-let board = ''
+setUp('open')
 
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
-beforeEach(() => {
-  board = `together-${crypto.randomUUID()}`
-})
-
-const visit = (user: string, options = {}) => Person.open(browser, `${server.url}/b/${board}?user=${user}`, options)
 const follows = async ({ page }: Person, whom: string) => {
   await page.getByTestId('people').first().click()
   await page.locator('.panseo-person:visible', { hasText: whom }).click()
   await page.locator('.panseo-following').waitFor()
 }
-/** Trails of laser pointers that are on the screen, by their colour. */
-const trails = ({ page }: Person) =>
-  page.evaluate(() => {
-    const paths = [...document.querySelectorAll('.SVGLayer path')]
-    return paths.filter((path) => (path.getAttribute('d') ?? '').length > 40).map((path) => path.getAttribute('fill'))
-  })
 
 test('the laser pointer is seen by the other while it is pressed, and leaves nothing', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]
@@ -41,11 +19,11 @@ test('the laser pointer is seen by the other while it is pressed, and leaves not
   await ann.down(400, 300)
   const points = async () => {
     for (const to of [700, 400]) await ann.move([1_100 - to, 300], [to, 300], 20)
-    return (await trails(bob)).join() === 'red'
+    return (await bob.trails()).join() === 'red'
   }
   await until('Bob sees the trail', points)
   await ann.up()
-  await until('it fades', async () => (await trails(bob)).length === 0)
+  await until('it fades', async () => (await bob.trails()).length === 0)
   expect(await server.entries(board)).toEqual([])
   expect([await ann.shown(), await bob.shown()]).toEqual([[], []])
   await ann.leave()
@@ -71,6 +49,8 @@ test('who follows another sees what they see, on every page, until they scroll t
   await ann.page.mouse.move(700, 500)
   await ann.page.mouse.wheel(0, -200)
   await until('Ann is back', () => ann.sees(400, 350))
+  await ann.draws('o', [600, 300], [700, 400])
+  await until('Bob has what she drew after it', async () => (await bob.shown()).length === 2)
   expect(await bob.sees(400, 50)).toBe(true)
   await ann.leave()
   await bob.leave()

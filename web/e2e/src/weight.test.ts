@@ -1,25 +1,14 @@
 // What a stroke weighs, and what many elements cost.
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { Server } from './server'
+import { Person, until } from './browser'
+import { board, browser, server, setUp, visit } from './fixture'
 
-let server: Server
-let browser: Browser
-
-beforeAll(async () => {
-  server = await Server.start('open')
-  browser = await launch()
-})
-afterAll(async () => {
-  await browser?.close()
-  await server?.stop()
-})
+setUp('open')
 
 test('a stroke of 152 points weighs little, on its way and in the end', async () => {
-  const ann = await Person.open(browser, `${server.url}/b/weight?user=ann`)
+  const ann = await visit('ann')
   const frames: Buffer[] = []
   ann.page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => frames.push(Buffer.from(payload))))
   await ann.page.reload()
@@ -33,12 +22,13 @@ test('a stroke of 152 points weighs little, on its way and in the end', async ()
   }
   await ann.up()
   await until('the stroke is saved', async () => {
-    return (await server.entries('weight')).length === 1 && (await ann.save()) === 'saved'
+    return (await server.entries(board)).length === 1 && (await ann.save()) === 'saved'
   })
   const named = (name: string) => frames.filter((frame) => frame.includes(name))
   const [live, edits] = [named('ephemeral'), named('update')]
-  const [stroke] = await server.entries('weight')
+  const [stroke] = await server.entries(board)
   const points = Buffer.from(stroke?.properties.points as string, 'base64').length
+  expect(live.length).toBeGreaterThan(10)
   expect(edits.length).toBe(1)
   expect(edits[0]?.length).toBeLessThanOrEqual(1_200)
   // At 60 points a second this takes two and a half seconds, 50 frames; the machine of this test may be slower.

@@ -1,38 +1,30 @@
 // Whatever goes wrong is said, in the person's language, with what to do about it; and what was drawn is still there.
 
-import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-import { Person, launch, until } from './browser'
-import { type Language, STATES, Stage } from './states'
+import { Person, until } from './browser'
+import { STATES, Stage } from './states'
 
-let browser: Browser
 let stage: Stage
 
 beforeAll(async () => {
-  browser = await launch()
-  stage = await Stage.set(browser)
+  stage = await Stage.set()
 })
-afterAll(async () => {
-  await browser?.close()
-  await stage?.clear()
-})
+afterAll(() => stage?.clear())
 
-const said = STATES.wrong.flatMap((state) => (['en', 'ko'] as const).map((language) => [state, language] as const))
-
-test.each(said.map(([state, language]) => ({ name: state.name, language, state })))(
-  '$name, $language',
-  async ({ state, language }: { state: (typeof STATES.wrong)[number]; language: Language }) => {
-    const visit = await stage.visit(language)
-    await state.go(stage, visit)
-    if (state.says) await visit.page.getByText(state.says[language]).first().waitFor()
-    await visit.person.leave(state.faults)
-  }
+const said = STATES.wrong.flatMap((state) =>
+  (['en', 'ko'] as const).map((language) => ({ name: state.name, language, state }))
 )
+
+test.each(said)('$name, $language', async ({ state, language }) => {
+  const visit = await stage.visit(language)
+  await stage.reach(state, visit, language)
+  await visit.person.leave(state.faults)
+})
 
 test('two windows of one person draw on one board, and count once', async () => {
   const board = await stage.board(stage.open)
-  const first = await Person.open(browser, `${stage.open.url}/b/${board}?user=mina`)
+  const first = await Person.open(stage.browser, `${stage.open.url}/b/${board}?user=mina`)
   const page = await first.page.context().newPage()
   await page.goto(`${stage.open.url}/b/${board}?user=mina`)
   await page.waitForSelector('[data-loaded="true"]')
@@ -43,8 +35,7 @@ test('two windows of one person draw on one board, and count once', async () => 
   await page.mouse.up()
   await first.page.bringToFront()
   await first.draws('o', [400, 300], [500, 400])
-  const kinds = async () => (await stage.open.entries(board)).map(({ properties }) => properties.type).sort()
-  await until('both are written', async () => (await kinds()).join() === 'ellipse,rectangle')
+  await until('both are written', async () => (await stage.open.kinds(board)).join() === 'ellipse,rectangle')
   await until('the first window shows both', () => first.sees(700, 350))
   expect(await first.page.getByTestId('people').first().textContent()).toMatch(/1$/)
   await first.leave()
@@ -52,7 +43,7 @@ test('two windows of one person draw on one board, and count once', async () => 
 
 test.each([-1, 1])('a clock that is wrong by %i day', async (days) => {
   const board = await stage.board(stage.open)
-  const mina = await Person.open(browser, `${stage.open.url}/b/${board}?user=mina`)
+  const mina = await Person.open(stage.browser, `${stage.open.url}/b/${board}?user=mina`)
   const wrong = Date.now() + days * 86_400_000
   await mina.page.clock.setSystemTime(wrong)
   await mina.page.reload()
@@ -71,6 +62,9 @@ test('what is drawn while the browser keeps nothing is saved all the same', asyn
   const visit = await stage.visit('en')
   const state = STATES.wrong.find(({ name }) => name === 'storage-full')
   await state?.go(stage, visit)
+  const board = new URL(visit.page.url()).pathname.split('/').at(-1) as string
+  const rectangles = async () => (await stage.open.kinds(board)).filter((kind) => kind === 'rectangle')
+  await until('it is written beside the one that was there', async () => (await rectangles()).length === 2)
   await until('it is saved', async () => (await visit.person.save()) === 'saved')
   await visit.person.leave()
 })
