@@ -20,7 +20,7 @@ use super::tally::{Histogram, as_f64};
 use super::wire::Incoming;
 use super::{class, content, idle};
 use crate::log::UpdateLog as _;
-use crate::log::kafka::probe::{Passages, probe};
+use crate::log::kafka::probe::{Passages, Probe};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::protocol::ids::BoardId;
 
@@ -33,16 +33,24 @@ const PROBE_BYTES: usize = 200;
 const HOURS: usize = 4;
 /// Patience with records on their way.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Records that are not counted: a broker that has just started compiles itself meanwhile.
+const WARM_UP: usize = 15_000;
+/// Until boards that nobody is on have closed.
+const SETTLE: Duration = Duration::from_secs(35);
 const NAME: &str = "cluster";
 
 pub(super) async fn run(args: &BenchArgs, settings: &KafkaSettings, report: &mut Report) -> anyhow::Result<()> {
+    // Over as many partitions as the boards have, or its batches would be smaller ones.
+    let probe = Probe::make(settings, u32::try_from(args.rooms.unwrap_or(BOARDS))?).await?;
+    probe.pass(Duration::from_secs(1) / RATE, WARM_UP, PROBE_BYTES).await?;
     let author = process::node(args, "bench-author").await?;
     let reader = process::node(args, "bench-reader").await?;
     let nodes = [author.target, reader.target];
     let boards = one_for_each_partition(settings);
     let writers = memory(args, &boards, &author, report).await?;
     first_records(&boards, writers, &reader.target, report).await?;
-    latencies(args, settings, nodes, report).await?;
+    latencies(args, &probe, nodes, report).await?;
+    probe.end().await?;
     materialiser(settings, &author, nodes, report).await
 }
 
@@ -143,12 +151,8 @@ fn is_event(message: &[u8]) -> bool {
 }
 
 /// Edit to the other node and to its acknowledgement, with the bare client before and after.
-async fn latencies(
-    args: &BenchArgs,
-    settings: &KafkaSettings,
-    nodes: [Target; 2],
-    report: &mut Report,
-) -> anyhow::Result<()> {
+async fn latencies(args: &BenchArgs, probe: &Probe, nodes: [Target; 2], report: &mut Report) -> anyhow::Result<()> {
+    sleep(SETTLE).await;
     let load = Load {
         door: Door::Own,
         kind: args.kind.unwrap_or(Kind::Update),
@@ -171,15 +175,10 @@ async fn latencies(
             .for_each(|time| reported.record(nanos(time)));
         passages.read.into_iter().for_each(|time| read.record(nanos(time)));
     };
-    // Over as many partitions as the boards have, or its batches would be smaller ones.
-    let alike = KafkaSettings {
-        partitions: u32::try_from(load.rooms)?,
-        ..settings.clone()
-    };
     let before = delays(nodes).await?;
-    note(probe(&alike, interval, count, PROBE_BYTES).await?);
+    note(probe.pass(interval, count, PROBE_BYTES).await?);
     let outcome = load::run_over(&load, &nodes).await?;
-    note(probe(&alike, interval, count, PROBE_BYTES).await?);
+    note(probe.pass(interval, count, PROBE_BYTES).await?);
     let tally = &outcome.tally;
     report.add(NAME, "edits a second", per_second, "/s");
     let lost = outcome.expected.saturating_sub(outcome.delivered());

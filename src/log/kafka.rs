@@ -18,6 +18,7 @@ mod placement;
 pub mod probe;
 mod producer;
 mod relay;
+mod rights;
 mod roundtrip;
 mod settings;
 mod tails;
@@ -80,6 +81,14 @@ pub enum KafkaError {
     /// A topic is not as it must be.
     #[error("{0}")]
     Topic(String),
+    /// The brokers refuse this user something that every node does.
+    #[error("the Kafka user has no right {right} on {on}: give it that (kafka-acls --add --operation {right})")]
+    Right {
+        /// Kafka's name of the operation.
+        right: &'static str,
+        /// What it is needed for.
+        on: String,
+    },
     /// The brokers refused to make a topic.
     #[error("topic {topic} could not be created: {why}")]
     NotCreated {
@@ -123,6 +132,10 @@ impl KafkaLog {
         let received = Received::default();
         let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits), received.clone())?;
         let placement = Placement::start(&settings)?;
+        let asking = settings.clone();
+        let checked = tokio::task::spawn_blocking(move || rights::check(&asking)).await;
+        checked.expect("a check of rights does not panic")?;
+        edits.check_right()?;
         let relay = Arc::new(KafkaRelay::start(&settings).await?);
         Ok(Self {
             placement,

@@ -11,12 +11,12 @@
 )]
 
 mod class;
-mod servers;
 #[allow(dead_code, unreachable_pub, reason = "shared with the other tests")]
 #[path = "../it/support"]
 mod support {
     pub(crate) mod kafka;
     pub(crate) mod live;
+    pub(crate) mod servers;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,9 +34,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::class::{Class, Drawer, boards};
-use self::servers::{Brokers, Database};
 use crate::support::kafka::Broker;
 use crate::support::live::{Server, hello, upgrade};
+use crate::support::servers::{Brokers, Database};
 
 /// Edits that must have been acknowledged before all is compared.
 const ACKS_MIN: usize = 20_000;

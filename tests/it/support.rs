@@ -7,4 +7,6 @@ pub(crate) mod kafka;
 pub(crate) mod live;
 pub(crate) mod node;
 pub(crate) mod pair;
+#[allow(dead_code, reason = "`tests/cluster_faults` uses all of it")]
+pub(crate) mod servers;
 pub(crate) mod story;

@@ -302,7 +302,7 @@ async fn a_node_that_is_back_soon_reads_its_partitions_again() {
                 nodes[0].metric("panseo_materialiser_partitions").await,
                 nodes[1].metric("panseo_materialiser_partitions").await,
             ];
-            if read.iter().sum::<f64>() == f64::from(ground.broker.settings.partitions) && read[1] > 0.0 {
+            if read[1] > 0.0 && read[0] + read[1] >= f64::from(ground.broker.settings.partitions) {
                 break;
             }
             assert!(Instant::now() < deadline, "partitions are read by nobody: {read:?}");

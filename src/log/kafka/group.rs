@@ -25,11 +25,12 @@ use super::{KafkaError, Quiet, is_known_format, tell, topics};
 use crate::telemetry;
 
 /// Of the group's consumer, beside what every reader is told. A node that is back within the session's time finds its
-/// partitions as they were.
+/// partitions as they were. Nobody waits for what it reads: brokers gather it, or each record would cost an answer.
 const MEMBER: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("session.timeout.ms", "10000"),
     ("fetch.wait.max.ms", "100"),
+    ("fetch.min.bytes", "65536"),
     ("statistics.interval.ms", "5000"),
 ];
 /// Bytes of a dead letter: the largest record, and what is said of it.

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
-use super::{KafkaError, Quiet};
+use super::{KafkaError, Quiet, rights};
 use crate::protocol::limits::RECORD_BYTES_MAX;
 
 /// Bytes of a message with one record of the largest size: key, headers and what Kafka adds come on top of it.
@@ -264,12 +264,12 @@ impl Topics {
             faults: Vec::new(),
         };
         match config {
-            None => report.fatal("does not exist: run `panseo topics create`, or set PANSEO_KAFKA_CREATE_TOPICS=true"),
-            Some(Err(code)) => report.fatal(&format!(
-                "cannot be described ({}): give this user the right DescribeConfigs on it",
-                told(code)
-            )),
-            Some(Ok(config)) => self.compare(topic, &config, &mut report),
+            None => report.fatal(
+                "does not exist, or the Kafka user has no right Describe on it: run `panseo topics create`, or set PANSEO_KAFKA_CREATE_TOPICS=true",
+            ),
+            // Without the right, the answer may be an empty one.
+            Some(Ok(config)) if !config.entries.is_empty() => self.compare(topic, &config, &mut report),
+            Some(_) => report.fatal("cannot be described: give the Kafka user the right DescribeConfigs on it"),
         }
         report
     }
@@ -316,9 +316,10 @@ impl Topics {
     }
 
     fn unanswered(&self, error: &rdkafka::error::KafkaError) -> KafkaError {
+        let why = tokio::task::block_in_place(|| rights::why_unreachable(&self.settings));
         KafkaError::Unreachable {
             brokers: self.settings.brokers.clone(),
-            why: error.rdkafka_error_code().map_or_else(|| "no answer".to_owned(), told),
+            why: why.unwrap_or_else(|| error.rdkafka_error_code().map_or_else(|| "no answer".to_owned(), told)),
         }
     }
 }

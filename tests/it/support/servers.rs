@@ -1,4 +1,4 @@
-//! Three brokers and a database of the test's own, to be killed, paused and brought back.
+//! Brokers and a database of the test's own, to be killed, paused and brought back.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,22 +40,74 @@ fn run(script: &str, environment: &[(&str, String)], arguments: &[&str]) -> Stri
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Three brokers; stopped when dropped.
-pub(super) struct Brokers {
+/// Brokers; stopped when dropped.
+pub(crate) struct Brokers {
     environment: Vec<(&'static str, String)>,
-    pub(super) list: String,
+    pub(crate) list: String,
     _folder: TempDir,
 }
 
 impl Brokers {
-    pub(super) fn start() -> Self {
+    /// Three of them.
+    pub(crate) fn start() -> Self {
+        Self::launch(free_ports(21_092, 3), &["--brokers", "3"])
+    }
+
+    /// One that wants the password, and lets this user do nothing yet. Without a log-in one may do everything at the
+    /// port behind its own, see [`Brokers::inner`].
+    pub(crate) fn with_log_in(user: &str, password: &str) -> Self {
+        let port = free_ports(22_092, 2);
+        let jaas =
+            format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\";");
+        let addresses = format!("INNER://127.0.0.1:{},CLIENTS://127.0.0.1:{port}", port + 1);
+        let settings = [
+            format!("listeners={addresses},CONTROLLER://127.0.0.1:{}", port + 1_000),
+            format!("advertised.listeners={addresses}"),
+            "listener.security.protocol.map=INNER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            "inter.broker.listener.name=INNER".to_owned(),
+            "sasl.enabled.mechanisms=PLAIN".to_owned(),
+            format!("listener.name.clients.plain.sasl.jaas.config={jaas}"),
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
+            "super.users=User:ANONYMOUS".to_owned(),
+        ];
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        Self::launch(port, &settings)
+    }
+
+    /// Where a broker of [`Brokers::with_log_in`] wants none.
+    pub(crate) fn inner(&self) -> String {
+        let (host, port) = self.list.rsplit_once(':').unwrap();
+        format!("{host}:{}", port.parse::<u16>().unwrap() + 1)
+    }
+
+    /// Gives a user the right to `operation` on what begins with `prefix`; `resource` is `--topic` or `--group`.
+    pub(crate) fn allow(&self, user: &str, operation: &str, resource: &str, prefix: &str) {
+        let (principal, inner) = (format!("User:{user}"), self.inner());
+        let (class, server) = ("org.apache.kafka.tools.AclCommand", ["--bootstrap-server", &inner]);
+        let what = [
+            "--operation",
+            operation,
+            resource,
+            prefix,
+            "--resource-pattern-type",
+            "prefixed",
+        ];
+        let who = ["--add", "--allow-principal", &principal];
+        run(
+            "kafka/kafka.sh",
+            &self.environment,
+            &[&["tool", class][..], &server, &who, &what].concat(),
+        );
+    }
+
+    fn launch(port: u16, arguments: &[&str]) -> Self {
         let folder = folder();
         let environment = vec![
             ("KAFKA_DATA", folder.path().join("kafka").to_str().unwrap().to_owned()),
-            ("KAFKA_PORT", free_ports(21_092, 3).to_string()),
+            ("KAFKA_PORT", port.to_string()),
             ("KAFKA_HEAP", "384m".to_owned()),
         ];
-        let list = run("kafka/kafka.sh", &environment, &["start", "--brokers", "3"]);
+        let list = run("kafka/kafka.sh", &environment, &[&["start"], arguments].concat());
         Self {
             environment,
             list,
@@ -64,7 +116,7 @@ impl Brokers {
     }
 
     /// `kill`, `pause`, `resume` or `restart` of one.
-    pub(super) fn act(&self, act: &str, broker: i32) {
+    pub(crate) fn act(&self, act: &str, broker: i32) {
         run("kafka/kafka.sh", &self.environment, &[act, &broker.to_string()]);
     }
 
@@ -84,12 +136,12 @@ impl Brokers {
     }
 
     /// Who leads the partition.
-    pub(super) fn leader(&self, topic: &str, partition: u32) -> i32 {
+    pub(crate) fn leader(&self, topic: &str, partition: u32) -> i32 {
         self.partitions(topic)[partition as usize].0
     }
 
     /// Waits until all copies are in sync.
-    pub(super) async fn are_whole(&self, topic: &str) {
+    pub(crate) async fn are_whole(&self, topic: &str) {
         let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let partitions = tokio::task::block_in_place(|| self.partitions(topic));
@@ -112,14 +164,14 @@ impl Drop for Brokers {
 }
 
 /// A database; stopped when dropped.
-pub(super) struct Database {
+pub(crate) struct Database {
     environment: Vec<(&'static str, String)>,
-    pub(super) url: String,
+    pub(crate) url: String,
     _folder: TempDir,
 }
 
 impl Database {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = folder();
         let environment = vec![
             ("PG_DATA", folder.path().join("postgres").to_str().unwrap().to_owned()),
@@ -135,7 +187,7 @@ impl Database {
     }
 
     /// `stop` or `start`.
-    pub(super) fn act(&self, act: &str) {
+    pub(crate) fn act(&self, act: &str) {
         run("postgres/postgres.sh", &self.environment, &[act]);
     }
 }

@@ -1,0 +1,82 @@
+//! Brokers that want a log-in and give rights: a node without one of them says which, and one with all of them serves.
+
+use std::process::{Command, Output};
+
+use panseo::protocol::ServerFrame;
+use uuid::Uuid;
+
+use crate::support::kafka::Broker;
+use crate::support::live::Server;
+use crate::support::servers::Brokers;
+use crate::two_nodes::{Ground, create};
+
+const USER: &str = "node";
+const PASSWORD: &str = "open-sesame";
+
+/// Flags of a node that logs in with this password.
+fn flags(ground: &Ground, password: &str) -> Vec<String> {
+    let options = [
+        "security.protocol=SASL_PLAINTEXT".to_owned(),
+        "sasl.mechanism=PLAIN".to_owned(),
+        format!("sasl.username={USER}"),
+        format!("sasl.password={password}"),
+    ];
+    let options = options
+        .into_iter()
+        .flat_map(|option| ["--kafka-option".to_owned(), option]);
+    let open = ["--auth", "open"].map(str::to_owned);
+    open.into_iter().chain(ground.flags("one")).chain(options).collect()
+}
+
+/// The last line of a node that does not start.
+fn complaint(ground: &Ground, password: &str) -> String {
+    let binary = [env!("CARGO_BIN_EXE_panseo"), "serve", "--listen", "127.0.0.1:0"];
+    let folder = tempfile::tempdir().unwrap();
+    let started = Command::new("timeout")
+        .arg("60")
+        .args(binary)
+        .args(flags(ground, password))
+        .current_dir(folder.path())
+        .output();
+    let Output { status, stderr, .. } = tokio::task::block_in_place(|| started).unwrap();
+    let told = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{told}");
+    assert!(!told.contains(password), "{told}");
+    told.lines().last().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_missing_is_named_at_the_start() {
+    let Some(mut ground) = Ground::find().await else { return };
+    let brokers = tokio::task::block_in_place(|| Brokers::with_log_in(USER, PASSWORD));
+    ground.broker = Broker::at(brokers.inner());
+    ground.broker.topics().await;
+    ground.broker.settings.brokers.clone_from(&brokers.list);
+
+    let line = complaint(&ground, "guessed");
+    assert!(
+        line.contains("no Kafka broker answers") && line.contains("Authentication failed"),
+        "{line}"
+    );
+    for (missing, operation, resource) in [
+        ("no right Describe on it", "Describe", "--topic"),
+        ("the right DescribeConfigs on it", "DescribeConfigs", "--topic"),
+        ("no right Read on the groups that begin with", "Read", "--group"),
+        ("no right Read on the topic", "Read", "--topic"),
+        ("no right Write on the topic", "Write", "--topic"),
+    ] {
+        let line = complaint(&ground, PASSWORD);
+        assert!(line.contains(missing), "{line}");
+        let prefix = &ground.broker.settings.prefix;
+        tokio::task::block_in_place(|| brokers.allow(USER, operation, resource, prefix));
+    }
+    let flags = flags(&ground, PASSWORD);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let node = Server::start(&flags, "");
+    node.make_board("allowed").await;
+    let mut ada = node.own("allowed", "user=ada", Uuid::new_v4()).await;
+    ada.op(1, create("e1")).await;
+    ada.find(|frame| matches!(frame, ServerFrame::Ack { seq: 1, .. }).then_some(()))
+        .await;
+    assert!(!node.log().contains(PASSWORD), "{}", node.log());
+}
