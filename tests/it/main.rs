@@ -20,6 +20,7 @@ mod invites;
 mod joins_level;
 mod journal;
 mod kafka_log;
+mod keyframes;
 mod kill;
 mod layering;
 mod limits;
