@@ -65,6 +65,14 @@ async fn draw_much(socket: &mut Socket) {
     socket.find(last).await;
 }
 
+/// One more record: the next keyframe is at another place than the last one, and so is counted.
+async fn move_one(socket: &mut Socket) {
+    let step = json!({ "op": "element.move", "targets": ["e1"], "dx": 1, "dy": 0 });
+    socket.op(21, step).await;
+    let acked = |frame| matches!(frame, ServerFrame::Ack { seq: 21, .. }).then_some(());
+    socket.find(acked).await;
+}
+
 async fn until(node: &Server, metric: &str, value: u32) {
     let deadline = Instant::now() + SOON;
     while node.metric(metric).await != f64::from(value) {
@@ -107,11 +115,12 @@ async fn drawn_elsewhere(ground: &Ground) -> ([Server; 2], Socket) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_that_stores_a_board_writes_them_though_nobody_is_on_it_there() {
     let Some(ground) = Ground::find().await else { return };
-    let (nodes, ada) = drawn_elsewhere(&ground).await;
+    let (nodes, mut ada) = drawn_elsewhere(&ground).await;
     ground.schema.until(BLOCKS, |blocks| blocks > 0).await;
     until(&nodes[1], "panseo_keyframe_rooms_total", 1).await;
     until(&nodes[1], "panseo_rooms", 0).await;
     assert_eq!(nodes[0].metric("panseo_keyframe_rooms_total").await, 0.0);
+    move_one(&mut ada).await;
     drop(ada);
     until(&nodes[0], "panseo_rooms", 0).await;
     assert_eq!(
@@ -127,13 +136,10 @@ async fn a_node_that_takes_over_writes_them_for_what_is_open_there() {
     let (mut nodes, mut ada) = drawn_elsewhere(&ground).await;
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 1).await;
     until(&nodes[1], "panseo_rooms", 0).await;
-    // At another place than that keyframe's, so that the next one is another one.
-    ada.op(21, json!({ "op": "element.move", "targets": ["e1"], "dx": 1, "dy": 0 }))
-        .await;
-    ada.find(|frame| matches!(frame, ServerFrame::Ack { seq: 21, .. }).then_some(()))
-        .await;
+    move_one(&mut ada).await;
     nodes[1].child.kill().unwrap();
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 2).await;
+    assert_eq!(nodes[0].metric("panseo_rooms").await, 1.0, "it is open still");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
