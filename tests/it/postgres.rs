@@ -253,7 +253,7 @@ async fn a_tail_is_what_came_since_the_newest_keyframe() {
     let id = create(&store, "maths").await;
     let all = batch(&id, 0, 10);
     let bytes = |records: &[Incoming]| records.iter().map(|record| record.bytes.len()).sum::<usize>();
-    store.apply(&[all.clone()]).await.unwrap();
+    store.apply(std::slice::from_ref(&all)).await.unwrap();
     let asked = ["nowhere", id.as_str()];
     assert_eq!(store.tails(&asked).await.unwrap(), [(0, 0), (bytes(&all.records), 0)]);
     keyframe(&store, &id, 3).await;
