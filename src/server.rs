@@ -159,6 +159,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             address: config.listen,
             why: error.to_string(),
         })?;
+    // What the adapters set before there is a recorder is lost, and a gauge may not be set again for days.
+    drop(telemetry::metrics());
     let (adapters, materialiser) = adapters::open(&config).await?;
     let fault = |error: StoreError| match config.cluster {
         None => StartError::DataDir {
