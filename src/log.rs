@@ -91,6 +91,11 @@ pub trait UpdateLog: Send + Sync + 'static {
         false
     }
 
+    /// Whether keyframes of the board are this node's to write; the nodes of a cluster share the boards among them.
+    fn is_keeper(&self, _board: &BoardId) -> bool {
+        true
+    }
+
     /// All records of the board after `after` (`None`: from the first one kept), those to come included, until the
     /// receiver is dropped. The channel is bounded; a reader that does not keep up slows nobody but itself.
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError>;

@@ -4,6 +4,11 @@
 //! and begins where the database stands; so a crash, a rebalance or a lost answer neither skips a record nor stores it
 //! twice. While the database is away it reads nothing, and keeps its partitions. A record that can never be stored goes
 //! to the dead letters, and its board to the quarantine, before the next one is looked at.
+//!
+//! Keyframes are written by rooms, where their node stores the partition. A board that is open elsewhere, or nowhere,
+//! has none there: when enough of it was stored, it is asked for.
+
+mod tails;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,9 +18,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::log::kafka::group::{Group, Trouble, Value};
+use self::tails::Tails;
+use crate::log::kafka::group::{Group, Held, Trouble, Value};
 use crate::log::kafka::{KafkaError, KafkaSettings};
 use crate::protocol::codec;
 use crate::protocol::ids::{BoardId, Timestamp};
@@ -38,28 +45,49 @@ const LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Before a member that was lost joins again.
 const REJOIN_PAUSE: Duration = Duration::from_secs(10);
+/// Boards whose keyframes are asked for and not written yet; the others are asked for later.
+const DUE_MAX: usize = 64;
 
 /// A running materialiser. Dropping it ends it.
 pub struct Materialiser {
     stop: Arc<AtomicBool>,
+    held: Held,
+    due: Option<mpsc::Receiver<BoardId>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Materialiser {
     /// Joins the group and begins. To be called within a runtime.
     pub fn start(settings: &KafkaSettings, store: PostgresStore, clock: fn() -> Timestamp) -> Result<Self, KafkaError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (settings, runtime, first) = (settings.clone(), Handle::current(), Group::join(settings)?);
-        let (told, stopped) = (Arc::clone(&stop), Arc::clone(&stop));
-        let work = move |group| Work::new(group, store.clone(), runtime.clone(), clock, Arc::clone(&told)).run();
+        let (stop, held) = (Arc::new(AtomicBool::new(false)), Held::default());
+        let (ask, due) = mpsc::channel(DUE_MAX);
+        let (settings, runtime, first) = (settings.clone(), Handle::current(), Group::join(settings, &held)?);
+        let (told, stopped, again) = (Arc::clone(&stop), Arc::clone(&stop), Arc::clone(&held));
+        let work = move |group| {
+            let (store, runtime, told) = (store.clone(), runtime.clone(), Arc::clone(&told));
+            Work::new(group, store, runtime, clock, told, ask.clone()).run();
+        };
         let is_stopped = move || stopped.load(Ordering::Relaxed);
         let named = std::thread::Builder::new().name("materialiser".into());
-        let spawned = named.spawn(move || keep_working(&settings, first, work, is_stopped));
+        let join = move || Group::join(&settings, &again);
+        let spawned = named.spawn(move || keep_working(first, join, work, is_stopped));
         let thread = spawned.map_err(KafkaError::Thread)?;
         Ok(Self {
             stop,
+            held,
+            due: Some(due),
             thread: Some(thread),
         })
+    }
+
+    /// The partitions that this node stores, at any time.
+    pub fn held(&self) -> Held {
+        Arc::clone(&self.held)
+    }
+
+    /// Boards whose keyframe is due. There is one receiver: later calls give none.
+    pub fn due(&mut self) -> Option<mpsc::Receiver<BoardId>> {
+        self.due.take()
     }
 
     /// Stores what was read, and ends. The partitions stay with this node's name for a while, so that a restart finds
@@ -82,7 +110,12 @@ impl Drop for Materialiser {
 }
 
 /// Joins again whenever this member was lost, until the node stops.
-fn keep_working(settings: &KafkaSettings, first: Group, work: impl Fn(Group), is_stopped: impl Fn() -> bool) {
+fn keep_working(
+    first: Group,
+    join: impl Fn() -> Result<Group, KafkaError>,
+    work: impl Fn(Group),
+    is_stopped: impl Fn() -> bool,
+) {
     let mut group = Ok(first);
     loop {
         match group {
@@ -97,7 +130,7 @@ fn keep_working(settings: &KafkaSettings, first: Group, work: impl Fn(Group), is
             }
             std::thread::sleep(BATCH_WAIT);
         }
-        group = Group::join(settings);
+        group = join();
     }
 }
 
@@ -126,6 +159,8 @@ struct Work {
     behind: VecDeque<Value>,
     /// Partitions that were read again because of a hole, and where it is.
     holes: BTreeSet<(i32, i64)>,
+    tails: Tails,
+    due: mpsc::Sender<BoardId>,
 }
 
 impl Work {
@@ -135,6 +170,7 @@ impl Work {
         runtime: Handle,
         clock: fn() -> Timestamp,
         stop: Arc<AtomicBool>,
+        due: mpsc::Sender<BoardId>,
     ) -> Self {
         Self {
             group,
@@ -148,6 +184,8 @@ impl Work {
             gathered: Gathered::default(),
             behind: VecDeque::new(),
             holes: BTreeSet::new(),
+            tails: Tails::default(),
+            due,
         }
     }
 
@@ -212,6 +250,7 @@ impl Work {
         for partition in self.group.taken() {
             self.next.remove(&partition);
             self.pending.remove(&partition);
+            self.tails.let_go(partition);
             self.behind.retain(|value| value.partition != partition);
         }
     }
@@ -342,6 +381,31 @@ impl Work {
                 }
             }
         }
+        self.ask_for_keyframes();
+    }
+
+    /// Asks for the keyframes that are due. What is more than can be asked for at once, or than the database tells,
+    /// comes with the next batch.
+    fn ask_for_keyframes(&mut self) {
+        let reached = self.tails.reached(self.due.capacity());
+        if reached.is_empty() {
+            return;
+        }
+        let boards: Vec<&str> = reached.iter().map(|(_, board)| board.as_str()).collect();
+        let weights = match self.runtime.block_on(self.store.tails(&boards)) {
+            Ok(weights) => weights,
+            Err(error) => {
+                metrics::counter!(telemetry::MATERIALISER_RETRIES_TOTAL).increment(1);
+                tracing::warn!(%error, "The database did not tell which keyframes are due.");
+                return;
+            }
+        };
+        for ((partition, board), (tail_bytes, keyframe_bytes)) in reached.into_iter().zip(weights) {
+            if self.tails.weigh(partition, &board, tail_bytes, keyframe_bytes) {
+                // There is room for it, and nobody else asks; if it is closed, the node ends.
+                _ = self.due.try_send(board);
+            }
+        }
     }
 
     /// Tries until the database has answered: with the outcomes, or with why it refuses a value.
@@ -413,7 +477,12 @@ impl Work {
                 continue;
             };
             match outcome {
-                Outcome::Applied => *standing = batch.next,
+                Outcome::Applied => {
+                    *standing = batch.next;
+                    for record in &batch.records {
+                        self.tails.add(batch.partition, &record.board, record.bytes.len());
+                    }
+                }
                 Outcome::Elsewhere { next } => {
                     *standing = *next;
                     // Where it ends itself, the answer to an attempt before was lost.

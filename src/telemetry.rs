@@ -68,6 +68,8 @@ pub const STUCK_TOTAL: &str = "panseo_stuck_total";
 pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
 /// Keyframes the store did not take.
 pub const KEYFRAMES_FAILED_TOTAL: &str = "panseo_keyframes_failed_total";
+/// Boards that were opened without a session, because their keyframe was due.
+pub const KEYFRAME_ROOMS_TOTAL: &str = "panseo_keyframe_rooms_total";
 /// Records that cannot be applied, left out when a board opened.
 pub const RECORDS_SKIPPED_TOTAL: &str = "panseo_records_skipped_total";
 /// Damaged records that boards open without.
@@ -247,6 +249,10 @@ fn describe_rooms() {
         "Records the log did not take; they are tried again."
     );
     describe_counter!(KEYFRAMES_FAILED_TOTAL, "Keyframes the store did not take.");
+    describe_counter!(
+        KEYFRAME_ROOMS_TOTAL,
+        "Boards that were opened without a session, because their keyframe was due."
+    );
     describe_counter!(
         RECORDS_SKIPPED_TOTAL,
         "Records that cannot be applied, left out when a board opened."

@@ -45,6 +45,7 @@ pub use topics::{Fault, TopicReport, Topics};
 
 use self::fanout::Received;
 use self::finding::Finding;
+use self::group::Held;
 use self::placement::Placement;
 use self::producer::Edits;
 use self::relay::KafkaRelay;
@@ -121,6 +122,7 @@ pub struct KafkaLog {
     placement: Option<Placement>,
     relay: Arc<KafkaRelay>,
     received: Received,
+    held: Held,
     _reading: DropGuard,
 }
 
@@ -145,8 +147,16 @@ impl KafkaLog {
             tails,
             relay,
             received,
+            held: Held::default(),
             _reading: reading,
         })
+    }
+
+    /// Keyframes of the boards in these partitions are this node's to write; at first there are none.
+    #[must_use]
+    pub fn keeping(mut self, held: Held) -> Self {
+        self.held = held;
+        self
     }
 
     /// Holds the offsets that are to be stored next against the topic: one that ends before them is another one.
@@ -237,6 +247,10 @@ impl UpdateLog for KafkaLog {
 
     fn is_reachable(&self) -> bool {
         self.edits.is_reachable()
+    }
+
+    fn is_keeper(&self, board: &BoardId) -> bool {
+        self.held.lock().contains(&self.partition(board))
     }
 
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {

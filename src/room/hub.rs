@@ -40,6 +40,8 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time over which a drain spreads the ends of its rooms, so that clients do not all come back at once.
 const DRAIN_SPREAD: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(15);
+/// Patience with a room that was opened for its keyframe: somebody may have come, and stay.
+const KEEP_MAX: Duration = Duration::from_secs(30);
 
 /// This node's rooms. A clone is the same hub.
 #[derive(Clone)]
@@ -262,6 +264,22 @@ impl Hub {
         Err(HubError::Unavailable)
     }
 
+    /// Opens a board that is not live here, so that its room writes the keyframe that is due; done when the room has ended.
+    pub async fn keep(&self, board: &BoardId) {
+        if self.0.is_draining.load(Ordering::Relaxed) {
+            return;
+        }
+        let inbox = match self.0.rooms.entry(board.clone()) {
+            // A live room writes its keyframes by itself.
+            Slot::Occupied(_) => return,
+            Slot::Vacant(slot) => slot.insert(self.open(board, true)).inbox.clone(),
+        };
+        metrics::counter!(telemetry::KEYFRAME_ROOMS_TOTAL).increment(1);
+        if tokio::time::timeout(KEEP_MAX, inbox.closed()).await.is_err() {
+            tracing::debug!(board.id = %board, "A board that was opened for its keyframe stayed open.");
+        }
+    }
+
     /// Whether the board is live here.
     pub fn is_live(&self, board: &BoardId) -> bool {
         self.0.rooms.contains_key(board)
@@ -379,14 +397,14 @@ impl Hub {
         match self.0.rooms.entry(board.clone()) {
             Slot::Occupied(room) if !room.get().inbox.is_closed() => Ok(room.get().clone()),
             Slot::Occupied(mut room) => {
-                room.insert(self.open(board));
+                room.insert(self.open(board, false));
                 Ok(room.get().clone())
             }
-            Slot::Vacant(slot) => Ok(slot.insert(self.open(board)).clone()),
+            Slot::Vacant(slot) => Ok(slot.insert(self.open(board, false)).clone()),
         }
     }
 
-    fn open(&self, board: &BoardId) -> RoomHandle {
+    fn open(&self, board: &BoardId, is_kept: bool) -> RoomHandle {
         let shared = Arc::clone(&self.0);
         let limits = &shared.limits;
         let ring = Arc::new(Ring::new(limits.ring_frames_max, limits.unsent_bytes_max));
@@ -402,7 +420,7 @@ impl Hub {
         let busy = handle.busy.clone();
         self.0
             .tasks
-            .spawn(host(shared, board.clone(), ring, gathered, inbox, busy));
+            .spawn(host(shared, board.clone(), ring, gathered, inbox, busy, is_kept));
         handle
     }
 }
@@ -415,6 +433,7 @@ async fn host(
     gathered: Arc<Gathered>,
     mut inbox: mpsc::Receiver<Message>,
     busy: Busy,
+    is_kept: bool,
 ) {
     let ended = task::run(
         board.clone(),
@@ -423,6 +442,7 @@ async fn host(
         gathered,
         &mut inbox,
         busy,
+        is_kept,
     )
     .await;
     let code = match ended {

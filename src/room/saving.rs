@@ -10,7 +10,7 @@ use crate::log::Logged;
 use crate::protocol::codec;
 use crate::protocol::ids::{Position, RecordId, SessionId, Timestamp};
 use crate::protocol::{Record, RecordKind, ServerFrame, Undone};
-use crate::store::StoredKeyframe;
+use crate::store::{StoredKeyframe, keyframe_due_bytes};
 
 /// Life of what a crash could still take back, before others are shown it all the same: a lesson goes on while the log
 /// is away.
@@ -19,8 +19,6 @@ const HOLD_MS: u64 = 1_000;
 const RETRY_MS: u64 = 500;
 /// Time between two `saved` frames: people read them, not programs.
 const SAVED_INTERVAL_MS: u64 = 250;
-/// A keyframe is due once the records since the last one weigh as much as it, and this many bytes at least.
-const KEYFRAME_TAIL_BYTES_MIN: usize = 256 * 1024;
 /// Elements deleted for longer than this are purged.
 const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Elements in one purge: it stays far below 20 ms.
@@ -70,6 +68,8 @@ pub(super) struct Saving {
     is_saved_told: bool,
     tail_bytes: usize,
     keyframe_bytes: usize,
+    /// Whether keyframes are this room's to write; else its tail just grows.
+    is_keeper: bool,
 }
 
 impl Saving {
@@ -85,6 +85,7 @@ impl Saving {
             is_saved_told: true,
             tail_bytes,
             keyframe_bytes,
+            is_keeper: true,
         }
     }
 
@@ -121,12 +122,18 @@ impl Saving {
         !self.is_saved_told || !self.held.is_empty() || self.failing.is_some()
     }
 
+    /// Whether there is a keyframe to write.
     pub(super) fn has_tail(&self) -> bool {
-        self.tail_bytes > 0
+        self.is_keeper && self.tail_bytes > 0
     }
 }
 
 impl Room {
+    /// Keyframes of the board are this room's to write, or another's from now on.
+    pub fn set_keeper(&mut self, is_keeper: bool) {
+        self.saving.is_keeper = is_keeper;
+    }
+
     /// Hands a record to the log, and its frame to the others: at once, or when it is durable.
     ///
     /// Blocks that this server made itself must not be seen before they are durable: a crash would take them back
@@ -332,12 +339,12 @@ impl Room {
                     .map(Effect::FanOut),
             );
         }
-        if self.saving.tail_bytes >= self.saving.keyframe_bytes.max(KEYFRAME_TAIL_BYTES_MIN) {
+        if self.saving.tail_bytes >= keyframe_due_bytes(self.saving.keyframe_bytes) {
             self.make_keyframe(now, effects);
         }
     }
 
-    /// A keyframe, unless an own record is on its way; a purge goes first and the keyframe follows it.
+    /// A keyframe, if it is this room's to write and no own record is on its way; a purge goes first and the keyframe follows it.
     pub(super) fn make_keyframe(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if !self.saving.is_idle() || !self.saving.has_tail() {
             return;

@@ -77,6 +77,8 @@ struct Task {
     pending_bytes: usize,
     /// See [`Pulse::is_crowded`].
     is_crowded: bool,
+    /// Opened for its keyframe, and nobody has come since.
+    is_kept: bool,
     /// The way to the board's rooms on other nodes, where there are any.
     sharing: Option<Box<Sharing>>,
     busy: Busy,
@@ -94,7 +96,7 @@ pub(super) enum Ended {
     LostLog,
 }
 
-/// Opens the board and runs its room until it ends.
+/// Opens the board, perhaps for its keyframe alone, and runs its room until it ends.
 pub(super) async fn run(
     board: BoardId,
     shared: Arc<Shared>,
@@ -102,6 +104,7 @@ pub(super) async fn run(
     gathered: Arc<Gathered>,
     inbox: &mut mpsc::Receiver<Message>,
     busy: Busy,
+    is_kept: bool,
 ) -> Ended {
     let mut waiting = VecDeque::new();
     // Boxed like all that is rare: what a task may once need, it holds all its life.
@@ -135,6 +138,7 @@ pub(super) async fn run(
         sessions: BTreeSet::new(),
         pending_bytes: 0,
         is_crowded: false,
+        is_kept,
         sharing,
         busy,
     };
@@ -284,7 +288,8 @@ impl Task {
                 pulse.idle_since = now;
             }
             let idle = Duration::from_millis(self.shared.limits.room_idle_ms);
-            if now - pulse.idle_since >= idle && inbox.is_empty() {
+            let is_over = now - pulse.idle_since >= idle || (self.is_kept && self.room.is_idle());
+            if is_over && inbox.is_empty() {
                 return Some(Box::pin(self.close()).await);
             }
         }
@@ -322,6 +327,7 @@ impl Task {
             && match message {
                 Message::Input(mut input) => {
                     if let Input::Join(joining) = &mut *input {
+                        self.is_kept = false;
                         self.sessions.insert(joining.session);
                         joining.is_level &= self.tail.is_some();
                         if !joining.is_level {
@@ -340,6 +346,7 @@ impl Task {
                     true
                 }
                 Message::Request(joining, input, answer) => {
+                    self.is_kept = false;
                     self.answers.insert(joining.session, answer);
                     self.step(Input::Join(*joining)).await && self.step(*input).await
                 }
@@ -370,6 +377,9 @@ impl Task {
         while let Some(input) = next {
             let now = (self.shared.clock)();
             let started = Instant::now();
+            if let Input::Tick | Input::Closing = input {
+                self.room.set_keeper(self.shared.log.is_keeper(&self.board));
+            }
             let is_heavy = self.room.is_heavy(&input);
             self.busy.begin(started);
             let room = &mut self.room;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::{Adapters, StartError, clock};
 use crate::config::{ClusterConfig, Config, KafkaConfig};
 use crate::log::disk::{Database, DiskLog, OpenError};
 use crate::log::kafka::{KafkaError, KafkaLog, KafkaSettings, Topics};
 use crate::materialiser::Materialiser;
+use crate::protocol::ids::BoardId;
 use crate::room::hub::Hub;
 use crate::store::BoardStore;
 use crate::store::disk::DiskStore;
@@ -63,11 +66,22 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapter
     let progress = store.progress().await;
     log.check(&progress.map_err(|error| StartError::Store(error.to_string()))?)
         .await?;
-    let materialiser = Materialiser::start(&settings, store.clone(), clock)?;
+    let mut materialiser = Materialiser::start(&settings, store.clone(), clock)?;
+    let log = Arc::new(log.keeping(materialiser.held()));
     let store: Arc<dyn BoardStore> = Arc::new(store);
     // A lesson goes on while the brokers are away: what waits is bounded by the rooms.
-    let hub = Hub::new(Arc::new(log), Arc::clone(&store), config.limits.clone(), clock, || true);
+    let hub = Hub::new(log, Arc::clone(&store), config.limits.clone(), clock, || true);
+    if let Some(due) = materialiser.due() {
+        tokio::spawn(keep(hub.clone(), due));
+    }
     Ok((Adapters { hub, store }, Some(materialiser)))
+}
+
+/// Opens boards whose keyframes are due, one after the other, until the materialiser ends.
+async fn keep(hub: Hub, mut due: mpsc::Receiver<BoardId>) {
+    while let Some(board) = due.recv().await {
+        hub.keep(&board).await;
+    }
 }
 
 /// What the Kafka clients are told.

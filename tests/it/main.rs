@@ -21,6 +21,7 @@ mod joins_level;
 mod journal;
 mod kafka_log;
 mod kafka_rights;
+mod keyframes;
 mod kill;
 mod layering;
 mod limits;

@@ -247,6 +247,26 @@ async fn each_partition_moves_on_its_own() {
 }
 
 #[tokio::test]
+async fn a_tail_is_what_came_since_the_newest_keyframe() {
+    let Some(schema) = Schema::make().await else { return };
+    let store = schema.open().await.unwrap();
+    let id = create(&store, "maths").await;
+    let all = batch(&id, 0, 10);
+    let bytes = |records: &[Incoming]| records.iter().map(|record| record.bytes.len()).sum::<usize>();
+    store.apply(std::slice::from_ref(&all)).await.unwrap();
+    let asked = ["nowhere", id.as_str()];
+    assert_eq!(store.tails(&asked).await.unwrap(), [(0, 0), (bytes(&all.records), 0)]);
+    keyframe(&store, &id, 3).await;
+    keyframe(&store, &id, 7).await;
+    let since = bytes(&all.records[7..]);
+    assert_eq!(store.tails(&asked).await.unwrap(), [(0, 0), (since, "keyframe".len())]);
+    // A keyframe may come before the records that it covers.
+    keyframe(&store, &id, 11).await;
+    store.apply(&[batch(&id, 10, 11)]).await.unwrap();
+    assert_eq!(store.tails(&asked).await.unwrap()[1].0, 0);
+}
+
+#[tokio::test]
 async fn a_node_that_ends_in_the_midst_of_a_batch_leaves_nothing() {
     let Some(schema) = Schema::make().await else { return };
     let store = schema.open().await.unwrap();

@@ -232,7 +232,7 @@ async fn what_was_acknowledged_survives_a_killed_node() {
 }
 
 /// `hosts` of the board's route, by this node.
-async fn hosts(node: &Server, board: &str, here: &str) -> Vec<String> {
+pub(crate) async fn hosts(node: &Server, board: &str, here: &str) -> Vec<String> {
     let (status, answer) = node.request("GET", &format!("/v1/boards/{board}/route"), "", "").await;
     assert_eq!(status, 200, "{answer}");
     let route: Route = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();

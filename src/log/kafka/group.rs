@@ -72,6 +72,9 @@ pub enum Trouble {
     Passing(String),
 }
 
+/// Partitions that a node stores, as the group has shared them out.
+pub type Held = Arc<Mutex<BTreeSet<i32>>>;
+
 /// A member of the group. To be used by one thread, which polls all the time.
 pub struct Group {
     consumer: BaseConsumer<Member>,
@@ -86,7 +89,7 @@ struct Shared {
     /// Partitions that were given to this node, and whose offsets are not known yet.
     waiting: Mutex<TopicPartitionList>,
     taken: Mutex<Vec<i32>>,
-    held: Mutex<BTreeSet<i32>>,
+    held: Held,
     is_leaving: AtomicBool,
 }
 
@@ -94,8 +97,8 @@ struct Shared {
 struct Member(Arc<Shared>);
 
 impl Group {
-    /// Joins; the partitions come while polling.
-    pub fn join(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+    /// Joins; the partitions come while polling, and are noted in `held`.
+    pub fn join(settings: &KafkaSettings, held: &Held) -> Result<Self, KafkaError> {
         let mut config = settings.reader("materialiser");
         for (name, value) in MEMBER {
             config.set(*name, *value);
@@ -106,7 +109,10 @@ impl Group {
             config.set("client.id", format!("{} {address}", settings.node));
         }
         config.set("group.instance.id", &settings.node);
-        let member = Arc::new(Shared::default());
+        let member = Arc::new(Shared {
+            held: Arc::clone(held),
+            ..Shared::default()
+        });
         let consumer = BaseConsumer::from_config_and_context(&config, Member(Arc::clone(&member)))?;
         let edits = settings.topic(topics::EDITS);
         consumer.subscribe(&[&edits])?;
@@ -225,6 +231,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        self.member.held.lock().clear();
+        self.member.tell();
         // The group waits for an answer: without one, the consumer would never end.
         self.member.is_leaving.store(true, Ordering::Relaxed);
         let waiting = std::mem::take(&mut *self.member.waiting.lock());

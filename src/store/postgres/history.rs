@@ -53,6 +53,30 @@ impl PostgresStore {
         Box::pin(seal_to(transaction, board, at, &keyframe.bytes)).await
     }
 
+    /// For each board, the bytes of its records since its newest keyframe, and those of the keyframe, 0 for none.
+    pub async fn tails(&self, boards: &[&str]) -> Result<Vec<(usize, usize)>, StoreError> {
+        Self::within(async {
+            let rows: Vec<(i64, i64)> = sqlx::query_as(
+                "select (select coalesce(sum(octet_length(bytes)), 0)::bigint from records
+                         where board = asked.id and kafka_offset > coalesce(newest.kafka_offset, -1)),
+                        coalesce(newest.bytes, 0)::bigint
+                 from unnest($1::text[]) with ordinality asked (id, place)
+                 left join lateral (select kafka_offset, octet_length(bytes) bytes from keyframes
+                                    where board = asked.id order by kafka_offset desc limit 1) newest on true
+                 order by place",
+            )
+            .bind(boards)
+            .fetch_all(&self.pool)
+            .await?;
+            let bytes = |sum: i64| usize::try_from(sum).unwrap_or_default();
+            Ok(rows
+                .into_iter()
+                .map(|(tail, keyframe)| (bytes(tail), bytes(keyframe)))
+                .collect())
+        })
+        .await
+    }
+
     pub(super) async fn read_history(
         &self,
         board: &BoardId,

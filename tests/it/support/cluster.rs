@@ -152,6 +152,13 @@ impl Cluster {
         slot.opening = self.openings;
     }
 
+    /// Keyframes are this node's to write, or not, while it has the board open.
+    pub(crate) fn set_keeper(&mut self, node: usize, is_keeper: bool) {
+        if let Some(room) = &mut self.nodes[node].room {
+            room.set_keeper(is_keeper);
+        }
+    }
+
     /// The process ends: what the log does not have is gone.
     pub(crate) fn kill(&mut self, node: usize) {
         let slot = &mut self.nodes[node];

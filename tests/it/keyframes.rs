@@ -1,0 +1,165 @@
+//! Which node of a cluster writes a board's keyframes: the one that stores its records, whoever has it open.
+
+use std::time::Duration;
+
+use panseo::protocol::ServerFrame;
+use panseo::protocol::element::Property;
+use panseo::room::Input;
+use serde_json::json;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::support::live::{SOON, Server, Socket};
+use crate::support::story::{A, Story};
+use crate::two_nodes::{Ground, hosts};
+
+const KEYFRAMES: &str = "select count(*) from keyframes";
+const BLOCKS: &str = "select count(*) from blocks";
+
+#[test]
+fn a_room_writes_none_while_another_node_keeps_the_board() {
+    let mut story = Story::new(1, 1, [false; 2]);
+    story.cluster.set_keeper(0, false);
+    story.create(A, "gone");
+    story.delete(A, "gone");
+    story.create(A, "X");
+    for letter in ["a", "b", "c"] {
+        story.set(A, "X", Property::Text, &*letter.repeat(100_000));
+    }
+    let records = story.cluster.records().len();
+    story.purge(0);
+    story.rest();
+    assert_eq!(
+        (story.cluster.keyframes.len(), story.cluster.records().len()),
+        (0, records)
+    );
+    // What has gathered is due at once when the board becomes its own, and the purge goes first.
+    story.cluster.set_keeper(0, true);
+    story.cluster.tick(0, 1_000);
+    story.rest();
+    assert_eq!(
+        (story.cluster.keyframes.len(), story.cluster.records().len()),
+        (0, records + 1)
+    );
+    story.cluster.tick(0, 1_000);
+    assert_eq!(story.cluster.keyframes.len(), 1);
+    story.cluster.input(0, Input::Closing);
+    assert_eq!(story.cluster.keyframes.len(), 1, "nothing came since");
+}
+
+/// Draws 320 KiB, and waits until all is acknowledged.
+async fn draw_much(socket: &mut Socket) {
+    for seq in 1..=20 {
+        let text = char::from(b'a' + seq).to_string().repeat(16 * 1024);
+        let element =
+            json!({ "id": format!("e{seq}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4, "text": text });
+        socket
+            .op(u64::from(seq), json!({ "op": "element.create", "element": element }))
+            .await;
+    }
+    let last = |frame| match frame {
+        ServerFrame::Error { message, .. } => panic!("refused: {message}"),
+        ServerFrame::Ack { seq: 20, .. } => Some(()),
+        _ => None,
+    };
+    socket.find(last).await;
+}
+
+/// One more record: the next keyframe is at another place than the last one, and so is counted.
+async fn move_one(socket: &mut Socket) {
+    let step = json!({ "op": "element.move", "targets": ["e1"], "dx": 1, "dy": 0 });
+    socket.op(21, step).await;
+    let acked = |frame| matches!(frame, ServerFrame::Ack { seq: 21, .. }).then_some(());
+    socket.find(acked).await;
+}
+
+/// A figure that is a count.
+#[expect(clippy::cast_possible_truncation, reason = "a count")]
+async fn figure(node: &Server, metric: &str) -> i64 {
+    node.metric(metric).await as i64
+}
+
+async fn until(node: &Server, metric: &str, value: i64) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let now = figure(node, metric).await;
+        if now == value {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{metric} is {now}, not {value}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Two nodes, and a board that the second one stores; somebody has drawn much on it, at the first one.
+async fn drawn_elsewhere(ground: &Ground) -> ([Server; 2], Socket) {
+    let node = |name| {
+        let flags = [vec!["--auth".to_owned(), "open".to_owned()], ground.flags(name)].concat();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Server::start(&flags, "room_idle_ms = 300")
+    };
+    let nodes = [node("one"), node("two")];
+    for node in &nodes {
+        until(node, "panseo_materialiser_partitions", 2).await;
+    }
+    let deadline = Instant::now() + SOON;
+    let board = 'found: loop {
+        for number in 0..32 {
+            let name = format!("b{number}");
+            nodes[0].make_board(&name).await;
+            let found = hosts(&nodes[0], &name, "http://one.test").await;
+            let (status, _) = nodes[0].request("DELETE", &format!("/v1/boards/{name}"), "", "").await;
+            assert_eq!(status, 204);
+            if found == ["http://two.test", "http://one.test"] {
+                break 'found name;
+            }
+        }
+        assert!(Instant::now() < deadline, "the second node has no board");
+    };
+    nodes[0].make_board(&board).await;
+    let mut ada = nodes[0].own(&board, "user=ada", Uuid::new_v4()).await;
+    draw_much(&mut ada).await;
+    (nodes, ada)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_that_stores_a_board_writes_them_though_nobody_is_on_it_there() {
+    let Some(ground) = Ground::find().await else { return };
+    let (nodes, mut ada) = drawn_elsewhere(&ground).await;
+    ground.schema.until(BLOCKS, |blocks| blocks > 0).await;
+    until(&nodes[1], "panseo_keyframe_rooms_total", 1).await;
+    until(&nodes[1], "panseo_rooms", 0).await;
+    assert_eq!(figure(&nodes[0], "panseo_keyframe_rooms_total").await, 0);
+    move_one(&mut ada).await;
+    drop(ada);
+    until(&nodes[0], "panseo_rooms", 0).await;
+    assert_eq!(
+        ground.schema.number(KEYFRAMES).await,
+        1,
+        "where it was open, none is written"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_takes_over_writes_them_for_what_is_open_there() {
+    let Some(ground) = Ground::find().await else { return };
+    let (mut nodes, mut ada) = drawn_elsewhere(&ground).await;
+    ground.schema.until(KEYFRAMES, |keyframes| keyframes == 1).await;
+    until(&nodes[1], "panseo_rooms", 0).await;
+    move_one(&mut ada).await;
+    nodes[1].child.kill().unwrap();
+    ground.schema.until(KEYFRAMES, |keyframes| keyframes == 2).await;
+    assert_eq!(figure(&nodes[0], "panseo_rooms").await, 1, "it is open still");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_that_is_open_where_it_is_stored_needs_no_other_room() {
+    let Some(ground) = Ground::find().await else { return };
+    let node = ground.node("one");
+    until(&node, "panseo_materialiser_partitions", 4).await;
+    node.make_board("own").await;
+    let mut ada = node.own("own", "user=ada", Uuid::new_v4()).await;
+    draw_much(&mut ada).await;
+    ground.schema.until(KEYFRAMES, |keyframes| keyframes == 1).await;
+    assert_eq!(figure(&node, "panseo_keyframe_rooms_total").await, 0);
+}
