@@ -61,6 +61,61 @@ test('a picture without a drawing is dropped as a picture', async () => {
   await ann.leave()
 })
 
+/** Pictures of the canvas take a second to be decoded. */
+const slowDecoding = (ann: Person) =>
+  ann.page.evaluate(() => {
+    const { prototype } = HTMLImageElement
+    const { set } = Object.getOwnPropertyDescriptor(prototype, 'src') as Required<PropertyDescriptor>
+    const { decode } = prototype
+    const late = new WeakMap<HTMLImageElement, Promise<void>>()
+    Object.defineProperty(prototype, 'src', {
+      set(this: HTMLImageElement, url: string) {
+        if (!url.startsWith('data:')) return set.call(this, url)
+        const wait = new Promise((resolve) => setTimeout(resolve, 1_000))
+        late.set(
+          this,
+          wait.then(() => set.call(this, url))
+        )
+      }
+    })
+    prototype.decode = async function () {
+      await late.get(this)
+      return decode.call(this)
+    }
+  })
+
+const WIDE = '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200"/></svg>'
+
+const WAYS: [string, (ann: Person) => Promise<void>][] = [
+  ['dropped', (ann) => ann.brings('drop', 'wide.svg', 'image/svg+xml', WIDE)],
+  ['pasted', (ann) => ann.brings('paste', 'wide.svg', 'image/svg+xml', WIDE)],
+  ['placed before it is decoded', (ann) => placed(ann, async () => (await ann.shown()).length === 1)],
+  ['placed late', (ann) => placed(ann, async () => (await server.entries(board, 'asset')).length === 1)]
+]
+
+const placed = async (ann: Person, isTime: () => Promise<boolean>) => {
+  await ann.chooses('wide.svg', 'image/svg+xml', Buffer.from(WIDE))
+  await until('it is time to place it', isTime)
+  await ann.page.mouse.click(500, 300)
+}
+
+test.each(WAYS)('a picture that is %s keeps its proportions, and is one step of undo', async (_way, put) => {
+  const ann = await visit('ann')
+  await slowDecoding(ann)
+  await put(ann)
+  await until('it is there', async () => {
+    // Whatever is done meanwhile makes the board look for what is new.
+    await ann.press('h')
+    await ann.press('v')
+    return (await kinds()).join() === 'image'
+  })
+  const [image] = await server.entries(board)
+  expect(image?.properties).toMatchObject({ width: 300, height: 200 })
+  await ann.press('Control+z')
+  await until('it is taken back', async () => (await kinds()).length === 0)
+  await ann.leave()
+})
+
 test('no key hides the state of one’s work', async () => {
   const ann = await visit('ann')
   await ann.press('Alt+z')

@@ -95,7 +95,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
   }, [])
   const renderTopRight = useCallback((isMobile: boolean) => (isMobile ? null : <>{status}</>), [status])
 
-  const onImage = useCallback((file: File) => callFile(file, words), [words])
+  const onImage = useCallback((file: File) => callFile(file, api as ExcalidrawImperativeAPI, words), [api, words])
   const onPaste = useCallback(
     (data: { text?: string; elements?: unknown }, event: ClipboardEvent | null) => {
       // Images do not come here.

@@ -9,12 +9,14 @@ import { CaptureUpdateAction } from '@excalidraw/excalidraw'
 import type { Dictionary } from '../i18n'
 import type { Scene } from './binding'
 import { PendingImages } from './pending'
-import { BYTES_MAX, paint } from './shrink'
+import { BYTES_MAX, paint, shrink } from './shrink'
 
 const SHA256 = /^[0-9a-f]{64}$/
 /** Kinds the server keeps; others are painted into a PNG. */
 const KEPT_TYPES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif'])
 const SVG = 'image/svg+xml'
+/** Longer side in px that an image of dots has at most. */
+const SIDE_MAX = 1_440
 /** Longer side in px that a painted image has at least, and at most. */
 const PAINTED_SIDE = [1_024, 2_880] as const
 const RETRY_MIN_MS = 2_000
@@ -98,7 +100,7 @@ export class Images {
   private async resume(): Promise<void> {
     for (const sha256 of await this.pending.list()) {
       const content = await this.pending.find(sha256)
-      if (content) this.upload(sha256, new Uint8Array(await content.arrayBuffer()), RETRY_MIN_MS)
+      if (content) this.upload(sha256, await bytesOf(content), RETRY_MIN_MS)
     }
   }
 
@@ -117,15 +119,15 @@ export class Images {
     let content: Blob
     try {
       content = await kept(contentOf(file.dataURL))
-      // What the browser cannot show, others could not see.
-      ;(await createImageBitmap(content)).close()
+      // What the browser cannot show, others could not see. Excalidraw, which began before, has given it its size then.
+      await decoded(file.dataURL)
     } catch {
       this.asked.delete(file.id)
       this.takeAway(file.id)
       this.onRefused('kind')
       return
     }
-    const bytes = new Uint8Array(await content.arrayBuffer())
+    const bytes = await bytesOf(content)
     const sha256 = await hashOf(bytes)
     if (this.isClosed) return
     this.asked.add(sha256)
@@ -194,17 +196,27 @@ export class Images {
 }
 
 /**
- * What a file that is put in is called until its content has its name. Fails, with what is to be said, for one that the
+ * What a file that is put in is called: by the hash of what others get. Excalidraw holds on to its element until it has
+ * given it its size, so the element must not be replaced to rename it. Fails, with what is to be said, for one that the
  * board cannot take: an image that is painted of dots is made smaller, a drawing is not.
  */
-export async function callFile(file: Blob, words: Dictionary): Promise<string> {
-  if (file.type !== SVG) {
-    const image = await createImageBitmap(file).catch((cause: unknown) => {
-      throw new Error(words.imageKind, { cause })
-    })
-    image.close()
-  } else if (file.size > BYTES_MAX) throw new Error(words.imageTooLarge)
-  return hashOf(new Uint8Array(await file.arrayBuffer()))
+export async function callFile(file: Blob, api: ExcalidrawImperativeAPI, words: Dictionary): Promise<string> {
+  if (file.type === SVG && file.size > BYTES_MAX) throw new Error(words.imageTooLarge)
+  try {
+    // Here a drawing stays one, so that it has the size that it says.
+    const shown = file.type === SVG ? file : await kept(await shrink(file, { max: SIDE_MAX }))
+    const id = (await hashOf(await bytesOf(await kept(shown)))) as FileId
+    const mimeType = shown.type as BinaryFileData['mimeType']
+    // Excalidraw makes no image of its own from the file then.
+    api.addFiles([{ id, dataURL: await dataUrl(shown), mimeType, created: Date.now() }])
+    return id
+  } catch (cause) {
+    throw new Error(words.imageKind, { cause })
+  }
+}
+
+async function bytesOf(blob: Blob): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await blob.arrayBuffer())
 }
 
 async function hashOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
@@ -228,9 +240,7 @@ async function kept(content: Blob): Promise<Blob> {
   if (KEPT_TYPES.has(content.type)) return content
   const url = URL.createObjectURL(content)
   try {
-    const image = new Image()
-    image.src = url
-    await image.decode()
+    const image = await decoded(url)
     // A drawing without a size of its own, or a small one, shall still be sharp.
     image.width = image.naturalWidth || 512
     image.height = image.naturalHeight || 512
@@ -240,6 +250,13 @@ async function kept(content: Blob): Promise<Blob> {
   } finally {
     URL.revokeObjectURL(url)
   }
+}
+
+async function decoded(url: string): Promise<HTMLImageElement> {
+  const image = new Image()
+  image.src = url
+  await image.decode()
+  return image
 }
 
 function dataUrl(blob: Blob): Promise<DataURL> {

@@ -53,7 +53,7 @@ export function strokeInMaking(state: State): string | undefined {
 
 /**
  * Whether an element is not yet to be written: a stroke before pen-up, a shape without size, a text without a letter
- * (with the shape it is bound to), an image whose content is not known by its hash.
+ * (with the shape it is bound to), an image that has no place yet or whose content is not known by its hash.
  */
 export function waits(
   element: SceneElement,
@@ -62,7 +62,9 @@ export function waits(
   isKnown: (id: string) => boolean,
   isImageReady: (fileId: unknown) => boolean
 ): boolean {
-  if (element.type === 'image' && !element.isDeleted) return !isImageReady(element.fileId)
+  if (element.type === 'image' && !element.isDeleted) {
+    if (!isImageReady(element.fileId) || element.id === state.pendingImageElementId) return true
+  }
   if (element.id === strokeInMaking(state)) return true
   // The editor's own element is that of its beginning; what was typed is in the scene.
   const editor = state.editingTextElement
