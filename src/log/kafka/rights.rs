@@ -25,20 +25,19 @@ pub(super) fn check(settings: &KafkaSettings) -> Result<(), KafkaError> {
     let mut config = settings.reader("rights");
     config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Heard> = BaseConsumer::from_config_and_context(&config, Heard::default())?;
+    let deadline = Instant::now() + ASK_TIMEOUT;
     for topic in [topics::EDITS, topics::CURSORS, topics::PRESENCE, topics::CONTROL] {
         let topic = settings.topic(topic);
         let mut end = TopicPartitionList::new();
         end.add_partition_offset(&topic, 0, Offset::End)?;
         consumer.assign(&end)?;
-        let deadline = Instant::now() + ASK_TIMEOUT;
         while Instant::now() < deadline {
             let code = match consumer.poll(TURN) {
                 None => continue,
+                Some(Ok(_) | Err(ClientError::PartitionEOF(_))) => break,
                 Some(Err(error)) => error.rdkafka_error_code(),
-                Some(Ok(_record)) => break,
             };
             let (right, on) = match code {
-                Some(RDKafkaErrorCode::PartitionEOF) => break,
                 Some(RDKafkaErrorCode::TopicAuthorizationFailed) => ("Read", format!("the topic {topic}")),
                 Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
                     ("Read", format!("the groups that begin with {}-", settings.prefix))
