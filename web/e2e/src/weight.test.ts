@@ -36,7 +36,7 @@ test('a stroke of 152 points weighs little, on its way and in the end', async ()
     return (await server.entries('weight')).length === 1 && (await ann.save()) === 'saved'
   })
   const named = (name: string) => frames.filter((frame) => frame.includes(name))
-  const [live, edits] = [named('ephemeral'), named('update')]
+  const [live, edits] = [[...named('ephemeral'), ...named('more')], named('update')]
   const [stroke] = await server.entries('weight')
   const points = Buffer.from(stroke?.properties.points as string, 'base64').length
   expect(edits.length).toBe(1)
