@@ -19,7 +19,8 @@ const HOLD_MS: u64 = 1_000;
 const RETRY_MS: u64 = 500;
 /// Time between two `saved` frames: people read them, not programs.
 const SAVED_INTERVAL_MS: u64 = 250;
-/// A keyframe is due once the records since the last one weigh as much as it, and this many bytes at least.
+/// A keyframe is due once the updates since the last one weigh as much as the document in it, both as they are, not
+/// compressed, and this many bytes at least.
 const KEYFRAME_TAIL_BYTES_MIN: usize = 256 * 1024;
 /// Elements deleted for longer than this are purged.
 const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
@@ -69,11 +70,10 @@ pub(super) struct Saving {
     saved_told: Timestamp,
     is_saved_told: bool,
     tail_bytes: usize,
-    keyframe_bytes: usize,
 }
 
 impl Saving {
-    pub(super) fn new(tail_bytes: usize, keyframe_bytes: usize) -> Self {
+    pub(super) fn new(tail_bytes: usize) -> Self {
         Self {
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -84,7 +84,6 @@ impl Saving {
             saved_told: Timestamp(0),
             is_saved_told: true,
             tail_bytes,
-            keyframe_bytes,
         }
     }
 
@@ -332,7 +331,9 @@ impl Room {
                     .map(Effect::FanOut),
             );
         }
-        if self.saving.tail_bytes >= self.saving.keyframe_bytes.max(KEYFRAME_TAIL_BYTES_MIN) {
+        let tail = self.saving.tail_bytes;
+        let document = self.board.document_bytes().saturating_sub(tail);
+        if tail >= document.max(KEYFRAME_TAIL_BYTES_MIN) {
             self.make_keyframe(now, effects);
         }
     }
@@ -351,7 +352,6 @@ impl Room {
             return;
         }
         let bytes = self.board.keyframe(self.position, now);
-        self.saving.keyframe_bytes = bytes.len();
         self.saving.tail_bytes = 0;
         effects.push(Effect::StoreKeyframe(StoredKeyframe {
             position: self.position,
