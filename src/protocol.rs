@@ -185,7 +185,7 @@ fn is_stroke(kind: &str) -> bool {
 pub struct Ephemeral {
     /// `pointer`, `drag`, `viewport`, ...: the newest of a session and kind counts. `stroke` adds to its gesture.
     #[serde(default = "stroke", skip_serializing_if = "is_stroke")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("default" = "stroke"))]
     pub kind: String,
     /// Gesture that a `stroke` or `drag` will commit under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
