@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -53,19 +52,16 @@ fn check(board: &Board, update: &[u8], editor: &Editor) -> Admission {
 
 /// Whether the editor may do what the update does.
 fn rights(board: &Board, admission: &Admission, editor: &Editor) -> bool {
-    let mut looked_up = None;
     admission.touched.iter().all(|touch| {
-        let property = match &touch.deed {
-            Deed::Set(property) | Deed::Unset(property) => Some(*property),
-            Deed::Created { .. } | Deed::Replaced { .. } | Deed::Removed => None,
+        let entry = board.read().entry(touch.kind, &touch.id);
+        let may_touch = |property| {
+            let creator = || board.index().creator(touch.kind, &touch.id);
+            editor.may_touch((touch.kind, &touch.id), entry, property, creator)
         };
-        let entry = match looked_up {
-            Some((id, entry)) if Arc::ptr_eq(id, &touch.id) => entry,
-            _ => board.read().entry(touch.kind, &touch.id),
-        };
-        looked_up = Some((&touch.id, entry));
-        let creator = || board.index().creator(touch.kind, &touch.id);
-        editor.may_touch((touch.kind, &touch.id), entry, property, creator)
+        match &touch.deed {
+            Deed::Changed { set, unset } => set.union(*unset).iter().all(|property| may_touch(Some(property))),
+            Deed::Created { .. } | Deed::Replaced { .. } | Deed::Removed => may_touch(None),
+        }
     })
 }
 

@@ -220,12 +220,11 @@ impl Board {
     /// What must be set right after an update that did what its editor may not.
     fn amends(&self, admission: &Admission, editor: &Editor) -> Vec<Amend> {
         let mut amends = Vec::new();
-        let mut looked_up: Option<(&Arc<str>, Option<&Properties>)> = None;
         for touch in &admission.touched {
             let target = || (touch.kind, Arc::clone(&touch.id));
-            let property = match &touch.deed {
-                Deed::Set(_) | Deed::Unset(_) if touch.kind == EntryKind::Like => None,
-                Deed::Set(property) | Deed::Unset(property) => Some(*property),
+            let changed = match &touch.deed {
+                Deed::Changed { .. } if touch.kind == EntryKind::Like => None,
+                Deed::Changed { set, unset } => Some(set.union(*unset)),
                 Deed::Created { author, client } => {
                     let owner = self.owner_of(*client, admission, editor);
                     if author.as_deref().is_some_and(|claimed| claimed != owner.as_str()) {
@@ -235,22 +234,21 @@ impl Board {
                 }
                 Deed::Removed | Deed::Replaced { .. } => None,
             };
-            let is_fixed = matches!(property, Some(Property::Type | Property::Author | Property::Created));
-            if editor.may_touch_all() && !is_fixed {
-                continue;
-            }
-            // The properties of one entry stand side by side and share its id, so it is looked up once.
-            let entry = match looked_up {
-                Some((id, entry)) if Arc::ptr_eq(id, &touch.id) => entry,
-                _ => self.read.entry(touch.kind, &touch.id),
+            let may_touch_all = editor.may_touch_all();
+            let entry = (!may_touch_all)
+                .then(|| self.read.entry(touch.kind, &touch.id))
+                .flatten();
+            let may_touch = |property| {
+                let creator = || self.index.creator(touch.kind, &touch.id);
+                may_touch_all || editor.may_touch((touch.kind, &touch.id), entry, property, creator)
             };
-            looked_up = Some((&touch.id, entry));
-            let creator = || self.index.creator(touch.kind, &touch.id);
-            if is_fixed || !editor.may_touch((touch.kind, &touch.id), entry, property, creator) {
-                amends.push(match property {
-                    None => Amend::Whole(target()),
-                    Some(property) => Amend::Property(target(), property),
-                });
+            if let Some(changed) = changed {
+                let barred = changed
+                    .iter()
+                    .filter(|&property| guard::is_fixed(property) || !may_touch(Some(property)));
+                amends.extend(barred.map(|property| Amend::Property(target(), property)));
+            } else if !may_touch(None) {
+                amends.push(Amend::Whole(target()));
             }
         }
         amends
@@ -269,25 +267,29 @@ impl Board {
     fn complete(&self, txn: &mut TransactionMut<'_>, admission: &Admission) -> usize {
         let mut completed = 0;
         for touch in &admission.touched {
-            let (Deed::Set(property) | Deed::Unset(property)) = touch.deed else {
+            let Deed::Changed { set, unset } = &touch.deed else {
                 continue;
             };
-            let is_needed = match touch.kind {
-                EntryKind::Element => matches!(property, Property::X | Property::Y | Property::Pos),
-                EntryKind::Comment => matches!(property, Property::Text | Property::At),
-                EntryKind::Page | EntryKind::Asset | EntryKind::Like => false,
+            let needed: &[Property] = match touch.kind {
+                EntryKind::Element => &[Property::X, Property::Y, Property::Pos],
+                EntryKind::Comment => &[Property::Text, Property::At],
+                EntryKind::Page | EntryKind::Asset | EntryKind::Like => continue,
             };
-            if !is_needed {
+            let changed = set.union(*unset);
+            let mut needed = needed.iter().filter(|property| changed.contains(**property)).peekable();
+            if needed.peek().is_none() {
                 continue;
             }
             let target = (touch.kind, Arc::clone(&touch.id));
             let Some(yrs::Out::YMap(map)) = self.roots[touch.kind as usize].get(txn, &touch.id) else {
                 continue;
             };
-            if map.get(txn, property.name()).is_none() {
-                let value = self.read.get(&target).and_then(|entry| entry.get(property));
-                write_value(txn, &map, property, value);
-                completed += 1;
+            for &property in needed {
+                if map.get(txn, property.name()).is_none() {
+                    let value = self.read.get(&target).and_then(|entry| entry.get(property));
+                    write_value(txn, &map, property, value);
+                    completed += 1;
+                }
             }
         }
         completed

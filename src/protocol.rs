@@ -138,6 +138,12 @@ pub enum ClientFrame {
     },
     /// A state that is shown and never stored: pointer, stroke in the making, drag.
     Ephemeral(Ephemeral),
+    //
+    /// Goes on with the stroke that this session added to last. It comes 20 times a second, so its names are short.
+    More {
+        /// What is added, as in `data` of `ephemeral`.
+        d: Value,
+    },
     /// Asks for a `pong`.
     Ping {},
 }
@@ -170,18 +176,30 @@ fn stroke() -> String {
     "stroke".into()
 }
 
+fn is_stroke(kind: &str) -> bool {
+    kind == "stroke"
+}
+
 /// A state that is shown and never stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ephemeral {
     /// `pointer`, `drag`, `viewport`, ...: the newest of a session and kind counts. `stroke` adds to its gesture.
-    #[serde(default = "stroke")]
-    #[schemars(length(max = 32))]
+    #[serde(default = "stroke", skip_serializing_if = "is_stroke")]
+    #[schemars(length(max = 32), extend("default" = "stroke"))]
     pub kind: String,
     /// Gesture that a `stroke` or `drag` will commit under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gesture: Option<GestureId>,
     /// What is shown.
     pub data: Value,
+}
+
+impl Ephemeral {
+    /// What goes on with the stroke that its session added to last.
+    pub fn more(data: Value) -> Self {
+        let (kind, gesture) = (stroke(), None);
+        Self { kind, gesture, data }
+    }
 }
 
 /// One person's ephemeral state as others get it.

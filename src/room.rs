@@ -206,8 +206,6 @@ pub struct Opened {
     pub position: Position,
     /// Bytes of the records after the newest keyframe.
     pub tail_bytes: usize,
-    /// Bytes of the newest keyframe.
-    pub keyframe_bytes: usize,
     /// The board's title.
     pub title: Arc<str>,
     /// The board's setting.
@@ -230,7 +228,7 @@ impl Room {
             sessions: BTreeMap::new(),
             clients: HashMap::new(),
             forms: [0; FORMS],
-            saving: Saving::new(opened.tail_bytes, opened.keyframe_bytes),
+            saving: Saving::new(opened.tail_bytes),
             runs: BTreeMap::new(),
             waiting_bytes: 0,
             has_next: false,

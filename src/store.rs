@@ -71,10 +71,11 @@ pub struct StoredKeyframe {
     pub bytes: Bytes,
 }
 
-/// A keyframe is due once the records since the last one weigh as much as it, and this many bytes at least.
+/// A keyframe is due once what came since the last one weighs as much as it, and this many bytes at least.
 const KEYFRAME_TAIL_BYTES_MIN: usize = 256 * 1024;
 
-/// Bytes of records since a keyframe of that size, 0 for none, with which the next one is due.
+/// Bytes since a keyframe of that size, 0 for none, with which the next one is due. A room counts updates and the
+/// document as they are, the database records and keyframes as they lie there.
 pub fn keyframe_due_bytes(keyframe_bytes: usize) -> usize {
     keyframe_bytes.max(KEYFRAME_TAIL_BYTES_MIN)
 }

@@ -80,7 +80,6 @@ pub fn empty_room() -> Room {
         board: Board::open(REPLICA, None, &[], &BTreeSet::new()).expect("an empty board opens"),
         position: Position(1, 0),
         tail_bytes: 0,
-        keyframe_bytes: 0,
         scope: EditScope::All,
         title: Arc::default(),
     };

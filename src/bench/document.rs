@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::args::BenchArgs;
@@ -82,33 +81,28 @@ fn is_stroke(record: &Record) -> bool {
     record.changes.iter().any(|change| change.before.is_none())
 }
 
-/// A frame that adds to the stroke before it.
-#[derive(Serialize)]
-struct More {
-    t: &'static str,
-    data: Value,
-}
-
-/// A stroke while it is drawn: what its author sends over the own door, and the packed points in it.
+/// A stroke while it is drawn: what its author sends over the own door, as our client does, and the packed points in it.
+/// What the stroke looks like comes on top, once.
 fn stroke(report: &mut Report) {
     let points = content::points(7);
     let gesture = Uuid::now_v7();
-    let (mut frames, mut packed) = (0, 0);
+    let (mut frames, mut packed, mut sent) = (0, 0, 0);
     for points in points.chunks(POINTS_A_FRAME) {
         let bytes = content::packed(points);
         packed += bytes.len();
-        let data = Value::Map(Arc::new([("points".into(), Value::Bytes(bytes.into()))].into()));
-        // Those behind the first go on with its stroke, and need not say so.
-        frames += if frames > 0 {
-            codec::pack(&More { t: "ephemeral", data }).len()
-        } else {
-            let frame = ClientFrame::Ephemeral(Ephemeral {
+        let bytes = Value::Bytes(bytes.into());
+        let frame = if sent == 0 {
+            ClientFrame::Ephemeral(Ephemeral {
                 kind: "stroke".into(),
                 gesture: Some(gesture),
-                data,
-            });
-            codec::encode_client(Format::MsgPack, &frame).len()
+                data: Value::Map(Arc::new([("points".into(), bytes)].into())),
+            })
+        } else {
+            let d = Value::Array([Value::Int(sent), bytes].into());
+            ClientFrame::More { d }
         };
+        sent += i64::try_from(points.len()).expect("some points");
+        frames += codec::encode_client(Format::MsgPack, &frame).len();
     }
     let name = "a stroke while it is drawn";
     report.add(name, "packed points", as_f64(packed as u64), "B");

@@ -16,7 +16,7 @@ use crate::protocol::element::Item;
 use crate::protocol::ids::{EditScope, GestureId, RecordId, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::CHANGES_BYTES_MAX;
 use crate::protocol::op::Op;
-use crate::protocol::{Blob, ClientFrame, ErrorCode, Record, RecordKind, codec};
+use crate::protocol::{Blob, ClientFrame, Ephemeral, ErrorCode, Record, RecordKind, codec};
 
 /// An update above this may have changes above their own limit.
 const CHANGES_WORTH_MEASURING_BYTES: usize = 256 * 1024;
@@ -87,11 +87,8 @@ impl Room {
                 self.edit(now, id, Edit { seq, gesture, content }, effects);
             }
             ClientFrame::Resync { update } => self.hand_over(now, id, &update.0, effects),
-            ClientFrame::Ephemeral(state) => {
-                if let Err(error) = self.presence.ephemeral(now, id, state) {
-                    self.bad_frame(now, id, error.to_string(), None, effects);
-                }
-            }
+            ClientFrame::Ephemeral(state) => self.show(now, id, state, effects),
+            ClientFrame::More { d } => self.show(now, id, Ephemeral::more(d), effects),
             ClientFrame::Ping {} => {
                 if let Some(Door::Own { format, .. }) = self.sessions.get(&id).map(|session| session.door) {
                     let pong = codec::encode_server(format, &crate::protocol::ServerFrame::Pong {});
@@ -101,6 +98,12 @@ impl Room {
             ClientFrame::Hello(_) => {
                 self.bad_frame(now, id, "`hello` comes once, as the first frame".into(), None, effects);
             }
+        }
+    }
+
+    fn show(&mut self, now: Timestamp, id: SessionId, state: Ephemeral, effects: &mut Vec<Effect>) {
+        if let Err(error) = self.presence.ephemeral(now, id, state) {
+            self.bad_frame(now, id, error.to_string(), None, effects);
         }
     }
 

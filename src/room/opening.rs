@@ -92,7 +92,6 @@ pub(super) async fn open(
         tail_bytes = records.iter().map(|logged| logged.record.update.0.len()).sum();
     }
     let bytes = keyframe.map(|keyframe| keyframe.bytes);
-    let keyframe_bytes = bytes.as_ref().map_or(0, Bytes::len);
     let stored = match &bytes {
         Some(bytes) if records.is_empty() => Some(stored_document(bytes.clone()).await?),
         _ => None,
@@ -113,7 +112,6 @@ pub(super) async fn open(
         board: built,
         position,
         tail_bytes,
-        keyframe_bytes,
         title: info.title.into(),
         scope: info.edit,
     };

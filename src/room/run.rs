@@ -166,7 +166,7 @@ impl Room {
             return;
         }
         match input {
-            Input::Frame(_, ClientFrame::Ephemeral(_) | ClientFrame::Ping {})
+            Input::Frame(_, ClientFrame::Ephemeral(_) | ClientFrame::More { .. } | ClientFrame::Ping {})
             | Input::Yjs(_, YjsMessage::Step1(_) | YjsMessage::Awareness(_) | YjsMessage::Query)
             | Input::Queued(_)
             | Input::Behind(..)

@@ -67,13 +67,12 @@ pub(super) struct Saving {
     saved_told: Timestamp,
     is_saved_told: bool,
     tail_bytes: usize,
-    keyframe_bytes: usize,
     /// Whether keyframes are this room's to write; else its tail just grows.
     is_keeper: bool,
 }
 
 impl Saving {
-    pub(super) fn new(tail_bytes: usize, keyframe_bytes: usize) -> Self {
+    pub(super) fn new(tail_bytes: usize) -> Self {
         Self {
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -84,7 +83,6 @@ impl Saving {
             saved_told: Timestamp(0),
             is_saved_told: true,
             tail_bytes,
-            keyframe_bytes,
             is_keeper: true,
         }
     }
@@ -339,7 +337,9 @@ impl Room {
                     .map(Effect::FanOut),
             );
         }
-        if self.saving.tail_bytes >= keyframe_due_bytes(self.saving.keyframe_bytes) {
+        let tail = self.saving.tail_bytes;
+        let document = self.board.document_bytes().saturating_sub(tail);
+        if tail >= keyframe_due_bytes(document) {
             self.make_keyframe(now, effects);
         }
     }
@@ -358,7 +358,6 @@ impl Room {
             return;
         }
         let bytes = self.board.keyframe(self.position, now);
-        self.saving.keyframe_bytes = bytes.len();
         self.saving.tail_bytes = 0;
         effects.push(Effect::StoreKeyframe(StoredKeyframe {
             position: self.position,

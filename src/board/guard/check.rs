@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use super::bytes::AnyKind;
 use super::index::{BlockIndex, Owner};
-use super::place::{ENTRIES, META, Place, Slot};
-use super::resolve::{Resolved, resolve};
+use super::place::{Container, ENTRIES, META, Place, Slot};
+use super::resolve::{NewEntry, resolve};
 use super::rivals::{self, Rival, Winner};
-use super::shape;
-use super::walk::{Block, Content, Section, Walk};
+use super::shape::{self, Misfit, PropertySet};
+use super::walk::{Block, BlockId, Content, Section, Walk};
 use crate::protocol::element::{EntryKind, Property};
 use crate::protocol::ids::UserId;
 
@@ -107,7 +107,7 @@ pub struct Touch {
     pub deed: Deed,
 }
 
-/// What is done to an entry. A like that is given counts as set `created`.
+/// What is done to an entry. A like that is given counts as changed by `created`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
     /// It is new.
@@ -126,11 +126,23 @@ pub enum Deed {
     },
     /// Its key is removed.
     Removed,
-    /// A property is set.
-    Set(Property),
-    /// A property is removed, or set and removed again. Whoever applies it must look: while somebody else's value
-    /// stands, nothing changes; and a required one that is missing afterwards must be put back.
-    Unset(Property),
+    /// Properties of it change.
+    Changed {
+        /// Those that are set.
+        set: PropertySet,
+        /// Those that are removed, or set and removed again. Whoever applies it must look: while somebody else's value
+        /// stands, nothing changes; and a required one that is missing afterwards must be put back.
+        unset: PropertySet,
+    },
+}
+
+impl Deed {
+    fn given() -> Self {
+        Self::Changed {
+            set: [Property::Created].into_iter().collect(),
+            unset: PropertySet::default(),
+        }
+    }
 }
 
 impl BlockIndex {
@@ -139,35 +151,34 @@ impl BlockIndex {
         if self.knows(walk) {
             return Ok(Checked::Known);
         }
-        let resolved = resolve(self, walk)?;
-        self.check_deletes(walk)?;
         let mut check = Check {
             index: self,
             walk,
             context,
-            facts: vec![Fresh::default(); resolved.entries.len()],
-            deeds: Vec::new(),
+            entries: Vec::new(),
+            facts: Vec::new(),
+            deeds: Vec::with_capacity(walk.block_count()),
             foreign: Vec::new(),
             later: None,
             rivals: Vec::new(),
             admission: Admission::default(),
-            resolved,
         };
         for section in walk.sections() {
             check.owner(section);
         }
+        let resolved = resolve(self, walk, |block, place, entries| check.block(block, place, entries))?;
+        self.check_deletes(walk)?;
         if !check.foreign.is_empty() {
             return Err(Refusal::ForeignClient { blocks: check.foreign });
         }
         if let Some(client) = check.later {
             return Err(Refusal::Later { client });
         }
-        if let Some(misfit) = check.resolved.misfit {
+        if let Some(misfit) = resolved.misfit {
             return Err(Refusal::Shape(misfit));
         }
-        for section in walk.sections() {
-            check.section(section).map_err(Refusal::Shape)?;
-        }
+        check.facts.resize(resolved.entries.len(), Fresh::default());
+        check.entries = resolved.entries;
         check.rivals().map_err(Refusal::Shape)?;
         check.deletes().map_err(Refusal::Shape)?;
         check.new_entries().map_err(Refusal::Shape)?;
@@ -207,7 +218,8 @@ impl BlockIndex {
 #[derive(Debug, Clone, Copy, Default)]
 struct Fresh<'a> {
     present: u64,
-    author: Option<&'a str>,
+    /// And the block that says so.
+    author: Option<(BlockId, &'a str)>,
 }
 
 /// What becomes of a value that exists, as far as one block tells.
@@ -221,14 +233,41 @@ enum After {
     Gone,
 }
 
+/// What becomes of one value of a container, packed in that order: as a number it sorts fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Done(u64);
+
+impl Done {
+    fn new(container: Container, slot: Slot, after: After) -> Self {
+        let slot = match slot {
+            Slot::Plain | Slot::Root => 0,
+            Slot::Property(number) => number + 1,
+        };
+        Self(u64::from(container) << 16 | u64::from(slot) << 8 | after as u64)
+    }
+
+    fn container(self) -> Container {
+        u32::try_from(self.0 >> 16).expect("packed from 32 bits")
+    }
+
+    /// Number of the property; none for the entry as a whole.
+    fn property(self) -> Option<u8> {
+        self.0.to_le_bytes()[1].checked_sub(1)
+    }
+
+    fn is(self, after: After) -> bool {
+        self.0.to_le_bytes()[0] == after as u8
+    }
+}
+
 struct Check<'a> {
     index: &'a BlockIndex,
     walk: &'a Walk<'a>,
     context: &'a CheckContext<'a>,
-    resolved: Resolved<'a>,
+    entries: Vec<NewEntry<'a>>,
     facts: Vec<Fresh<'a>>,
     /// What happens to containers that exist.
-    deeds: Vec<(u32, Slot, After)>,
+    deeds: Vec<Done>,
     /// New blocks under client ids that the session may not write.
     foreign: Vec<(u64, u32, u32)>,
     /// A client id whose owner may still bring the new blocks.
@@ -264,36 +303,31 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn section(&mut self, section: &Section) -> Result<(), shape::Misfit> {
-        let known = self.index.next_clock(section.client);
-        if section.to <= known {
+    /// What a new block is to entries, once its place is known.
+    fn block(&mut self, block: &Block<'a>, place: Place, entries: &[NewEntry<'a>]) -> Result<(), Misfit> {
+        self.admission.weight += 1;
+        if place.container < ENTRIES {
+            // Handed over blocks of the server's may say the title; the room writes the right one behind them.
+            if place.container == META && !self.is_unknown(block.client) {
+                return Err("`board:meta` is the server's");
+            }
             return Ok(());
         }
-        for number in self.walk.find(section, known)..section.blocks.end {
-            let place = self.resolved.places[number as usize];
-            self.admission.weight += 1;
-            if place.container < ENTRIES {
-                // Handed over blocks of the server's may say the title; the room writes the right one behind them.
-                if place.container == META && !self.is_unknown(section.client) {
-                    return Err("`board:meta` is the server's");
-                }
-                continue;
-            }
-            self.block(&self.walk.block(section, number), place)?;
-        }
-        Ok(())
-    }
-
-    fn block(&mut self, block: &Block<'a>, place: Place) -> Result<(), shape::Misfit> {
         if block.right_origin.is_some() {
             return Err("a value of a map has no right neighbour");
         }
+        if self.facts.len() < entries.len() {
+            self.facts.resize(entries.len(), Fresh::default());
+        }
         let fresh = self.fresh(place.container);
         let is_alive = block.content != Content::Deleted && !self.walk.deletes_block((block.client, block.clock));
+        let (kind, id) = match fresh {
+            Some(number) => (entries[number].kind, entries[number].id),
+            None => self.known_entry(place.container),
+        };
         match place.slot {
             Slot::Plain => {}
             Slot::Root => {
-                let (kind, id) = self.entry(place.container);
                 shape::check_entry(kind, block)?;
                 // Of a handed over one nobody knows whose it is: it is put back unless it is the hander's own.
                 if kind == EntryKind::Like && !self.is_unknown(block.client) {
@@ -305,14 +339,13 @@ impl<'a> Check<'a> {
                     Some(number) => self.facts[number].present |= u64::from(is_alive),
                     None => {
                         let after = if is_alive { After::Set } else { After::Gone };
-                        self.deeds.push((place.container, Slot::Root, after));
+                        self.deeds.push(Done::new(place.container, Slot::Root, after));
                     }
                 }
             }
             Slot::Property(number) => {
                 let property = Property::ALL[number as usize];
                 shape::check_property(property, block)?;
-                let (kind, _) = self.entry(place.container);
                 if shape::required(kind) & shape::bit(number) != 0 {
                     self.rivals.push(Rival::new(block, place, is_alive));
                 }
@@ -322,13 +355,18 @@ impl<'a> Check<'a> {
                         return Err("type, author and created never change");
                     }
                     let after = if is_alive { After::Set } else { After::Overwritten };
-                    self.deeds.push((place.container, place.slot, after));
+                    self.deeds.push(Done::new(place.container, place.slot, after));
                     return Ok(());
                 };
                 if let (Property::Author, true) = (property, is_alive)
                     && let Some(AnyKind::Text(author)) = shape::value(block)
                 {
-                    self.facts[fresh].author = Some(author);
+                    let said = &mut self.facts[fresh].author;
+                    let at = (block.client, block.clock);
+                    // Blocks come as they are placed; of several values the last in the order of the bytes counts.
+                    if said.is_none_or(|(before, _)| before < at) {
+                        *said = Some((at, author));
+                    }
                 }
             }
         }
@@ -358,18 +396,13 @@ impl<'a> Check<'a> {
             .map(|number| number as usize)
     }
 
-    fn entry(&self, container: u32) -> (EntryKind, &'a str) {
-        if let Some(number) = self.fresh(container) {
-            let entry = &self.resolved.entries[number];
-            (entry.kind, entry.id)
-        } else {
-            let entry = self.index.entry(container);
-            (entry.kind, &entry.id)
-        }
+    fn known_entry(&self, container: u32) -> (EntryKind, &'a str) {
+        let entry = self.index.entry(container);
+        (entry.kind, &entry.id)
     }
 
     /// Notes what the deletes do to blocks that are known and alive.
-    fn deletes(&mut self) -> Result<(), shape::Misfit> {
+    fn deletes(&mut self) -> Result<(), Misfit> {
         let mut is_meta_touched = false;
         let mut last = None;
         for range in self.walk.deletes() {
@@ -388,7 +421,7 @@ impl<'a> Check<'a> {
                     self.admission.weight += 1;
                     is_meta_touched |= place.container == META;
                     if place.container >= ENTRIES {
-                        self.deeds.push((place.container, place.slot, After::Gone));
+                        self.deeds.push(Done::new(place.container, place.slot, After::Gone));
                     }
                 });
             }
@@ -400,7 +433,7 @@ impl<'a> Check<'a> {
     }
 
     /// A required value that comes must be the one that stays.
-    fn rivals(&mut self) -> Result<(), shape::Misfit> {
+    fn rivals(&mut self) -> Result<(), Misfit> {
         let mut all = std::mem::take(&mut self.rivals);
         all.sort_unstable_by_key(|rival| (rival.place, rival.first));
         for rivals in all.chunk_by(|a, b| a.place == b.place) {
@@ -416,14 +449,14 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn new_entries(&mut self) -> Result<(), shape::Misfit> {
-        for (entry, fresh) in self.resolved.entries.iter().zip(&self.facts) {
+    fn new_entries(&mut self) -> Result<(), Misfit> {
+        for (entry, fresh) in self.entries.iter().zip(&self.facts) {
             shape::check_key(entry.kind, entry.id)?;
             let deed = if entry.kind == EntryKind::Like {
                 if fresh.present == 0 {
                     continue;
                 }
-                Deed::Set(Property::Created)
+                Deed::given()
             } else {
                 if !entry.is_type || self.walk.deletes_block(entry.block) {
                     continue;
@@ -432,7 +465,7 @@ impl<'a> Check<'a> {
                 if fresh.present & required != required {
                     return Err("a new entry must come complete");
                 }
-                let (client, author) = (entry.block.0, fresh.author.map(Into::into));
+                let (client, author) = (entry.block.0, fresh.author.map(|(_, author)| author.into()));
                 if self.index.contains(entry.kind, entry.id) {
                     Deed::Replaced { client, author }
                 } else {
@@ -448,41 +481,48 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn old_entries(&mut self) -> Result<(), shape::Misfit> {
+    fn old_entries(&mut self) -> Result<(), Misfit> {
         let mut deeds = std::mem::take(&mut self.deeds);
         // What is set and what is deleted mostly come in order each: a stable sort merges them in one go.
         deeds.sort();
         let new = self.admission.touched.iter();
         let replaced: HashSet<_> = new.map(|touch| (touch.kind, Arc::clone(&touch.id))).collect();
-        for group in deeds.chunk_by(|a, b| a.0 == b.0) {
-            let entry = self.index.entry(group[0].0);
+        for group in deeds.chunk_by(|a, b| a.container() == b.container()) {
+            let entry = self.index.entry(group[0].container());
             // An entry that goes takes its properties along.
-            if group[0].1 == Slot::Root {
-                let is_given = group.iter().any(|deed| deed.2 == After::Set);
+            if group[0].property().is_none() {
+                let is_given = group[0].is(After::Set);
                 if entry.kind == EntryKind::Like && is_given {
-                    self.touch(entry.kind, &entry.id, Deed::Set(Property::Created));
+                    self.touch(entry.kind, &entry.id, Deed::given());
                 } else if !replaced.contains(&(entry.kind, Arc::clone(&entry.id))) {
                     self.touch(entry.kind, &entry.id, Deed::Removed);
                 }
                 continue;
             }
-            for values in group.chunk_by(|a, b| a.1 == b.1) {
-                let Slot::Property(number) = values[0].1 else {
-                    continue;
-                };
-                let property = Property::ALL[number as usize];
-                let is_kept = shape::is_fixed(property) || shape::required(entry.kind) & shape::bit(number) != 0;
-                let deed = if values.iter().any(|deed| deed.2 == After::Set) {
-                    Deed::Set(property)
-                } else if is_kept && !self.context.is_handover && values.iter().any(|deed| deed.2 == After::Gone) {
-                    return Err("an entry must stay complete");
-                } else {
-                    Deed::Unset(property)
-                };
-                self.touch(entry.kind, &entry.id, deed);
-            }
+            let deed = self.changed(entry.kind, group)?;
+            self.touch(entry.kind, &entry.id, deed);
         }
         Ok(())
+    }
+
+    /// What becomes of an entry that stays; of each value what is set comes first, and what is gone last.
+    fn changed(&self, kind: EntryKind, group: &[Done]) -> Result<Deed, Misfit> {
+        let (mut set, mut unset) = (PropertySet::default(), PropertySet::default());
+        for values in group.chunk_by(|a, b| a.property() == b.property()) {
+            let (first, last) = (values[0], values[values.len() - 1]);
+            let Some(number) = first.property() else { continue };
+            if first.is(After::Set) {
+                set.insert(number);
+                continue;
+            }
+            let is_kept =
+                shape::is_fixed(Property::ALL[number as usize]) || shape::required(kind) & shape::bit(number) != 0;
+            if is_kept && !self.context.is_handover && last.is(After::Gone) {
+                return Err("an entry must stay complete");
+            }
+            unset.insert(number);
+        }
+        Ok(Deed::Changed { set, unset })
     }
 
     fn touch(&mut self, kind: EntryKind, id: &Arc<str>, deed: Deed) {

@@ -7,6 +7,7 @@
 use super::check::Refusal;
 use super::index::{BlockIndex, ClientBlocks};
 use super::place::{self, Container, DEAD, ENTRIES, FOREIGN, FOREIGN_LAST, META, Place, Slot};
+use super::shape::Misfit;
 use super::walk::{Block, BlockId, Content, Parent, Walk};
 use crate::protocol::element::{EntryKind, Property};
 
@@ -27,11 +28,18 @@ pub(super) struct Resolved<'a> {
     /// Containers that the index does not have yet, numbered on from its last.
     pub(super) entries: Vec<NewEntry<'a>>,
     /// First block that fits nowhere: what is wrong with it.
-    pub(super) misfit: Option<&'static str>,
+    pub(super) misfit: Option<Misfit>,
 }
 
 /// Places all new blocks, or finds the gap.
-pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<Resolved<'a>, Refusal> {
+///
+/// `visit` looks at each of them once it has its place, and at the new entries so far: reading a head is what a block
+/// costs most, so whoever has more to ask of it asks here.
+pub(super) fn resolve<'a>(
+    index: &'a BlockIndex,
+    walk: &'a Walk<'a>,
+    mut visit: impl FnMut(&Block<'a>, Place, &[NewEntry<'a>]) -> Result<(), Misfit>,
+) -> Result<Resolved<'a>, Refusal> {
     let mut resolver = Resolver {
         index,
         walk,
@@ -51,7 +59,7 @@ pub(super) fn resolve<'a>(index: &'a BlockIndex, walk: &'a Walk<'_>) -> Result<R
         resolver.turns[section].is_waiting = true;
         waiting.push((section, walk.sections()[section].to));
         while let Some(&(section, until)) = waiting.last() {
-            if let Some(wait) = resolver.advance(section, until)? {
+            if let Some(wait) = resolver.advance(section, until, &mut visit)? {
                 if std::mem::replace(&mut resolver.turns[wait.0].is_waiting, true) {
                     return Err(Refusal::Gap);
                 }
@@ -76,7 +84,7 @@ enum Stop {
     /// This section must get past this clock first.
     Wait(usize, u32),
     Gap,
-    Misfit(&'static str),
+    Misfit(Misfit),
 }
 
 struct Resolver<'a> {
@@ -119,7 +127,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// Goes on until `until` is placed, or says what must be placed first.
-    fn advance(&mut self, section: usize, until: u32) -> Result<Option<(usize, u32)>, Refusal> {
+    fn advance(
+        &mut self,
+        section: usize,
+        until: u32,
+        visit: &mut impl FnMut(&Block<'a>, Place, &[NewEntry<'a>]) -> Result<(), Misfit>,
+    ) -> Result<Option<(usize, u32)>, Refusal> {
         let blocks = &self.walk.sections()[section];
         let known = self.turns[section].known;
         while self.turns[section].next < blocks.blocks.end {
@@ -138,6 +151,9 @@ impl<'a> Resolver<'a> {
                 }
             };
             self.resolved.places[number as usize] = place;
+            if self.resolved.misfit.is_none() {
+                self.resolved.misfit = visit(&block, place, &self.resolved.entries).err();
+            }
             self.turns[section].next += 1;
         }
         Ok(None)

@@ -22,8 +22,49 @@ pub(super) const fn bit(property: u8) -> u64 {
     1 << property
 }
 
+/// Properties of one entry, as bits by their numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PropertySet(u64);
+
+impl PropertySet {
+    pub(super) fn insert(&mut self, number: u8) {
+        self.0 |= bit(number);
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it is among them.
+    pub fn contains(self, property: Property) -> bool {
+        self.0 & bit(property as u8) != 0
+    }
+
+    /// Each of them, by number.
+    pub fn iter(self) -> impl Iterator<Item = Property> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let property = Property::ALL.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(*property)
+        })
+    }
+}
+
+impl FromIterator<Property> for PropertySet {
+    fn from_iter<T: IntoIterator<Item = Property>>(properties: T) -> Self {
+        Self(
+            properties
+                .into_iter()
+                .fold(0, |bits, property| bits | bit(property as u8)),
+        )
+    }
+}
+
 /// Whether the property says what an entry is, and so never changes.
-pub(super) fn is_fixed(property: Property) -> bool {
+pub fn is_fixed(property: Property) -> bool {
     matches!(property, Property::Type | Property::Author | Property::Created)
 }
 

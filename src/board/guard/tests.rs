@@ -137,6 +137,13 @@ fn deeds(admission: &Admission) -> Vec<(&str, &Deed)> {
         .collect()
 }
 
+fn changed<const SET: usize, const UNSET: usize>(set: [Property; SET], unset: [Property; UNSET]) -> Deed {
+    Deed::Changed {
+        set: set.into_iter().collect(),
+        unset: unset.into_iter().collect(),
+    }
+}
+
 /// A board with element `e` by Anna, and her document.
 fn with_element() -> (Board, Doc) {
     let (mut board, anna) = (Board::new(), doc(ANNA));
@@ -178,7 +185,7 @@ fn an_overwrite_touches_one_property() {
     });
     assert_eq!(
         deeds(&board.take(&update, &user("anna"))),
-        [("e", &Deed::Set(Property::X))]
+        [("e", &changed([Property::X], []))]
     );
     assert_eq!(board.check(&update, &user("anna")), Ok(Checked::Known));
 }
@@ -195,7 +202,7 @@ fn removal_of_a_property_and_of_an_element_are_told() {
     });
     assert_eq!(
         deeds(&board.take(&unset, &user("anna"))),
-        [("e", &Deed::Unset(Property::Text))]
+        [("e", &changed([], [Property::Text]))]
     );
     let remove = edit(&anna, |txn| {
         elements(txn).remove(txn, "e");
@@ -371,7 +378,12 @@ fn what_fits_is_taken() {
         txn.get_or_insert_text("notes").push(txn, "안녕 🖍");
     });
     let admission = board.take(&update, &user("anna"));
-    assert_eq!(admission.touched.len(), 7);
+    assert_eq!(admission.touched.len(), 4);
+    let set = changed(
+        [Property::Points, Property::GroupIds, Property::Extra, Property::Locked],
+        [],
+    );
+    assert!(deeds(&admission).contains(&("e", &set)));
     let author = Some("zoe".into());
     assert!(admission.touched.iter().any(|touch| touch.deed
         == Deed::Created {

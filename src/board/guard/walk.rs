@@ -264,6 +264,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Block number `number`, which lies in `section`.
+    #[expect(
+        clippy::inline_always,
+        reason = "the block is taken apart where it is read: copying it costs as much as reading it"
+    )]
+    #[inline(always)]
     pub(super) fn block(&self, section: &Section, number: u32) -> Block<'a> {
         let start = self.starts[number as usize];
         let mut cursor = Cursor::starting_at(self.bytes, start.at as usize);
@@ -386,7 +391,11 @@ fn refuse_twice(clients: impl Iterator<Item = u64>) -> Result<(), WalkError> {
 }
 
 /// Reads what stands before the content; length and body are the caller's to fill in.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "the block is taken apart where it is read: copying it costs as much as reading it"
+)]
+#[inline(always)]
 fn read_head<'a>(cursor: &mut Cursor<'a>, client: u64, clock: u32) -> Result<Block<'a>, WalkError> {
     let info = cursor.byte()?;
     let content = match (info, info & CONTENT_BITS) {
@@ -440,6 +449,11 @@ fn read_head<'a>(cursor: &mut Cursor<'a>, client: u64, clock: u32) -> Result<Blo
     Ok(block)
 }
 
+#[expect(
+    clippy::inline_always,
+    reason = "the block is taken apart where it is read: copying it costs as much as reading it"
+)]
+#[inline(always)]
 fn read_id(cursor: &mut Cursor<'_>) -> Result<BlockId, WalkError> {
     Ok((cursor.client()?, cursor.u32()?))
 }

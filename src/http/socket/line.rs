@@ -213,7 +213,7 @@ impl Line {
                     Ok(mut decoded) => {
                         self.pace.note_bytes(frame.len());
                         let bytes_max = self.bytes_max(&decoded);
-                        let is_ephemeral = matches!(decoded, ClientFrame::Ephemeral(_));
+                        let is_ephemeral = matches!(decoded, ClientFrame::Ephemeral(_) | ClientFrame::More { .. });
                         if frame.len() > bytes_max {
                             (too_large(session, &decoded, bytes_max)?, false)
                         } else if let ClientFrame::Op { seq, ops, .. } = &mut decoded
@@ -239,8 +239,7 @@ impl Line {
             (Door::Yjs | Door::Request { .. }, _) => return Err(Some(CloseCode::WrongFrameKind)),
         };
         // Points of a stroke add up, so none of them gives way to a newer frame.
-        let may_give_way =
-            is_ephemeral && !matches!(&input, Input::Frame(_, ClientFrame::Ephemeral(state)) if state.kind == "stroke");
+        let may_give_way = is_ephemeral && !adds_to_stroke(&input);
         let sent = match self.pace.admit(input, may_give_way) {
             Some(input) if is_ephemeral && is_small => connection.show(input).await,
             Some(input) => connection.send(input).await,
@@ -257,9 +256,11 @@ impl Line {
             ClientFrame::Update { .. } if !std::mem::replace(&mut self.has_sent_update, true) => {
                 self.limits.first_update_bytes_max
             }
-            ClientFrame::Update { .. } | ClientFrame::Hello(_) | ClientFrame::Ephemeral(_) | ClientFrame::Ping {} => {
-                self.limits.update_bytes_max
-            }
+            ClientFrame::Update { .. }
+            | ClientFrame::Hello(_)
+            | ClientFrame::Ephemeral(_)
+            | ClientFrame::More { .. }
+            | ClientFrame::Ping {} => self.limits.update_bytes_max,
         }
     }
 
@@ -376,6 +377,12 @@ fn size(message: &Message) -> usize {
         Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
         Message::Close(_) => 0,
     }
+}
+
+fn adds_to_stroke(input: &Input) -> bool {
+    let Input::Frame(_, frame) = input else { return false };
+    matches!(frame, ClientFrame::More { .. })
+        || matches!(frame, ClientFrame::Ephemeral(state) if state.kind == "stroke")
 }
 
 /// Refuses a frame by its `seq`; one without has to end the connection.

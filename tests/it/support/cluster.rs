@@ -135,12 +135,10 @@ impl Cluster {
         let replica = (1 << 32) + scrambled * 2;
         let board = Board::open(replica, bytes.as_deref(), &tail, &BTreeSet::new()).unwrap();
         let tail_bytes = tail.iter().map(|logged| logged.record.update.0.len()).sum();
-        let keyframe_bytes = bytes.map_or(0, |bytes| bytes.len());
         let opened = Opened {
             board,
             position,
             tail_bytes,
-            keyframe_bytes,
             title: "Lesson".into(),
             scope: EditScope::All,
         };

@@ -25,7 +25,7 @@ test('a stroke of 152 points weighs little, on its way and in the end', async ()
     return (await server.entries(board)).length === 1 && (await ann.save()) === 'saved'
   })
   const named = (name: string) => frames.filter((frame) => frame.includes(name))
-  const [live, edits] = [named('ephemeral'), named('update')]
+  const [live, edits] = [[...named('ephemeral'), ...named('more')], named('update')]
   const [stroke] = await server.entries(board)
   const points = Buffer.from(stroke?.properties.points as string, 'base64').length
   expect(live.length).toBeGreaterThan(10)

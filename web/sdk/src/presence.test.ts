@@ -36,7 +36,8 @@ const state = (session: number, kind: string, data: Value): EphemeralState => ({
   kind,
   data
 })
-const points = () => sent.flatMap((frame) => (frame.t === 'ephemeral' ? [frame.data] : []))
+const points = () =>
+  sent.flatMap((frame) => (frame.t === 'ephemeral' ? [frame.data] : frame.t === 'more' ? [frame.d] : []))
 
 test('thirty states a second at most, the newest of each kind, none left behind', async () => {
   for (let x = 0; x < 300; x += 1) {
@@ -112,7 +113,7 @@ test('people of both doors are listed, with name and colour, and leave with all 
 })
 
 test('a stroke is named once, and again after a pause, an edit, and on a new connection', async () => {
-  const named = () => sent.map((frame) => frame.t === 'ephemeral' && 'gesture' in frame)
+  const named = () => sent.map((frame) => frame.t === 'ephemeral')
   presence.stroke('one', 1)
   presence.stroke('one', 2)
   presence.stroke('two', 3)

@@ -98,7 +98,7 @@ export class Presence {
     const now = this.#clock.now()
     const goesOn = data !== null && gesture === this.#drawn.gesture && now - this.#drawn.at < STROKE_KNOWN_MS
     this.#drawn = { gesture: data === null ? '' : gesture, at: now }
-    this.#outside.send({ t: 'ephemeral', ...(goesOn ? {} : { kind: 'stroke', gesture }), data })
+    this.#outside.send(goesOn ? { t: 'more', d: data } : { t: 'ephemeral', gesture, data })
   }
 
   /** An edit of this gesture ends what was shown of it. */

@@ -217,7 +217,11 @@ fn survives(state: &[u8], index: &BlockIndex, mutant: &[u8], user: &UserId) -> O
     // A value that came and went may leave none: the caller is told, and puts the old one back.
     let is_told = |id: &str, property: Property| {
         let mut touched = admission.touched.iter();
-        touched.any(|touch| &*touch.id == id && [Deed::Set(property), Deed::Unset(property)].contains(&touch.deed))
+        touched.any(|touch| {
+            let is_changed =
+                matches!(&touch.deed, Deed::Changed { set, unset } if set.union(*unset).contains(property));
+            &*touch.id == id && is_changed
+        })
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let copy = doc(1 << 33);

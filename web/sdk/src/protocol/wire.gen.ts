@@ -276,6 +276,10 @@ export type ClientFrame =
       t: 'ephemeral'
     })
   | {
+      t: 'more'
+      d: Value
+    }
+  | {
       t: 'ping'
     }
 /**
