@@ -35,8 +35,8 @@ const HOURS: usize = 4;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Records that are not counted: a broker that has just started compiles itself meanwhile.
 const WARM_UP: usize = 15_000;
-/// Until boards that nobody is on have closed.
-const SETTLE: Duration = Duration::from_secs(35);
+/// Load of the nodes that is not counted, until boards that nobody is on have closed.
+const SETTLE_SECONDS: f64 = 35.0;
 const NAME: &str = "cluster";
 
 pub(super) async fn run(args: &BenchArgs, settings: &KafkaSettings, report: &mut Report) -> anyhow::Result<()> {
@@ -152,7 +152,6 @@ fn is_event(message: &[u8]) -> bool {
 
 /// Edit to the other node and to its acknowledgement, with the bare client before and after.
 async fn latencies(args: &BenchArgs, probe: &Probe, nodes: [Target; 2], report: &mut Report) -> anyhow::Result<()> {
-    sleep(SETTLE).await;
     let load = Load {
         door: Door::Own,
         kind: args.kind.unwrap_or(Kind::Update),
@@ -175,6 +174,11 @@ async fn latencies(args: &BenchArgs, probe: &Probe, nodes: [Target; 2], report: 
             .for_each(|time| reported.record(nanos(time)));
         passages.read.into_iter().for_each(|time| read.record(nanos(time)));
     };
+    let uncounted = Load {
+        seconds: SETTLE_SECONDS,
+        ..load
+    };
+    load::run_over(&uncounted, &nodes).await?;
     let before = delays(nodes).await?;
     note(probe.pass(interval, count, PROBE_BYTES).await?);
     let outcome = load::run_over(&load, &nodes).await?;
