@@ -33,7 +33,9 @@ use crate::telemetry;
 /// Inputs handled before the readers are woken and the clock is looked at, at most.
 const BATCH_MAX: usize = 128;
 /// Patience with the log after the room was kept from working.
-const LATE_CATCH_UP_MAX: Duration = Duration::from_secs(2);
+const LATE_CATCH_UP_MAX: Duration = Duration::from_secs(5);
+/// Between two questions to a log that does not answer meanwhile.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// An upload may wait this long for the op that makes it known.
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -247,18 +249,24 @@ impl Task {
             return None;
         }
         let (log, board) = (Arc::clone(&self.shared.log), self.board.clone());
-        let level = log.level(&board);
-        tokio::pin!(level);
+        let mut level = log.level(&board);
         let mut is_level = false;
         loop {
             let logged = tokio::select! {
                 biased;
                 logged = next_logged(&mut self.tail) => logged,
                 done = &mut level, if !is_level => {
-                    if done.is_err() {
-                        return limit.is_none().then(|| self.lose_log());
+                    is_level = done.is_ok();
+                    if !is_level {
+                        if limit.is_none() {
+                            return Some(self.lose_log());
+                        }
+                        // Whoever was frozen has to connect again first.
+                        level = Box::pin(async {
+                            tokio::time::sleep(ASK_AGAIN).await;
+                            log.level(&board).await
+                        });
                     }
-                    is_level = true;
                     continue;
                 }
                 () = std::future::ready(()), if is_level => return None,

@@ -32,6 +32,7 @@ mod monitoring;
 mod pictures;
 mod postgres;
 mod postgres_schema;
+mod postgres_tls;
 mod power_cut;
 mod relay_contract;
 mod rest;

@@ -1,6 +1,6 @@
 //! Brokers and a database of the test's own, to be killed, paused and brought back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -38,6 +38,23 @@ fn run(script: &str, environment: &[(&str, String)], arguments: &[&str]) -> Stri
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {told}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Makes a key and a certificate for it.
+pub(crate) fn certify(arguments: &[&str]) {
+    let kind = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ];
+    let made = Command::new("openssl").args(kind).args(arguments).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// Brokers; stopped when dropped.
@@ -172,13 +189,49 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn start() -> Self {
+        Self::launch(folder(), &[])
+    }
+
+    /// One that speaks TLS, if asked to, with a certificate for its address; and the authority that has signed it.
+    pub(crate) fn with_tls() -> (Self, PathBuf) {
         let folder = folder();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let [authority, certificate, key] = [path("ca.crt"), path("server.crt"), path("server.key")];
+        certify(&["-subj", "/CN=authority", "-keyout", &path("ca.key"), "-out", &authority]);
+        let signed = ["-CA", &authority, "-CAkey", &path("ca.key"), "-subj", "/CN=database"];
+        let made = ["-keyout", &key, "-out", &certificate];
+        let named = [
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ];
+        certify(&[&signed[..], &made, &named].concat());
+        // As root the server runs as another user, whose key it must be.
+        Command::new("chown").args(["postgres", &key]).output().ok();
+        let settings = [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={certificate}"),
+            format!("ssl_key_file={key}"),
+        ];
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        (Self::launch(folder, &settings), authority.into())
+    }
+
+    /// Connections of others that speak TLS.
+    pub(crate) fn safe_connections(&self) -> usize {
+        let query = "select count(*) from pg_stat_ssl where ssl and pid <> pg_backend_pid()";
+        let count = run("postgres/postgres.sh", &self.environment, &["psql", "-Atc", query]);
+        count.parse().unwrap()
+    }
+
+    fn launch(folder: TempDir, settings: &[&str]) -> Self {
         let environment = vec![
             ("PG_DATA", folder.path().join("postgres").to_str().unwrap().to_owned()),
             ("PG_PORT", free_ports(16_500, 1).to_string()),
             ("PG_DB", "panseo".to_owned()),
         ];
-        let url = run("postgres/postgres.sh", &environment, &["start"]);
+        let url = run("postgres/postgres.sh", &environment, &[&["start"], settings].concat());
         Self {
             environment,
             url,
