@@ -65,7 +65,11 @@ async fn records_that_nobody_can_read_end_as_dead_letters_and_the_lesson_goes_on
     })
     .await;
     draw(&mut ben, 6..=10).await;
-    // The room that met the third one was opened anew without it.
+    // The room that meets the third one ends, and the next one is opened without it.
+    until("the room has met it", async || {
+        nodes[0].metric("panseo_rooms_poisoned_total").await >= 1.0
+    })
+    .await;
     let mut ada = nodes[0].own(poisoned, "user=ada", Uuid::new_v4()).await;
     ada.op(1, create("e6")).await;
     ada.find(|frame| matches!(frame, ServerFrame::Ack { .. }).then_some(()))

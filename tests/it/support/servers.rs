@@ -218,13 +218,6 @@ impl Database {
         (Self::launch(folder, &settings), authority.into())
     }
 
-    /// Connections of others that speak TLS.
-    pub(crate) fn safe_connections(&self) -> usize {
-        let query = "select count(*) from pg_stat_ssl where ssl and pid <> pg_backend_pid()";
-        let count = run("postgres/postgres.sh", &self.environment, &["psql", "-Atc", query]);
-        count.parse().unwrap()
-    }
-
     fn launch(folder: TempDir, settings: &[&str]) -> Self {
         let environment = vec![
             ("PG_DATA", folder.path().join("postgres").to_str().unwrap().to_owned()),
