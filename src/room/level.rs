@@ -11,11 +11,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::log::{Logged, UpdateLog};
+use crate::log::{LogError, Logged, UpdateLog};
 use crate::protocol::ids::{BoardId, SessionId};
 
 /// Between two questions to a log that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The same where a room waits for it.
+const ASK_SOON: Duration = Duration::from_millis(50);
 
 /// The sessions of a room that are not level, and what they wait for.
 #[derive(Default)]
@@ -29,7 +31,7 @@ impl NotLevel {
     pub(super) fn wait(&mut self, session: Option<SessionId>, log: &Arc<dyn UpdateLog>, board: &BoardId) {
         self.sessions.extend(session);
         self.answer
-            .get_or_insert_with(|| answer(Arc::clone(log), board.clone()).boxed());
+            .get_or_insert_with(|| answer(Arc::clone(log), board.clone(), ASK_AGAIN).boxed());
     }
 
     /// Gives the sessions when the log has answered; never, while nothing waits for it. Cancel-safe.
@@ -43,9 +45,21 @@ impl NotLevel {
     }
 }
 
-async fn answer(log: Arc<dyn UpdateLog>, board: BoardId) {
+/// Done when the room has been handed what is durable now. With patience it is asked again where it does not answer:
+/// whoever was frozen has to connect again first.
+pub(super) async fn reach_level(log: &Arc<dyn UpdateLog>, board: &BoardId, is_patient: bool) -> Result<(), LogError> {
+    let asked = log.level(board).await;
+    if asked.is_err() && is_patient {
+        answer(Arc::clone(log), board.clone(), ASK_SOON).await;
+        return Ok(());
+    }
+    asked
+}
+
+/// Asks a log that did not answer until it does.
+async fn answer(log: Arc<dyn UpdateLog>, board: BoardId, pause: Duration) {
     loop {
-        tokio::time::sleep(ASK_AGAIN).await;
+        tokio::time::sleep(pause).await;
         if log.level(&board).await.is_ok() {
             return;
         }

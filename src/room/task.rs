@@ -17,7 +17,7 @@ use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
-use super::level::{NotLevel, next_logged};
+use super::level::{NotLevel, next_logged, reach_level};
 use super::opening::{Found, open, state_at};
 use super::pulse::Pulse;
 use super::ring::Ring;
@@ -34,8 +34,6 @@ use crate::telemetry;
 const BATCH_MAX: usize = 128;
 /// Patience with the log after the room was kept from working.
 const LATE_CATCH_UP_MAX: Duration = Duration::from_secs(5);
-/// Between two questions to a log that does not answer meanwhile.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// An upload may wait this long for the op that makes it known.
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -249,24 +247,18 @@ impl Task {
             return None;
         }
         let (log, board) = (Arc::clone(&self.shared.log), self.board.clone());
-        let mut level = log.level(&board);
+        let level = reach_level(&log, &board, limit.is_some());
+        tokio::pin!(level);
         let mut is_level = false;
         loop {
             let logged = tokio::select! {
                 biased;
                 logged = next_logged(&mut self.tail) => logged,
                 done = &mut level, if !is_level => {
-                    is_level = done.is_ok();
-                    if !is_level {
-                        if limit.is_none() {
-                            return Some(self.lose_log());
-                        }
-                        // Whoever was frozen has to connect again first.
-                        level = Box::pin(async {
-                            tokio::time::sleep(ASK_AGAIN).await;
-                            log.level(&board).await
-                        });
+                    if done.is_err() {
+                        return Some(self.lose_log());
                     }
+                    is_level = true;
                     continue;
                 }
                 () = std::future::ready(()), if is_level => return None,
