@@ -4,6 +4,7 @@
 //! boards stay.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,12 +98,17 @@ struct Writer {
 async fn open_all(boards: &[String], target: &Target) -> anyhow::Result<Vec<Writer>> {
     let mut writers = Vec::with_capacity(boards.len());
     for board in boards {
-        let client = session::join(target, Door::Own, board, "author").await?;
-        let script = content::script(u64::from(Uuid::new_v4().as_fields().0), Kind::Update, 1);
-        let setup = update_frame(Door::Own, 1, script.setup)?;
-        client.sender.lock().await.send(&setup).await?;
-        let next = script.updates.into_iter().next().context("one update was asked for")?;
-        let next = update_frame(Door::Own, 2, next)?;
+        let mut client = session::join(target, Door::Own, board, "author").await?;
+        let script = content::script(u64::from(Uuid::new_v4().as_fields().0), Kind::Update, 2);
+        let mut updates = iter::once(script.setup).chain(script.updates).zip(1..);
+        // With the second record a broker begins its index of a partition, which takes some disks 50 ms.
+        for (update, seq) in updates.by_ref().take(2) {
+            let frame = update_frame(Door::Own, seq, update)?;
+            client.sender.lock().await.send(&frame).await?;
+            until(&mut client, "ack").await?;
+        }
+        let (next, seq) = updates.next().context("two updates were asked for")?;
+        let next = update_frame(Door::Own, seq, next)?;
         writers.push(Writer { client, next });
     }
     Ok(writers)
@@ -120,14 +126,7 @@ async fn first_records(
         let mut reader = session::join(target, Door::Own, board, "reader").await?;
         let begin = Instant::now();
         writer.client.sender.lock().await.send(&writer.next).await?;
-        loop {
-            match reader.receiver.next_or_end().await {
-                Some(Incoming::Message(message)) if is_event(message) => break,
-                Some(Incoming::Close(code)) => bail!("closed with {code}"),
-                Some(_) => {}
-                None => bail!("the connection ended"),
-            }
-        }
+        until(&mut reader, "event").await?;
         durations.record(nanos(begin.elapsed()));
     }
     report.add(
@@ -146,8 +145,20 @@ async fn first_records(
     Ok(())
 }
 
-fn is_event(message: &[u8]) -> bool {
-    matches!(session::read(Door::Own, message), Some(News::Frame(frame)) if frame.t == "event")
+/// Waits for a frame of this kind.
+async fn until(client: &mut Client, kind: &str) -> anyhow::Result<()> {
+    loop {
+        match client.receiver.next_or_end().await {
+            Some(Incoming::Message(message)) => {
+                if matches!(session::read(Door::Own, message), Some(News::Frame(frame)) if frame.t == kind) {
+                    return Ok(());
+                }
+            }
+            Some(Incoming::Close(code)) => bail!("closed with {code}"),
+            Some(_) => {}
+            None => bail!("the connection ended"),
+        }
+    }
 }
 
 /// Edit to the other node and to its acknowledgement, with the bare client before and after.

@@ -22,6 +22,8 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 const PROBE_BYTES: usize = 4 * 1024;
 /// Writes of one probe.
 const PROBE_WRITES: usize = 100;
+/// What makes a server a node of a cluster.
+const CLUSTER_VARIABLES: [&str; 3] = ["PANSEO_KAFKA_BROKERS", "PANSEO_DATABASE_URL", "PANSEO_ASSETS"];
 
 /// What clients connect to.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +89,9 @@ pub(super) async fn server(args: &BenchArgs) -> anyhow::Result<(Target, Option<S
     let data = folder.join("data");
     let data = data.to_str().context("the data folder's name must be UTF-8")?;
     let flags = ["serve", "--data-dir", data, "--auth", "open", "--no-rate-limits"];
-    let started = start(args, &binary, &flags, folder.clone()).await?;
+    let unset = CLUSTER_VARIABLES.map(|name| ["-u", name]);
+    let wrapper = [&["env"], unset.as_flattened()].concat();
+    let started = start(args, &wrapper, &binary, &flags, folder.clone()).await?;
     Ok((started.target, Some(started)))
 }
 
@@ -104,7 +108,7 @@ pub(super) async fn node(args: &BenchArgs, name: &str) -> anyhow::Result<Started
         "--node",
         name,
     ];
-    start(args, &binary, &flags, folder).await
+    start(args, &[], &binary, &flags, folder).await
 }
 
 /// The bare relay, with slots for so many messages in each room.
@@ -121,7 +125,7 @@ pub(super) async fn relay(args: &BenchArgs, room_messages: usize) -> anyhow::Res
     };
     let binary = args.relay.clone().map_or_else(beside, Ok)?;
     let slots = room_messages.to_string();
-    start(args, &binary, &["--room-messages", &slots], folder(args)?).await
+    start(args, &[], &binary, &["--room-messages", &slots], folder(args)?).await
 }
 
 fn folder(args: &BenchArgs) -> anyhow::Result<PathBuf> {
@@ -131,12 +135,19 @@ fn folder(args: &BenchArgs) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-async fn start(args: &BenchArgs, binary: &Path, flags: &[&str], folder: PathBuf) -> anyhow::Result<Started> {
+async fn start(
+    args: &BenchArgs,
+    wrapper: &[&str],
+    binary: &Path,
+    flags: &[&str],
+    folder: PathBuf,
+) -> anyhow::Result<Started> {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let mut command = Vec::new();
     if !args.no_pin {
         command.extend(["taskset".into(), "-c".into(), args.server_core.to_string()]);
     }
+    command.extend(wrapper.iter().map(|word| (*word).to_owned()));
     command.push(binary.to_str().context("the binary's name must be UTF-8")?.into());
     command.extend(flags.iter().map(|flag| (*flag).to_owned()));
     command.extend(["--listen".into(), address.to_string()]);
