@@ -21,13 +21,15 @@ use super::tally::{Histogram, as_f64};
 use super::wire::Incoming;
 use super::{class, content, idle};
 use crate::log::UpdateLog as _;
-use crate::log::kafka::probe::{Passages, Probe};
+use crate::log::kafka::probe::Probe;
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::protocol::ids::BoardId;
 
 /// Edits a second over all boards.
 const RATE: u32 = 1_000;
 const BOARDS: usize = 20;
+/// Records a second of the probe, few enough to leave the nodes their load.
+const PROBE_RATE: f64 = 200.0;
 /// Bytes of a record of the probe: about those of one property.
 const PROBE_BYTES: usize = 200;
 /// Boards among which the records of an hour of class are stored.
@@ -161,7 +163,7 @@ async fn until(client: &mut Client, kind: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Edit to the other node and to its acknowledgement, with the bare client before and after.
+/// Edit to the other node and to its acknowledgement, with the bare client beside it.
 async fn latencies(args: &BenchArgs, probe: &Probe, nodes: [Target; 2], report: &mut Report) -> anyhow::Result<()> {
     let load = Load {
         door: Door::Own,
@@ -174,26 +176,21 @@ async fn latencies(args: &BenchArgs, probe: &Probe, nodes: [Target; 2], report: 
         in_step: false,
     };
     let per_second = load.hz * as_f64(load.rooms as u64);
-    let interval = Duration::from_secs_f64(1.0 / per_second);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
-    let count = (per_second * load.seconds / 2.0) as usize;
-    let (reported, read) = (Histogram::default(), Histogram::default());
-    let note = |passages: Passages| {
-        passages
-            .reported
-            .into_iter()
-            .for_each(|time| reported.record(nanos(time)));
-        passages.read.into_iter().for_each(|time| read.record(nanos(time)));
-    };
+    let count = (PROBE_RATE * load.seconds) as usize;
     let uncounted = Load {
         seconds: SETTLE_SECONDS,
         ..load
     };
     load::run_over(&uncounted, &nodes).await?;
     let before = delays(nodes).await?;
-    note(probe.pass(interval, count, PROBE_BYTES).await?);
-    let outcome = load::run_over(&load, &nodes).await?;
-    note(probe.pass(interval, count, PROBE_BYTES).await?);
+    // At the same time: both wait for the same brokers, disk and cores.
+    let bare = probe.pass(Duration::from_secs_f64(PROBE_RATE.recip()), count, PROBE_BYTES);
+    let (outcome, bare) = tokio::join!(load::run_over(&load, &nodes), bare);
+    let (outcome, bare) = (outcome?, bare?);
+    let (reported, read) = (Histogram::default(), Histogram::default());
+    bare.reported.into_iter().for_each(|time| reported.record(nanos(time)));
+    bare.read.into_iter().for_each(|time| read.record(nanos(time)));
     let tally = &outcome.tally;
     report.add(NAME, "edits a second", per_second, "/s");
     let lost = outcome.expected.saturating_sub(outcome.delivered());

@@ -134,10 +134,7 @@ impl KafkaLog {
         let received = Received::default();
         let (tails, reading) = fanout::start(&settings, epoch, Arc::clone(&edits), received.clone())?;
         let placement = Placement::start(&settings)?;
-        let asking = settings.clone();
-        let checked = tokio::task::spawn_blocking(move || rights::check(&asking)).await;
-        checked.expect("a check of rights does not panic")?;
-        edits.check_right()?;
+        rights::check(&settings).await?;
         let relay = Arc::new(KafkaRelay::start(&settings).await?);
         Ok(Self {
             placement,

@@ -1,8 +1,10 @@
 //! Brokers that want a log-in and give rights: a node without one of them says which, and one with all of them serves.
 
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use panseo::protocol::ServerFrame;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use uuid::Uuid;
 
 use crate::support::kafka::Broker;
@@ -58,17 +60,47 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
         line.contains("no Kafka broker answers") && line.contains("Authentication failed"),
         "{line}"
     );
-    for (missing, operation, resource) in [
-        ("no right Describe on it", "Describe", "--topic"),
-        ("the right DescribeConfigs on it", "DescribeConfigs", "--topic"),
-        ("no right Read on the groups that begin with", "Read", "--group"),
-        ("no right Read on the topic", "Read", "--topic"),
-        ("no right Write on the topic", "Write", "--topic"),
+    let prefix = ground.broker.settings.prefix.clone();
+    let edits = format!("{prefix}.edits");
+    let (no_edits, no_letters) = (
+        format!("Write on the topic {edits}"),
+        format!("Write on the topic {prefix}.dlq"),
+    );
+    for (missing, operation, resource, on) in [
+        ("no right Describe on it", "Describe", "--topic", &prefix),
+        ("the right DescribeConfigs on it", "DescribeConfigs", "--topic", &prefix),
+        (
+            "no right Read on the groups that begin with",
+            "Read",
+            "--group",
+            &prefix,
+        ),
+        ("no right Read on the topic", "Read", "--topic", &prefix),
+        (no_edits.as_str(), "Write", "--topic", &edits),
+        (
+            "no right Write on the topic",
+            "Write",
+            "--topic",
+            &format!("{prefix}.c"),
+        ),
+        (
+            "no right Write on the topic",
+            "Write",
+            "--topic",
+            &format!("{prefix}.p"),
+        ),
+        (no_letters.as_str(), "Write", "--topic", &prefix),
     ] {
         let line = complaint(&ground, PASSWORD);
         assert!(line.contains(missing), "{line}");
-        let prefix = &ground.broker.settings.prefix;
-        tokio::task::block_in_place(|| brokers.allow(USER, operation, resource, prefix));
+        tokio::task::block_in_place(|| brokers.allow(USER, operation, resource, on));
+    }
+    let mut client = ground.broker.client();
+    let client: BaseConsumer = client.set("bootstrap.servers", brokers.inner()).create().unwrap();
+    for topic in ["edits", "cursors", "presence", "control", "dlq"].map(|name| format!("{prefix}.{name}.v1")) {
+        let ends = || client.fetch_watermarks(&topic, 0, Duration::from_secs(5));
+        let (_, end) = tokio::task::block_in_place(ends).unwrap();
+        assert_eq!(end, 0, "to ask for the right to write leaves nothing in {topic}");
     }
     let flags = flags(&ground, PASSWORD);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();

@@ -35,8 +35,6 @@ const MEMBER: &[(&str, &str)] = &[
 ];
 /// Bytes of a dead letter: the largest record, and what is said of it.
 const LETTER_BYTES_MAX: &str = "13631488";
-/// Name of the topic of dead letters behind the prefix.
-const LETTERS: &str = "dlq.v1";
 
 /// A value of the topic.
 #[derive(Debug, Clone)]
@@ -123,7 +121,7 @@ impl Group {
             letters: FutureProducer::from_config_and_context(&config, Quiet)?,
             member,
             edits,
-            dead: settings.topic(LETTERS),
+            dead: settings.topic(topics::LETTERS),
         })
     }
 

@@ -68,8 +68,6 @@ struct Shared {
     state: Mutex<State>,
     /// Since when no broker answers.
     away: Mutex<Option<Instant>>,
-    /// Whether the brokers let this user write nowhere: they say so when a producer asks them for its id.
-    is_refused: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -115,7 +113,6 @@ impl Edits {
             travelling: Travelling::default(),
             state: Mutex::default(),
             away: Mutex::default(),
-            is_refused: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         });
         shared.state.lock().producer = Some(make(&shared, 0)?);
@@ -150,15 +147,6 @@ impl Edits {
             }
             tokio::time::sleep(TURN).await;
         }
-    }
-
-    /// What the brokers have said so far of the right to write.
-    pub(super) fn check_right(&self) -> Result<(), KafkaError> {
-        if self.shared.is_refused.load(Ordering::Acquire) {
-            let on = format!("the topic {}", self.shared.topic);
-            return Err(KafkaError::Right { right: "Write", on });
-        }
-        Ok(())
     }
 
     /// Offsets of the first record of the partition that is kept, and of the next one to come.
@@ -518,10 +506,8 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.shared.note_away(),
-            Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => self.shared.is_refused.store(true, Ordering::Release),
-            _ => {}
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.shared.note_away();
         }
         tracing::warn!(%error, reason, "The Kafka producer had a fault.");
     }

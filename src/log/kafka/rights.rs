@@ -8,6 +8,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -20,8 +21,16 @@ const WHY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at what they have said.
 const TURN: Duration = Duration::from_millis(50);
 
-/// Reads the end of a partition of each topic that a node reads. Brokers that do not answer are no reason against a start.
-pub(super) fn check(settings: &KafkaSettings) -> Result<(), KafkaError> {
+/// Whether this node may do what it will have to. Brokers that do not answer are no reason against a start.
+pub(super) async fn check(settings: &KafkaSettings) -> Result<(), KafkaError> {
+    let asking = settings.clone();
+    let read = tokio::task::spawn_blocking(move || check_reading(&asking)).await;
+    read.expect("a check of rights does not panic")?;
+    check_writing(settings).await
+}
+
+/// Reads the end of a partition of each topic that a node reads.
+fn check_reading(settings: &KafkaSettings) -> Result<(), KafkaError> {
     let mut config = settings.reader("rights");
     config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Heard> = BaseConsumer::from_config_and_context(&config, Heard::default())?;
@@ -45,6 +54,36 @@ pub(super) fn check(settings: &KafkaSettings) -> Result<(), KafkaError> {
                 _ => continue,
             };
             return Err(KafkaError::Right { right, on });
+        }
+    }
+    Ok(())
+}
+
+/// Sends a record that is never taken to each topic that a node writes.
+async fn check_writing(settings: &KafkaSettings) -> Result<(), KafkaError> {
+    let producer: FutureProducer<Heard> =
+        FutureProducer::from_config_and_context(&settings.never_taken(), Heard::default())?;
+    let written = [
+        topics::EDITS,
+        topics::CURSORS,
+        topics::PRESENCE,
+        topics::CONTROL,
+        topics::LETTERS,
+    ];
+    let mut sent = Vec::with_capacity(written.len());
+    for topic in written.map(|topic| settings.topic(topic)) {
+        let record = FutureRecord::<(), [u8]>::to(&topic).partition(0).payload(&[]);
+        let report = producer.send_result(record).map_err(|(error, _record)| error)?;
+        sent.push((topic, report));
+    }
+    for (topic, report) in sent {
+        if let Ok(Err((error, _record))) = report.await
+            && error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+        {
+            return Err(KafkaError::Right {
+                right: "Write",
+                on: format!("the topic {topic}"),
+            });
         }
     }
     Ok(())

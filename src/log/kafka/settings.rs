@@ -79,6 +79,14 @@ const EPHEMERAL: &[(&str, &str)] = &[
     ("socket.timeout.ms", "5000"),
 ];
 
+/// Of a producer whose records no broker takes: there is no such `acks`.
+const NEVER_TAKEN: &[(&str, &str)] = &[
+    ("acks", "2"),
+    ("enable.idempotence", "false"),
+    ("message.timeout.ms", "5000"),
+    ("socket.timeout.ms", "5000"),
+];
+
 /// Of the consumers of notices and of what is not kept: a new partition may come some milliseconds later, for a fifth
 /// of the cost while nothing comes.
 const RELAY_WAIT: (&str, &str) = ("fetch.wait.max.ms", "100");
@@ -146,6 +154,11 @@ impl KafkaSettings {
     /// The producer of what is not kept.
     pub(super) fn ephemeral(&self) -> ClientConfig {
         self.client("ephemeral", EPHEMERAL)
+    }
+
+    /// A producer whose records no broker takes. Whether they may be written is looked at before.
+    pub(super) fn never_taken(&self) -> ClientConfig {
+        self.client("rights", NEVER_TAKEN)
     }
 
     /// A consumer of notices, or of what is not kept.

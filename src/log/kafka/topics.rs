@@ -40,6 +40,8 @@ pub(super) const EDITS: &str = "edits.v1";
 pub(super) const CURSORS: &str = "cursors.v1";
 pub(super) const PRESENCE: &str = "presence.v1";
 pub(super) const CONTROL: &str = "control.v1";
+/// That of records that nobody can read.
+pub(super) const LETTERS: &str = "dlq.v1";
 
 const POLICY: &str = "cleanup.policy";
 const MIN_INSYNC: &str = "min.insync.replicas";
@@ -84,7 +86,7 @@ const TOPICS: &[Topic] = &[
         settings: &[(POLICY, "delete"), ("retention.ms", "129600000")],
     },
     Topic {
-        name: "dlq.v1",
+        name: LETTERS,
         partitions: Some(3),
         is_safe: true,
         settings: &[
