@@ -53,7 +53,7 @@ bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
 
 bench-cluster: setup-tests ## Figures of two nodes over one broker; on a quiet machine
 	$(CARGO) build --release
-	dev/with-kafka dev/with-postgres dev/bench-cluster
+	KAFKA_DATA=/dev/shm/panseo-kafka dev/with-kafka dev/with-postgres dev/bench-cluster
 
 bench-web: setup-tests $(WEB)/node_modules ## Figures of the browser; on a quiet machine
 	cd $(WEB) && npm run build
@@ -66,7 +66,7 @@ screenshots: setup-tests $(WEB)/node_modules ## Every page and state, into web/s
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
-	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --test it --test cluster_faults -- --nocapture
+	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --features kafka-tls --test it --test cluster_faults -- --nocapture
 	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
 %/node_modules: %/package-lock.json

@@ -16,7 +16,7 @@ const USER: &str = "node";
 const PASSWORD: &str = "open-sesame";
 
 /// Flags of a node that logs in with this password.
-fn flags(ground: &Ground, password: &str) -> Vec<String> {
+pub(crate) fn flags(ground: &Ground, password: &str) -> Vec<String> {
     let options = [
         "security.protocol=SASL_PLAINTEXT".to_owned(),
         "sasl.mechanism=PLAIN".to_owned(),
@@ -30,14 +30,14 @@ fn flags(ground: &Ground, password: &str) -> Vec<String> {
     open.into_iter().chain(ground.flags("one")).chain(options).collect()
 }
 
-/// The last line of a node that does not start.
-fn complaint(ground: &Ground, password: &str) -> String {
+/// The last line of a node that does not start with these flags, and does not print the password.
+pub(crate) fn complaint(flags: Vec<String>, password: &str) -> String {
     let binary = [env!("CARGO_BIN_EXE_panseo"), "serve", "--listen", "127.0.0.1:0"];
     let folder = tempfile::tempdir().unwrap();
     let started = Command::new("timeout")
         .arg("60")
         .args(binary)
-        .args(flags(ground, password))
+        .args(flags)
         .current_dir(folder.path())
         .output();
     let Output { status, stderr, .. } = tokio::task::block_in_place(|| started).unwrap();
@@ -55,7 +55,7 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
     ground.broker.topics().await;
     ground.broker.settings.brokers.clone_from(&brokers.list);
 
-    let line = complaint(&ground, "guessed");
+    let line = complaint(flags(&ground, "guessed"), "guessed");
     assert!(
         line.contains("no Kafka broker answers") && line.contains("Authentication failed"),
         "{line}"
@@ -91,7 +91,7 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
         ),
         (no_letters.as_str(), "Write", "--topic", &prefix),
     ] {
-        let line = complaint(&ground, PASSWORD);
+        let line = complaint(flags(&ground, PASSWORD), PASSWORD);
         assert!(line.contains(missing), "{line}");
         tokio::task::block_in_place(|| brokers.allow(USER, operation, resource, on));
     }

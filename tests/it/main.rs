@@ -21,6 +21,8 @@ mod joins_level;
 mod journal;
 mod kafka_log;
 mod kafka_rights;
+#[cfg(feature = "kafka-tls")]
+mod kafka_tls;
 mod keyframes;
 mod kill;
 mod layering;

@@ -57,6 +57,35 @@ pub(crate) fn certify(arguments: &[&str]) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
+/// Certificate and key of a server at 127.0.0.1, and the authority that has signed it.
+struct Identity {
+    certificate: String,
+    key: String,
+    authority: PathBuf,
+}
+
+impl Identity {
+    fn make(folder: &Path) -> Self {
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let [authority, certificate, key] = [path("ca.crt"), path("server.crt"), path("server.key")];
+        certify(&["-subj", "/CN=authority", "-keyout", &path("ca.key"), "-out", &authority]);
+        let signed = ["-CA", &authority, "-CAkey", &path("ca.key"), "-subj", "/CN=server"];
+        let made = ["-keyout", &key, "-out", &certificate];
+        let named = [
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ];
+        certify(&[&signed[..], &made, &named].concat());
+        Self {
+            certificate,
+            key,
+            authority: authority.into(),
+        }
+    }
+}
+
 /// Brokers; stopped when dropped.
 pub(crate) struct Brokers {
     environment: Vec<(&'static str, String)>,
@@ -67,28 +96,55 @@ pub(crate) struct Brokers {
 impl Brokers {
     /// Three of them.
     pub(crate) fn start() -> Self {
-        Self::launch(free_ports(21_092, 3), &["--brokers", "3"])
+        Self::launch(folder(), free_ports(21_092, 3), &["--brokers", "3"])
     }
 
     /// One that wants the password, and lets this user do nothing yet. Without a log-in one may do everything at the
     /// port behind its own, see [`Brokers::inner`].
     pub(crate) fn with_log_in(user: &str, password: &str) -> Self {
-        let port = free_ports(22_092, 2);
+        Self::guarded(folder(), (22_092, "SASL_PLAINTEXT"), user, password, &[])
+    }
+
+    /// The same over TLS, and the authority that has signed its certificate.
+    #[cfg(feature = "kafka-tls")]
+    pub(crate) fn with_tls(user: &str, password: &str) -> (Self, PathBuf) {
+        let folder = folder();
+        let identity = Identity::make(folder.path());
+        let both = folder.path().join("identity.pem");
+        let parts = [&identity.key, &identity.certificate].map(|part| std::fs::read_to_string(part).unwrap());
+        std::fs::write(&both, parts.concat()).unwrap();
+        let settings = [
+            "listener.name.clients.ssl.keystore.type=PEM".to_owned(),
+            format!("listener.name.clients.ssl.keystore.location={}", both.display()),
+        ];
+        let brokers = Self::guarded(folder, (25_092, "SASL_SSL"), user, password, &settings);
+        (brokers, identity.authority)
+    }
+
+    fn guarded(
+        folder: TempDir,
+        (first_port, protocol): (u16, &str),
+        user: &str,
+        password: &str,
+        more: &[String],
+    ) -> Self {
+        let port = free_ports(first_port, 2);
         let jaas =
             format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\";");
         let addresses = format!("INNER://127.0.0.1:{},CLIENTS://127.0.0.1:{port}", port + 1);
         let settings = [
             format!("listeners={addresses},CONTROLLER://127.0.0.1:{}", port + 1_000),
             format!("advertised.listeners={addresses}"),
-            "listener.security.protocol.map=INNER:PLAINTEXT,CLIENTS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            format!("listener.security.protocol.map=INNER:PLAINTEXT,CLIENTS:{protocol},CONTROLLER:PLAINTEXT"),
             "inter.broker.listener.name=INNER".to_owned(),
             "sasl.enabled.mechanisms=PLAIN".to_owned(),
             format!("listener.name.clients.plain.sasl.jaas.config={jaas}"),
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
             "super.users=User:ANONYMOUS".to_owned(),
         ];
-        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        Self::launch(port, &settings)
+        let settings = settings.iter().chain(more);
+        let settings: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
+        Self::launch(folder, port, &settings)
     }
 
     /// Where a broker of [`Brokers::with_log_in`] wants none.
@@ -117,8 +173,7 @@ impl Brokers {
         );
     }
 
-    fn launch(port: u16, arguments: &[&str]) -> Self {
-        let folder = folder();
+    fn launch(folder: TempDir, port: u16, arguments: &[&str]) -> Self {
         let environment = vec![
             ("KAFKA_DATA", folder.path().join("kafka").to_str().unwrap().to_owned()),
             ("KAFKA_PORT", port.to_string()),
@@ -195,18 +250,11 @@ impl Database {
     /// One that speaks TLS, if asked to, with a certificate for its address; and the authority that has signed it.
     pub(crate) fn with_tls() -> (Self, PathBuf) {
         let folder = folder();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let [authority, certificate, key] = [path("ca.crt"), path("server.crt"), path("server.key")];
-        certify(&["-subj", "/CN=authority", "-keyout", &path("ca.key"), "-out", &authority]);
-        let signed = ["-CA", &authority, "-CAkey", &path("ca.key"), "-subj", "/CN=database"];
-        let made = ["-keyout", &key, "-out", &certificate];
-        let named = [
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=CA:FALSE",
-        ];
-        certify(&[&signed[..], &made, &named].concat());
+        let Identity {
+            certificate,
+            key,
+            authority,
+        } = Identity::make(folder.path());
         // As root the server runs as another user, whose key it must be.
         Command::new("chown").args(["postgres", &key]).output().ok();
         let settings = [
@@ -215,7 +263,7 @@ impl Database {
             format!("ssl_key_file={key}"),
         ];
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        (Self::launch(folder, &settings), authority.into())
+        (Self::launch(folder, &settings), authority)
     }
 
     fn launch(folder: TempDir, settings: &[&str]) -> Self {
