@@ -12,13 +12,15 @@ use crate::support::live::Server;
 use crate::support::servers::Brokers;
 use crate::two_nodes::{Ground, create};
 
-const USER: &str = "node";
-const PASSWORD: &str = "open-sesame";
+pub(crate) const USER: &str = "node";
+pub(crate) const PASSWORD: &str = "open-sesame";
+/// The protocol without TLS.
+pub(crate) const PLAIN: &str = "SASL_PLAINTEXT";
 
-/// Flags of a node that logs in with this password.
-pub(crate) fn flags(ground: &Ground, password: &str) -> Vec<String> {
+/// Flags of a node that logs in with this password, by this protocol.
+pub(crate) fn flags(ground: &Ground, protocol: &str, password: &str) -> Vec<String> {
     let options = [
-        "security.protocol=SASL_PLAINTEXT".to_owned(),
+        format!("security.protocol={protocol}"),
         "sasl.mechanism=PLAIN".to_owned(),
         format!("sasl.username={USER}"),
         format!("sasl.password={password}"),
@@ -47,62 +49,8 @@ pub(crate) fn complaint(flags: Vec<String>, password: &str) -> String {
     told.lines().last().unwrap().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_is_missing_is_named_at_the_start() {
-    let Some(mut ground) = Ground::find().await else { return };
-    let brokers = tokio::task::block_in_place(|| Brokers::with_log_in(USER, PASSWORD));
-    ground.broker = Broker::at(brokers.inner());
-    ground.broker.topics().await;
-    ground.broker.settings.brokers.clone_from(&brokers.list);
-
-    let line = complaint(flags(&ground, "guessed"), "guessed");
-    assert!(
-        line.contains("no Kafka broker answers") && line.contains("Authentication failed"),
-        "{line}"
-    );
-    let prefix = ground.broker.settings.prefix.clone();
-    let edits = format!("{prefix}.edits");
-    let (no_edits, no_letters) = (
-        format!("Write on the topic {edits}"),
-        format!("Write on the topic {prefix}.dlq"),
-    );
-    for (missing, operation, resource, on) in [
-        ("no right Describe on it", "Describe", "--topic", &prefix),
-        ("the right DescribeConfigs on it", "DescribeConfigs", "--topic", &prefix),
-        (
-            "no right Read on the groups that begin with",
-            "Read",
-            "--group",
-            &prefix,
-        ),
-        ("no right Read on the topic", "Read", "--topic", &prefix),
-        (no_edits.as_str(), "Write", "--topic", &edits),
-        (
-            "no right Write on the topic",
-            "Write",
-            "--topic",
-            &format!("{prefix}.c"),
-        ),
-        (
-            "no right Write on the topic",
-            "Write",
-            "--topic",
-            &format!("{prefix}.p"),
-        ),
-        (no_letters.as_str(), "Write", "--topic", &prefix),
-    ] {
-        let line = complaint(flags(&ground, PASSWORD), PASSWORD);
-        assert!(line.contains(missing), "{line}");
-        tokio::task::block_in_place(|| brokers.allow(USER, operation, resource, on));
-    }
-    let mut client = ground.broker.client();
-    let client: BaseConsumer = client.set("bootstrap.servers", brokers.inner()).create().unwrap();
-    for topic in ["edits", "cursors", "presence", "control", "dlq"].map(|name| format!("{prefix}.{name}.v1")) {
-        let ends = || client.fetch_watermarks(&topic, 0, Duration::from_secs(5));
-        let (_, end) = tokio::task::block_in_place(ends).unwrap();
-        assert_eq!(end, 0, "to ask for the right to write leaves nothing in {topic}");
-    }
-    let flags = flags(&ground, PASSWORD);
+/// A node with these flags takes an edit, and does not print the password.
+pub(crate) async fn serves(flags: &[String]) {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let node = Server::start(&flags, "");
     node.make_board("allowed").await;
@@ -111,4 +59,51 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
     ada.find(|frame| matches!(frame, ServerFrame::Ack { seq: 1, .. }).then_some(()))
         .await;
     assert!(!node.log().contains(PASSWORD), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_missing_is_named_at_the_start() {
+    let Some(mut ground) = Ground::find().await else { return };
+    let brokers = tokio::task::block_in_place(|| Brokers::with_log_in(USER, PASSWORD));
+    ground.broker = Broker::at(brokers.inner());
+    ground.broker.topics().await;
+    ground.broker.settings.brokers.clone_from(&brokers.list);
+
+    let line = complaint(flags(&ground, PLAIN, "guessed"), "guessed");
+    assert!(
+        line.contains("no Kafka broker answers") && line.contains("Authentication failed"),
+        "{line}"
+    );
+    let prefix = ground.broker.settings.prefix.clone();
+    let lacks = |missing: &str, operation: &str, resource: &str, on: &str| {
+        let line = complaint(flags(&ground, PLAIN, PASSWORD), PASSWORD);
+        assert!(line.contains(missing), "{line}");
+        tokio::task::block_in_place(|| brokers.allow(USER, operation, resource, on));
+    };
+    lacks("no right Describe on it", "Describe", "--topic", &prefix);
+    lacks("the right DescribeConfigs on it", "DescribeConfigs", "--topic", &prefix);
+    lacks(
+        "no right Read on the groups that begin with",
+        "Read",
+        "--group",
+        &prefix,
+    );
+    lacks("no right Read on the topic", "Read", "--topic", &prefix);
+    let topics = ["edits", "cursors", "presence", "control", "dlq"].map(|name| format!("{prefix}.{name}.v1"));
+    for topic in &topics {
+        lacks(
+            &format!("no right Write on the topic {topic}"),
+            "Write",
+            "--topic",
+            topic,
+        );
+    }
+    let mut client = ground.broker.client();
+    let client: BaseConsumer = client.set("bootstrap.servers", brokers.inner()).create().unwrap();
+    for topic in &topics {
+        let ends = || client.fetch_watermarks(topic, 0, Duration::from_secs(5));
+        let (_, end) = tokio::task::block_in_place(ends).unwrap();
+        assert_eq!(end, 0, "to ask for the right to write leaves nothing in {topic}");
+    }
+    serves(&flags(&ground, PLAIN, PASSWORD)).await;
 }

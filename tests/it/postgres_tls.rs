@@ -4,7 +4,7 @@ use panseo::server::clock;
 use panseo::store::postgres::{PostgresStore, Settings, Topic};
 
 use crate::postgres_schema::Schema;
-use crate::support::servers::{Database, certify};
+use crate::support::servers::{Database, strange_authority};
 
 async fn open(url: &str, mode: &str) -> Result<PostgresStore, String> {
     let assets = tempfile::tempdir().unwrap();
@@ -30,11 +30,9 @@ async fn a_database_is_believed_if_its_certificate_is_and_no_other_way() {
     let (database, authority) = tokio::task::block_in_place(Database::with_tls);
     let authority = authority.to_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let other = folder.path().join("other.crt").to_str().unwrap().to_owned();
-    let key = folder.path().join("other.key").to_str().unwrap().to_owned();
-    certify(&["-subj", "/CN=other", "-keyout", &key, "-out", &other]);
-
-    let refused = open(&database.url, &format!("sslmode=verify-full&sslrootcert={other}")).await;
+    let other = strange_authority(folder.path());
+    let mode = format!("sslmode=verify-full&sslrootcert={}", other.display());
+    let refused = open(&database.url, &mode).await;
     let why = refused.expect_err("nobody knows who has signed it");
     assert!(why.contains("certificate"), "{why}");
     let opened = open(&database.url, &format!("sslmode=verify-full&sslrootcert={authority}")).await;

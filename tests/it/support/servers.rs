@@ -41,7 +41,7 @@ fn run(script: &str, environment: &[(&str, String)], arguments: &[&str]) -> Stri
 }
 
 /// Makes a key and a certificate for it.
-pub(crate) fn certify(arguments: &[&str]) {
+fn certify(arguments: &[&str]) {
     let kind = [
         "req",
         "-x509",
@@ -55,6 +55,14 @@ pub(crate) fn certify(arguments: &[&str]) {
     ];
     let made = Command::new("openssl").args(kind).args(arguments).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// Certificate of an authority that has signed nothing.
+pub(crate) fn strange_authority(folder: &Path) -> PathBuf {
+    let [certificate, key] = ["other.crt", "other.key"].map(|name| folder.join(name));
+    let [out, keyout] = [&certificate, &key].map(|path| path.to_str().unwrap());
+    certify(&["-subj", "/CN=other", "-keyout", keyout, "-out", out]);
+    certificate
 }
 
 /// Certificate and key of a server at 127.0.0.1, and the authority that has signed it.
