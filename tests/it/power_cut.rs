@@ -392,8 +392,9 @@ async fn a_lost_sync_of_the_database_loses_nothing_that_the_journal_gave_it() {
     let log = DiskLog::new(database.clone());
     let store = DiskStore::new(database.clone());
     let [maths, music] = names();
-    // Records fill pages of their own, so that later ones do not write the lost page anew by chance.
-    for number in 1..=10 {
+    // Records fill pages of their own, so that later ones do not write the lost page anew by chance. They are too few to
+    // be moved at once: it is the reader who meets the fault.
+    for number in 1..=6 {
         log.append(&maths, record(number, 3_000)).await.unwrap();
     }
     let mut health = database.health();
@@ -407,7 +408,7 @@ async fn a_lost_sync_of_the_database_loses_nothing_that_the_journal_gave_it() {
     store_image(dir.path(), &disk.image());
     let report = verify(dir.path()).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(report.records, 50, "{report:?}");
+    assert_eq!(report.records, 46, "{report:?}");
 }
 
 #[tokio::test]
