@@ -136,7 +136,7 @@ impl Board {
         }
         let txn = board.doc.transact();
         for ((kind, _), root) in KINDS.iter().zip(&board.roots) {
-            board.read.load(*kind, root, &txn);
+            board.read.load(*kind, root, &board.index, &txn);
         }
         drop(txn);
         board.observe();

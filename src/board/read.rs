@@ -9,6 +9,7 @@ use std::sync::Arc;
 use yrs::types::ToJson;
 use yrs::{Any, Map, MapRef, Number, Out, ReadTxn};
 
+use super::guard::BlockIndex;
 use super::undo;
 use crate::protocol::element::{Change, EntryKind, Item, Properties, Property, Target, Value};
 
@@ -70,13 +71,13 @@ impl ReadModel {
         items
     }
 
-    /// Copies a whole collection from the document.
-    pub fn load<T: ReadTxn>(&mut self, kind: EntryKind, root: &MapRef, txn: &T) {
+    /// Copies a whole collection from the document; ids are shared with `index`.
+    pub fn load<T: ReadTxn>(&mut self, kind: EntryKind, root: &MapRef, index: &BlockIndex, txn: &T) {
         let entries = &mut self.kinds[kind as usize];
         entries.clear();
         for (id, out) in root.iter(txn) {
             if let Some(properties) = properties_of(kind, &out, txn) {
-                let id: Arc<str> = id.into();
+                let id = index.id(kind, id).unwrap_or_else(|| id.into());
                 if kind == EntryKind::Element {
                     self.order.extend(order_key(&id, Some(&properties)));
                 }
@@ -146,11 +147,15 @@ fn difference((kind, id): &Target, was: Option<Properties>, now: Option<Properti
 
 fn properties_of<T: ReadTxn>(kind: EntryKind, out: &Out, txn: &T) -> Option<Properties> {
     match out {
-        Out::YMap(map) => Some(
-            map.iter(txn)
-                .filter_map(|(key, out)| Some((Property::from_name(key)?, value_of(&out, txn))))
-                .collect(),
-        ),
+        Out::YMap(map) => {
+            let mut properties = Properties::with_capacity(map.len(txn) as usize);
+            for (key, out) in map.iter(txn) {
+                if let Some(property) = Property::from_name(key) {
+                    properties.set(property, value_of(&out, txn));
+                }
+            }
+            Some(properties)
+        }
         Out::Any(any) if kind == EntryKind::Like => {
             Some([(Property::Created, value_of_any(any))].into_iter().collect())
         }

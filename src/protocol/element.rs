@@ -385,6 +385,11 @@ impl Properties {
         Self(Vec::new())
     }
 
+    /// No property, with room for so many.
+    pub fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
     /// The value, if present.
     pub fn get(&self, property: Property) -> Option<&Value> {
         self.find(property).ok().map(|index| &self.0[index].1)

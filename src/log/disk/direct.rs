@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use redb::StorageBackend;
@@ -22,6 +23,9 @@ pub(super) struct DirectFile {
     direct: Option<File>,
     /// Holds a copy at an address that the disk can read from.
     copy: Mutex<Vec<u8>>,
+    /// Bytes in the file. Not asked for: a file system that was asked for the time of the last write has to store each
+    /// later one, at the cost of a write of its own in the next sync.
+    len: AtomicU64,
 }
 
 impl DirectFile {
@@ -31,8 +35,14 @@ impl DirectFile {
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(path)?;
         let direct = options.custom_flags(libc::O_DIRECT).open(path).ok();
+        let len = AtomicU64::new(file.metadata()?.len());
         let copy = Mutex::default();
-        Ok(Self { file, direct, copy })
+        Ok(Self {
+            file,
+            direct,
+            copy,
+            len,
+        })
     }
 
     /// Whether the bytes were written past the cache.
@@ -40,7 +50,7 @@ impl DirectFile {
         let Some(direct) = &self.direct else { return Ok(false) };
         let is_whole = offset.is_multiple_of(BLOCK_BYTES as u64) && data.len().is_multiple_of(BLOCK_BYTES);
         // What makes the file longer changes more than its blocks.
-        if !is_whole || data.len() > DIRECT_BYTES_MAX || offset + data.len() as u64 > self.len()? {
+        if !is_whole || data.len() > DIRECT_BYTES_MAX || offset + data.len() as u64 > self.len.load(Ordering::Acquire) {
             return Ok(false);
         }
         let mut copy = self.copy.lock();
@@ -61,7 +71,7 @@ impl DirectFile {
 
 impl StorageBackend for DirectFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.len.load(Ordering::Acquire))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -69,7 +79,9 @@ impl StorageBackend for DirectFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -80,7 +92,9 @@ impl StorageBackend for DirectFile {
         if self.write_direct(offset, data)? {
             return Ok(());
         }
-        self.file.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)?;
+        self.len.fetch_max(offset + data.len() as u64, Ordering::AcqRel);
+        Ok(())
     }
 }
 

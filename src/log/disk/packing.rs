@@ -32,6 +32,8 @@ thread_local! {
     // Making one costs more than using it.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> =
         RefCell::new(Compressor::with_prepared_dictionary(&FOR_PACKING).ok());
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> =
+        RefCell::new(Decompressor::with_prepared_dictionary(&FOR_UNPACKING).ok());
 }
 
 /// The record as it is stored: smaller where that is worth it.
@@ -63,10 +65,10 @@ pub(super) fn unpack(stored: &[u8]) -> Result<Option<Vec<u8>>, String> {
     if size > RECORD_BYTES_MAX {
         return Err(format!("{size} bytes are more than a record may have"));
     }
-    let mut decompressor = Decompressor::with_prepared_dictionary(&FOR_UNPACKING).map_err(|error| error.to_string())?;
-    let record = decompressor
-        .decompress(frame, size)
-        .map_err(|error| error.to_string())?;
+    let record = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        let decompressor = decompressor.as_mut().ok_or("no memory to unpack it")?;
+        decompressor.decompress(frame, size).map_err(|error| error.to_string())
+    })?;
     Ok(Some(record))
 }
 
