@@ -33,7 +33,7 @@ use crate::board::guard::walk_state_vector;
 use crate::protocol::ClientFrame;
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::{self, Format};
-use crate::protocol::ids::{BoardId, Timestamp};
+use crate::protocol::ids::{BoardId, Role, Timestamp};
 use crate::protocol::limits::Limits;
 use crate::room::hub::Connection;
 use crate::room::session::Door;
@@ -72,17 +72,16 @@ async fn yjs_door(
         None if state.auth.is_open() => auth::open_caller(None),
         None => return Err(AuthError::Missing.into()),
     };
-    let (_, role) = auth::admit(&state, &caller, &board).await?;
+    let admission = admit(&state, &caller, &board).await?;
     let seat = take_seat(&state, &caller, &board).map_err(Problem::too_many)?;
     Ok(sized(upgrade, &state.limits)
         .on_upgrade(async move |socket| {
             let _open = state.sockets.token();
             let mut line = Line::new(socket, progress, Door::Yjs, state, board);
             watch_token(&mut line, &caller);
-            let who = &caller.identity;
-            match line.state.hub.connect(&line.board, who, role, Door::Yjs, None).await {
+            match join(&mut line, &caller, admission, None).await {
                 Ok(connection) => settle(line, connection, seat),
-                Err(_) => line.close(CloseCode::Loading).await,
+                Err(code) => line.close(code).await,
             }
         })
         .into_response())
@@ -122,6 +121,42 @@ async fn own_door(
             }
         })
         .into_response())
+}
+
+/// The caller's role, and how many changes of roles this node had been told of before it was looked up.
+struct Admission {
+    role: Role,
+    grants: u64,
+}
+
+async fn admit(state: &AppState, caller: &Caller, board: &BoardId) -> Result<Admission, AdmitError> {
+    let grants = state.hub.grants();
+    let (_, role) = auth::admit(state, caller, board).await?;
+    Ok(Admission { role, grants })
+}
+
+/// Joins the board. Whose role changed on the way, which may have to wait for the log, comes back for the new one.
+async fn join(
+    line: &mut Line,
+    caller: &Caller,
+    Admission { role, grants }: Admission,
+    vector: Option<Vec<(u64, u32)>>,
+) -> Result<Connection, CloseCode> {
+    let (state, board) = (&line.state, &line.board);
+    let joined = state.hub.connect(board, &caller.identity, role, line.door, vector);
+    let connection = joined.await.map_err(|_unavailable| CloseCode::Loading)?;
+    if state.hub.grants() != grants && admit(state, caller, board).await.map_err(refusal)?.role != role {
+        return Err(CloseCode::Rebuilt);
+    }
+    Ok(connection)
+}
+
+fn refusal(error: AdmitError) -> CloseCode {
+    match error {
+        AdmitError::NoBoard => CloseCode::NoBoard,
+        AdmitError::Forbidden => CloseCode::Forbidden,
+        AdmitError::Store(_) => CloseCode::TryLater,
+    }
 }
 
 /// A place for one more socket of the caller; else the seconds to wait.
@@ -201,11 +236,7 @@ async fn greet(
         (None, _) if state.auth.is_open() => auth::open_caller(hello.user),
         (None, _) => return Err(Some(CloseCode::Unauthenticated)),
     };
-    let (_, role) = auth::admit(state, &caller, board).await.map_err(|error| match error {
-        AdmitError::NoBoard => Some(CloseCode::NoBoard),
-        AdmitError::Forbidden => Some(CloseCode::Forbidden),
-        AdmitError::Store(_) => Some(CloseCode::TryLater),
-    })?;
+    let admission = admit(state, &caller, board).await.map_err(refusal)?;
     let seat = match seat {
         Some(seat) => seat,
         None => take_seat(state, &caller, board).map_err(|_seconds| Some(CloseCode::TryLater))?,
@@ -220,11 +251,7 @@ async fn greet(
         document: hello.document,
         client: hello.client,
     };
-    let joined = state
-        .hub
-        .connect(board, &caller.identity, role, line.door, vector)
-        .await;
-    let connection = joined.map_err(|_unavailable| Some(CloseCode::Loading))?;
+    let connection = join(line, &caller, admission, vector).await?;
     watch_token(line, &caller);
     Ok((connection, seat))
 }

@@ -59,6 +59,8 @@ pub(super) struct Shared {
     /// Boards that failed too often: read-only until the process ends.
     failing: DashSet<BoardId>,
     next_session: AtomicU64,
+    /// Changed roles that this node was told of.
+    grants: AtomicU64,
     pending_bytes: AtomicUsize,
     is_log_healthy: Box<dyn Fn() -> bool + Send + Sync>,
     is_draining: AtomicBool,
@@ -167,6 +169,7 @@ impl Hub {
             next_session: AtomicU64::new(first_session),
             pending_bytes: AtomicUsize::new(0),
             is_log_healthy: Box::new(is_log_healthy),
+            grants: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         }))
@@ -383,6 +386,16 @@ impl Hub {
             metrics::counter!(telemetry::JOINS_NOT_LEVEL_TOTAL).increment(1);
             HubError::Unavailable
         })
+    }
+
+    /// Changed roles that this node was told of. Whoever joined by a role that was looked up before the last of them looks
+    /// again: the room may have heard of the change first.
+    pub fn grants(&self) -> u64 {
+        self.0.grants.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn count_grant(&self) {
+        self.0.grants.fetch_add(1, Ordering::SeqCst);
     }
 
     fn next_session(&self) -> SessionId {

@@ -58,6 +58,8 @@ impl Hub {
 
     /// Lets the sessions of this node know a role.
     pub async fn grant(&self, board: &BoardId, user: &UserId, role: Option<Role>) {
+        // First: who is on the way into the room behind this sees that there was a change.
+        self.count_grant();
         self.tell_soon(board, || Message::input(Input::Grant(user.clone(), role)))
             .await;
     }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use crate::support::live::{Socket, hello, own, upgrade};
-use crate::support::node::{Node, create};
+use crate::support::node::{Node, SECRET, answer, create, token};
 
 /// A log that says when its tails are level only once it may.
 struct Held {
@@ -70,6 +70,42 @@ async fn a_join_waits_for_what_the_log_has_and_nobody_else_does() {
     assert!(!joining.is_finished(), "nobody is welcomed before that");
     gate.send_replace(true);
     joining.await.unwrap();
+}
+
+//
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_changes_on_the_way_in_is_looked_up_again() {
+    let log = MemoryLog::new(7);
+    let store = Arc::new(MemoryStore::new(log.clone()));
+    let (gate, may_say) = watch::channel(true);
+    let mut args = ServeArgs::default();
+    args.jwt.jwt_key = Some(SECRET.into());
+    let node = Node::on(args, Arc::new(Held { log, may_say }), store, || true).await;
+    let teacher = token("teacher", None);
+    let as_teacher = async |method, path: &str, body| {
+        let request = node.ask(method, path).bearer_auth(&teacher).json(&body);
+        assert!(answer(request).await.status < 300, "{method} {path}");
+    };
+    let member = |user| format!("/v1/boards/b/members/{user}");
+    as_teacher("POST", "/v1/boards", json!({ "id": "b" })).await;
+    for user in ["mina", "hana", "jun"] {
+        as_teacher("PUT", &member(user), json!({ "role": "editor" })).await;
+    }
+    let yjs = async |user| {
+        let path = format!("/yjs/b?token={}", token(user, None));
+        upgrade(node.address(), &path, None).await
+    };
+    // The room is there before them.
+    let mut first = yjs("teacher").await.unwrap();
+    first.find_y(&[0, 0]).await;
+    gate.send_replace(false);
+    let [mut mina, mut hana, mut jun] = [yjs("mina").await, yjs("hana").await, yjs("jun").await].map(Result::unwrap);
+    as_teacher("PUT", &member("mina"), json!({ "role": "viewer" })).await;
+    as_teacher("DELETE", &member("hana"), json!({})).await;
+    gate.send_replace(true);
+    assert_eq!(mina.closed().await, 4500, "she comes back as a viewer");
+    assert_eq!(hana.closed().await, 4403);
+    jun.find_y(&[0, 0]).await;
 }
 
 /// A log that cannot be reached for a while, as a cluster's is for a node without brokers.
