@@ -2,6 +2,7 @@
 //! they may only look.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -13,6 +14,7 @@ use panseo::protocol::ids::{BoardId, Position, Role};
 use panseo::protocol::{Record, ServerFrame};
 use panseo::store::memory::MemoryStore;
 use serde_json::json;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -167,16 +169,17 @@ impl UpdateLog for Far {
 
 /// A node without brokers, if the test says so, and one that has them, with the board `b`.
 async fn far_and_near() -> (Far, Node, Node) {
+    far_and_near_on(&Handle::current()).await
+}
+
+/// The same, with the first one on a runtime of its own.
+async fn far_and_near_on(runtime: &Handle) -> (Far, Node, Node) {
     let log = MemoryLog::new(7);
     let store = Arc::new(MemoryStore::new(log.clone()));
     let far = Far::new(log.clone());
-    let cut = Node::on(
-        ServeArgs::default(),
-        Arc::new(far.clone()),
-        Arc::<MemoryStore>::clone(&store),
-        || true,
-    )
-    .await;
+    let (of_cut, in_cut) = (Arc::new(far.clone()), Arc::<MemoryStore>::clone(&store));
+    let cut = async || Node::on(ServeArgs::default(), of_cut, in_cut, || true).await;
+    let cut = runtime.spawn(cut()).await.unwrap();
     let near = Node::on(ServeArgs::default(), Arc::new(log), store, || true).await;
     let made = cut.send("POST", "/v1/boards", json!({ "id": "b", "title": "b" })).await;
     assert_eq!(made.status, 201);
@@ -278,4 +281,33 @@ async fn a_frame_that_another_node_took_counts_once_though_the_log_was_away_betw
     let board = node.get("/v1/boards/b/export?format=json").await;
     let board = String::from_utf8(board.bytes).unwrap();
     assert!(board.contains("\"x\":2,"), "moved once: {board}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_another_node_took_while_this_one_was_frozen_counts_once() {
+    let one_thread = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let freezing = one_thread.unwrap();
+    let (far, node, near) = far_and_near_on(freezing.handle()).await;
+    let client = Uuid::new_v4();
+    let step = json!({ "op": "element.move", "targets": ["e"], "dx": 1, "dy": 0 });
+    let (mut before, _) = joined(&node, "ada", client).await;
+    before.op(1, create("e")).await;
+    keeps(&mut before, 1).await;
+    // Long enough to be noticed. It has to find its brokers again afterwards.
+    let frozen = freezing.spawn(async { std::thread::sleep(Duration::from_secs(6)) });
+    far.is_away.send_replace(true);
+    before.op(2, step.clone()).await;
+    let (mut after, _) = joined(&near, "ada", client).await;
+    after.op(2, step).await;
+    keeps(&mut after, 2).await;
+    frozen.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    far.is_away.send_replace(false);
+    keeps(&mut before, 2).await;
+    for each in [&node, &near] {
+        let board = each.get("/v1/boards/b/export?format=json").await;
+        let board = String::from_utf8(board.bytes).unwrap();
+        assert!(board.contains("\"x\":2,"), "moved once: {board}");
+    }
+    freezing.shutdown_background();
 }
