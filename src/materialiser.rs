@@ -223,7 +223,10 @@ impl Work {
                 None
             }
             Err(Trouble::Lost(error)) => {
-                tracing::error!(error, "The group has lost this node: is there another one of its name?");
+                tracing::error!(
+                    error,
+                    "The group dropped this node: it was away, or another has its name. It joins again."
+                );
                 self.is_lost.set(true);
                 None
             }
