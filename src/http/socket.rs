@@ -145,13 +145,16 @@ async fn join(
     let (state, board) = (&line.state, &line.board);
     let joined = state.hub.connect(board, &caller.identity, role, line.door, vector);
     let connection = joined.await.map_err(|_unavailable| CloseCode::Loading)?;
-    if state.hub.grants() != grants && admit(state, caller, board).await.map_err(refusal)?.role != role {
-        return Err(CloseCode::Rebuilt);
+    if state.hub.grants() != grants {
+        let now = admit(state, caller, board).await;
+        if now.map_err(|error| refusal(&error))?.role != role {
+            return Err(CloseCode::Rebuilt);
+        }
     }
     Ok(connection)
 }
 
-fn refusal(error: AdmitError) -> CloseCode {
+fn refusal(error: &AdmitError) -> CloseCode {
     match error {
         AdmitError::NoBoard => CloseCode::NoBoard,
         AdmitError::Forbidden => CloseCode::Forbidden,
@@ -236,7 +239,8 @@ async fn greet(
         (None, _) if state.auth.is_open() => auth::open_caller(hello.user),
         (None, _) => return Err(Some(CloseCode::Unauthenticated)),
     };
-    let admission = admit(state, &caller, board).await.map_err(refusal)?;
+    let admission = admit(state, &caller, board).await;
+    let admission = admission.map_err(|error| refusal(&error))?;
     let seat = match seat {
         Some(seat) => seat,
         None => take_seat(state, &caller, board).map_err(|_seconds| Some(CloseCode::TryLater))?,
