@@ -45,7 +45,7 @@ const KEEP_MAX: Duration = Duration::from_secs(30);
 
 /// This node's rooms. A clone is the same hub.
 #[derive(Clone)]
-pub struct Hub(Arc<Shared>);
+pub struct Hub(pub(super) Arc<Shared>);
 
 /// What all rooms of a node share.
 pub(super) struct Shared {
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     failing: DashSet<BoardId>,
     next_session: AtomicU64,
     /// Changed roles that this node was told of.
-    grants: AtomicU64,
+    pub(super) grants: AtomicU64,
     pending_bytes: AtomicUsize,
     is_log_healthy: Box<dyn Fn() -> bool + Send + Sync>,
     is_draining: AtomicBool,
@@ -333,10 +333,6 @@ impl Hub {
         self.0.rooms.iter().map(|room| room.key().clone()).collect()
     }
 
-    pub(super) fn log(&self) -> &dyn UpdateLog {
-        &*self.0.log
-    }
-
     pub(super) async fn tell(&self, board: &BoardId, message: Message) {
         let room = self.0.rooms.get(board).map(|room| room.value().clone());
         if let Some(room) = room {
@@ -386,16 +382,6 @@ impl Hub {
             metrics::counter!(telemetry::JOINS_NOT_LEVEL_TOTAL).increment(1);
             HubError::Unavailable
         })
-    }
-
-    /// Changed roles that this node was told of. Whoever joined by a role that was looked up before the last of them looks
-    /// again: the room may have heard of the change first.
-    pub fn grants(&self) -> u64 {
-        self.0.grants.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn count_grant(&self) {
-        self.0.grants.fetch_add(1, Ordering::SeqCst);
     }
 
     fn next_session(&self) -> SessionId {

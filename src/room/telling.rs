@@ -4,6 +4,7 @@
 //! sockets hear of it first, whatever becomes of the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -59,9 +60,15 @@ impl Hub {
     /// Lets the sessions of this node know a role.
     pub async fn grant(&self, board: &BoardId, user: &UserId, role: Option<Role>) {
         // First: who is on the way into the room behind this sees that there was a change.
-        self.count_grant();
+        self.0.grants.fetch_add(1, Ordering::SeqCst);
         self.tell_soon(board, || Message::input(Input::Grant(user.clone(), role)))
             .await;
+    }
+
+    /// Changed roles that this node was told of. Whoever joined by a role that was looked up before the last of them looks
+    /// again: the room may have heard of the change first.
+    pub fn grants(&self) -> u64 {
+        self.0.grants.load(Ordering::SeqCst)
     }
 
     /// Lets the room of this node know title and edit scope.
@@ -83,7 +90,7 @@ impl Hub {
     }
 
     pub(super) fn relay(&self) -> Option<Arc<dyn Relay>> {
-        self.log().relay()
+        self.0.log.relay()
     }
 
     async fn tell_all(&self, notice: Notice) -> Result<(), HubError> {

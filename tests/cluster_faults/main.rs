@@ -17,6 +17,7 @@ mod support {
     pub(crate) mod kafka;
     pub(crate) mod live;
     pub(crate) mod servers;
+    pub(crate) mod soon;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ use self::class::{Class, Drawer, boards};
 use crate::support::kafka::Broker;
 use crate::support::live::{Server, hello, upgrade};
 use crate::support::servers::{Brokers, Database};
+use crate::support::soon::{soon, until};
 
 /// Edits that must have been acknowledged before all is compared.
 const ACKS_MIN: usize = 20_000;
@@ -322,11 +324,10 @@ async fn group_changes(ground: &Ground, class: &Class) {
     class.burst();
     let mut third = ground.node("three");
     class.burst();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while third.metric("panseo_materialiser_partitions").await < 1.0 {
-        assert!(Instant::now() < deadline, "the third node gets no partitions");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("the third node has partitions", async || {
+        third.metric("panseo_materialiser_partitions").await >= 1.0
+    })
+    .await;
     class.burst();
     signal(&third, "-TERM");
     let ended = tokio::task::block_in_place(|| third.child.wait()).unwrap();
@@ -346,8 +347,7 @@ async fn check(ground: &Ground, nodes: &[Server; 2], drawers: &[Drawer]) {
     let store = ground.store().await;
     let (mut edits, mut records, mut wrong) = (0, 0, Vec::new());
     for (board, kept) in &kept {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        loop {
+        soon(async || {
             let mut boards = Vec::new();
             for node in nodes.iter().chain([&fresh]) {
                 boards.push(node.exported(board).await);
@@ -361,15 +361,12 @@ async fn check(ground: &Ground, nodes: &[Server; 2], drawers: &[Drawer]) {
             if is_all && boards.iter().all(|other| *other == boards[0]) && shows_all(&boards[2], kept) {
                 wrong.extend(each_once(board, &history));
                 records += history.len();
-                break;
+                return Ok(());
             }
             let missing = kept.iter().filter(|name| !stored.contains(**name)).count();
-            assert!(
-                Instant::now() < deadline,
-                "{board}: the nodes differ, or {missing} edits are lost"
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            Err(format!("{board}: the nodes differ, or {missing} edits are lost"))
+        })
+        .await;
         edits += kept.len();
     }
     eprintln!("checked {edits} acknowledged edits in {records} records");

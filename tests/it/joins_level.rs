@@ -16,9 +16,10 @@ use panseo::store::memory::MemoryStore;
 use serde_json::json;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
-use crate::support::live::{Socket, hello, own, upgrade};
+use crate::support::live::{SOON, Socket, hello, own, upgrade};
 use crate::support::node::{Node, SECRET, answer, create, token};
 
 /// A log that says when its tails are level only once it may.
@@ -115,12 +116,17 @@ async fn a_role_that_changes_on_the_way_in_is_looked_up_again() {
 struct Far {
     log: MemoryLog,
     is_away: Arc<watch::Sender<bool>>,
+    /// Questions that it did not answer.
+    unanswered: Arc<watch::Sender<usize>>,
 }
 
 impl Far {
     fn new(log: MemoryLog) -> Self {
-        let is_away = Arc::new(watch::Sender::new(false));
-        Self { log, is_away }
+        Self {
+            log,
+            is_away: Arc::default(),
+            unanswered: Arc::default(),
+        }
     }
 
     async fn back(&self) {
@@ -157,6 +163,7 @@ impl UpdateLog for Far {
 
     async fn end(&self, _board: &BoardId) -> Result<Position, LogError> {
         if *self.is_away.borrow() {
+            self.unanswered.send_modify(|unanswered| *unanswered += 1);
             return Err(LogError::Away("made to be away".into()));
         }
         Ok(self.log.end_now())
@@ -293,15 +300,27 @@ async fn a_frame_that_another_node_took_while_this_one_was_frozen_counts_once() 
     let (mut before, _) = joined(&node, "ada", client).await;
     before.op(1, create("e")).await;
     keeps(&mut before, 1).await;
-    // Long enough to be noticed. It has to find its brokers again afterwards.
-    let frozen = freezing.spawn(async { std::thread::sleep(Duration::from_secs(6)) });
+    let (thaw, is_thawed) = std::sync::mpsc::channel();
+    let frozen = freezing.spawn(async move { is_thawed.recv() });
     far.is_away.send_replace(true);
     before.op(2, step.clone()).await;
     let (mut after, _) = joined(&near, "ada", client).await;
     after.op(2, step).await;
-    keeps(&mut after, 2).await;
-    frozen.await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // So long that the node notices it.
+    let mut pace = interval(Duration::from_secs(1));
+    for seq in 3..10 {
+        pace.tick().await;
+        after.op(seq, create(&format!("e{seq}"))).await;
+    }
+    keeps(&mut after, 9).await;
+    thaw.send(()).unwrap();
+    frozen.await.unwrap().unwrap();
+    // It has to find its brokers again first.
+    let mut unanswered = far.unanswered.subscribe();
+    timeout(SOON, unanswered.wait_for(|unanswered| *unanswered > 2))
+        .await
+        .unwrap()
+        .unwrap();
     far.is_away.send_replace(false);
     keeps(&mut before, 2).await;
     for each in [&node, &near] {

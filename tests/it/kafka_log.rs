@@ -17,10 +17,11 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::samples::{board, record};
 use crate::support::kafka::{Broker, EPOCH};
+use crate::support::soon::{soon, until};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -128,16 +129,8 @@ async fn records_wait_for_brokers_that_are_away() {
     }
     assert!(positions.is_sorted_by(|a, b| a < b));
     // Who reads finds the broker by a connection of its own.
-    let read = async {
-        loop {
-            match log.lead(&maths, None).await {
-                Err(LogError::Away(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
-                lead => return lead.unwrap().records,
-            }
-        }
-    };
-    let records = timeout(SOON, read).await.expect("it is read in time");
-    assert_eq!(numbers(&records), (1..=50).collect::<Vec<_>>());
+    let lead = soon(async || log.lead(&maths, None).await).await;
+    assert_eq!(numbers(&lead.records), (1..=50).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,11 +293,7 @@ async fn a_partition_that_nobody_reads_is_let_go() {
     let tails: Vec<_> = futures_util::future::join_all(boards.iter().map(|board| log.tail(board, None))).await;
     assert_eq!(log.partitions_read(), 4);
     drop(tails);
-    let deadline = Instant::now() + Duration::from_secs(45);
-    while log.partitions_read() > 0 {
-        assert!(Instant::now() < deadline, "partitions are still read");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    until("no partition is read", async || log.partitions_read() == 0).await;
     append_all(&log, &boards[0], 1..=3, 40).await;
     let mut tail = log.tail(&boards[0], None).await.unwrap();
     assert_eq!(numbers(&take(&mut tail, 3).await), [1, 2, 3]);
@@ -349,11 +338,10 @@ async fn a_node_is_sent_what_lies_in_the_partitions_of_its_boards_and_nothing_el
         take(tail, 20).await;
     }
     let sent = 3 * RECORDS * SIZE as u64;
-    let deadline = Instant::now() + SOON;
-    while two.bytes_read() < sent {
-        assert!(Instant::now() < deadline, "the consumer counts all that it was sent");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("the consumer counts all that it was sent", async || {
+        two.bytes_read() >= sent
+    })
+    .await;
     eprintln!(
         "{} bytes for 3 of 64 partitions, of {}",
         two.bytes_read(),
@@ -361,18 +349,6 @@ async fn a_node_is_sent_what_lies_in_the_partitions_of_its_boards_and_nothing_el
     );
     assert!(two.bytes_read() < sent + sent / 20, "{} bytes", two.bytes_read());
     assert_eq!(two.partitions_read(), 3);
-}
-
-/// Asks until there is an answer: brokers take up settings a little later.
-async fn until_some<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "there is no answer in time");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// Sets something of the topic of edits otherwise than a node would.
@@ -390,7 +366,10 @@ async fn a_topic_that_would_forget_is_refused_and_one_that_takes_less_refuses_th
     let log = broker.log().await;
     let topics = broker.topics().await;
     alter(&broker, "cleanup.policy", "compact").await;
-    let told = until_some(async || topics.verify().await.err()).await.to_string();
+    // Brokers take up settings a little later.
+    let told = soon(async || topics.verify().await.err().ok_or("all is well"))
+        .await
+        .to_string();
     assert!(
         told.contains("cleanup.policy=compact, not delete: set it with"),
         "{told}"
@@ -398,7 +377,7 @@ async fn a_topic_that_would_forget_is_refused_and_one_that_takes_less_refuses_th
     // All that is not named is as the brokers have it.
     alter(&broker, "max.message.bytes", "100000").await;
     let is_told = |warnings: &Vec<String>| warnings.iter().any(|told| told.contains("max.message.bytes=100000"));
-    until_some(async || topics.verify().await.ok().filter(is_told)).await;
+    soon(async || topics.verify().await.ok().filter(is_told).ok_or("it is not told")).await;
     let (maths, history) = (board("maths"), board("history"));
     let large = log.append(&maths, incompressible(1, 200_000));
     append_all(&log, &history, 1..=50, 40).await;

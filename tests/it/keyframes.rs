@@ -1,15 +1,13 @@
 //! Which node of a cluster writes a board's keyframes: the one that stores its records, whoever has it open.
 
-use std::time::Duration;
-
 use panseo::protocol::ServerFrame;
 use panseo::protocol::element::Property;
 use panseo::room::Input;
 use serde_json::json;
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::live::{SOON, Server, Socket};
+use crate::support::live::{Server, Socket};
+use crate::support::soon::soon;
 use crate::support::story::{A, Story};
 use crate::two_nodes::{Ground, hosts};
 
@@ -79,16 +77,12 @@ async fn figure(node: &Server, metric: &str) -> i64 {
     node.metric(metric).await as i64
 }
 
-async fn until(node: &Server, metric: &str, value: i64) {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let now = figure(node, metric).await;
-        if now == value {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{metric} is {now}, not {value}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn shows(node: &Server, metric: &str, value: i64) {
+    soon(async || match figure(node, metric).await {
+        now if now == value => Ok(()),
+        now => Err(format!("{metric} is {now}, not {value}")),
+    })
+    .await;
 }
 
 /// Two nodes, and a board that the second one stores; somebody has drawn much on it, at the first one.
@@ -100,23 +94,22 @@ async fn drawn_elsewhere(ground: &Ground) -> ([Server; 2], Socket) {
     };
     let nodes = [node("one"), node("two")];
     for node in &nodes {
-        until(node, "panseo_materialiser_partitions", 2).await;
+        shows(node, "panseo_materialiser_partitions", 2).await;
     }
-    let deadline = Instant::now() + SOON;
-    let board = 'found: loop {
+    let board = soon(async || {
         for number in 0..32 {
             let name = format!("b{number}");
             nodes[0].make_board(&name).await;
             let found = hosts(&nodes[0], &name, "http://one.test").await;
+            if found == ["http://two.test", "http://one.test"] {
+                return Ok(name);
+            }
             let (status, _) = nodes[0].request("DELETE", &format!("/v1/boards/{name}"), "", "").await;
             assert_eq!(status, 204);
-            if found == ["http://two.test", "http://one.test"] {
-                break 'found name;
-            }
         }
-        assert!(Instant::now() < deadline, "the second node has no board");
-    };
-    nodes[0].make_board(&board).await;
+        Err("the second node has no board")
+    })
+    .await;
     let mut ada = nodes[0].own(&board, "user=ada", Uuid::new_v4()).await;
     draw_much(&mut ada).await;
     (nodes, ada)
@@ -127,12 +120,12 @@ async fn the_node_that_stores_a_board_writes_them_though_nobody_is_on_it_there()
     let Some(ground) = Ground::find().await else { return };
     let (nodes, mut ada) = drawn_elsewhere(&ground).await;
     ground.schema.until(BLOCKS, |blocks| blocks > 0).await;
-    until(&nodes[1], "panseo_keyframe_rooms_total", 1).await;
-    until(&nodes[1], "panseo_rooms", 0).await;
+    shows(&nodes[1], "panseo_keyframe_rooms_total", 1).await;
+    shows(&nodes[1], "panseo_rooms", 0).await;
     assert_eq!(figure(&nodes[0], "panseo_keyframe_rooms_total").await, 0);
     move_one(&mut ada).await;
     drop(ada);
-    until(&nodes[0], "panseo_rooms", 0).await;
+    shows(&nodes[0], "panseo_rooms", 0).await;
     assert_eq!(
         ground.schema.number(KEYFRAMES).await,
         1,
@@ -145,7 +138,7 @@ async fn a_node_that_takes_over_writes_them_for_what_is_open_there() {
     let Some(ground) = Ground::find().await else { return };
     let (mut nodes, mut ada) = drawn_elsewhere(&ground).await;
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 1).await;
-    until(&nodes[1], "panseo_rooms", 0).await;
+    shows(&nodes[1], "panseo_rooms", 0).await;
     move_one(&mut ada).await;
     nodes[1].child.kill().unwrap();
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 2).await;
@@ -156,7 +149,7 @@ async fn a_node_that_takes_over_writes_them_for_what_is_open_there() {
 async fn a_board_that_is_open_where_it_is_stored_needs_no_other_room() {
     let Some(ground) = Ground::find().await else { return };
     let node = ground.node("one");
-    until(&node, "panseo_materialiser_partitions", 4).await;
+    shows(&node, "panseo_materialiser_partitions", 4).await;
     node.make_board("own").await;
     let mut ada = node.own("own", "user=ada", Uuid::new_v4()).await;
     draw_much(&mut ada).await;

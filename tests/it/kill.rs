@@ -77,7 +77,9 @@ impl Server {
     pub(super) async fn start(folder: &Path) -> (Self, Duration) {
         let begin = Instant::now();
         let mut server = Self::spawn(folder);
+        let mut looks = interval(Duration::from_millis(5));
         loop {
+            looks.tick().await;
             if let Some(status) = server.child.try_wait().expect("the child can be asked") {
                 panic!("the server ended at its start: {status}");
             }
@@ -85,7 +87,6 @@ impl Server {
                 return (server, begin.elapsed());
             }
             assert!(begin.elapsed() < Duration::from_mins(1), "the server never got ready");
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -1,7 +1,6 @@
 //! PostgreSQL for tests: each has a schema of its own, in the server that `PANSEO_TEST_POSTGRES` names.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +19,8 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
+
+use crate::support::soon::soon;
 
 /// Name of the topic that the stores of tests are filled from.
 pub(crate) const TOPIC: &str = "panseo.edits.v1";
@@ -105,14 +106,11 @@ impl Schema {
 
     /// Waits until the number fits.
     pub(crate) async fn until(&self, query: &'static str, fits: impl Fn(i64) -> bool) {
-        let waiting = async {
-            while !fits(self.number(query).await) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), waiting)
-            .await
-            .expect(query);
+        soon(async || match self.number(query).await {
+            number if fits(number) => Ok(()),
+            number => Err((query, number)),
+        })
+        .await;
     }
 
     /// What a query gives that asks for one number.

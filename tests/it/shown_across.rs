@@ -7,7 +7,7 @@ use panseo::protocol::{EphemeralState, ServerFrame};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value as Json, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 
 use crate::support::live::{Socket, y};
 use crate::support::pair::{At, Pair};
@@ -127,9 +127,10 @@ impl Class {
     /// All pieces of a stroke arrive in their order, and nothing of it behind its commit.
     async fn see_a_stroke(&mut self) {
         let gesture = "01890000-0000-7000-8000-000000000001";
+        let mut pace = interval(Duration::from_millis(5));
         for piece in 0..100 {
+            pace.tick().await;
             self.mina.shows("stroke", Some(gesture), json!({ "n": piece })).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         for number in 0..100 {
             assert_eq!(self.hana.sees("mina", "stroke").await, json!({ "n": number }));

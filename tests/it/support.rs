@@ -9,4 +9,5 @@ pub(crate) mod node;
 pub(crate) mod pair;
 #[allow(dead_code, reason = "`tests/cluster_faults` uses all of it")]
 pub(crate) mod servers;
+pub(crate) mod soon;
 pub(crate) mod story;

@@ -10,11 +10,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::samples::{board, record};
 use crate::support::live::{Server, Socket};
+use crate::support::soon::until;
 use crate::two_nodes::{Ground, are_level, create};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -31,14 +31,6 @@ async fn draw(socket: &mut Socket, numbers: std::ops::RangeInclusive<u64>) {
 fn signal(node: &Server, name: &str) {
     let sent = Command::new("kill").args([name, &node.child.id().to_string()]).status();
     assert!(sent.unwrap().success());
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

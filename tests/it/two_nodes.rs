@@ -7,15 +7,13 @@ use std::time::Duration;
 use panseo::protocol::{Route, ServerFrame};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::time::interval;
 use uuid::Uuid;
 
 use crate::postgres_schema::Schema;
 use crate::support::kafka::Broker;
 use crate::support::live::Server;
-
-/// Time in which what is on its way arrives.
-const SOON: Duration = Duration::from_secs(20);
+use crate::support::soon::{soon, until};
 
 /// Brokers and database, with topics and tables of the test's own.
 pub(crate) struct Ground {
@@ -80,19 +78,16 @@ fn has_all(exported: &str, ids: &BTreeSet<String>) -> bool {
 
 /// Waits until all nodes have the same board, with all of these elements.
 pub(crate) async fn are_level(nodes: &[&Server], board: &str, ids: &BTreeSet<String>) {
-    let deadline = Instant::now() + SOON;
-    loop {
+    soon(async || {
         let mut boards = Vec::new();
         for node in nodes {
             boards.push(node.exported(board).await);
         }
         let is_level = boards.iter().all(|other| *other == boards[0]);
-        if is_level && has_all(&boards[0], ids) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the nodes differ: {boards:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let is_whole = is_level && has_all(&boards[0], ids);
+        is_whole.then_some(()).ok_or(boards)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,8 +243,7 @@ async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
     for board in &boards {
         nodes[0].make_board(board).await;
     }
-    let deadline = Instant::now() + SOON;
-    let firsts = loop {
+    let firsts = soon(async || {
         let mut firsts = BTreeSet::new();
         let mut is_settled = true;
         for board in &boards {
@@ -261,11 +255,12 @@ async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
             firsts.extend(one.into_iter().next());
         }
         if is_settled && firsts.len() == 2 {
-            break firsts;
+            Ok(firsts)
+        } else {
+            Err(firsts)
         }
-        assert!(Instant::now() < deadline, "the nodes do not agree: {firsts:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
+    })
+    .await;
     assert_eq!(firsts, ["http://one.test", "http://two.test"].map(str::to_owned).into());
 
     let (_, page) = nodes[0].request("GET", "/b/b0", "", "").await;
@@ -284,11 +279,10 @@ async fn all_nodes_recommend_one_host_for_a_board_and_a_lost_node_no_more() {
     }
 
     nodes[1].child.kill().unwrap();
-    let deadline = Instant::now() + SOON;
-    while hosts(&nodes[0], "b0", "http://one.test").await != ["http://one.test"] {
-        assert!(Instant::now() < deadline, "a node that is gone is still recommended");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("a node that is gone is not recommended", async || {
+        hosts(&nodes[0], "b0", "http://one.test").await == ["http://one.test"]
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -296,18 +290,15 @@ async fn a_node_that_is_back_soon_reads_its_partitions_again() {
     let Some(ground) = Ground::find().await else { return };
     let mut nodes = [ground.node("one"), ground.node("two")];
     for _ in 0..4 {
-        let deadline = Instant::now() + SOON;
-        loop {
+        soon(async || {
             let read = [
                 nodes[0].metric("panseo_materialiser_partitions").await,
                 nodes[1].metric("panseo_materialiser_partitions").await,
             ];
-            if read[1] > 0.0 && read[0] + read[1] >= f64::from(ground.broker.settings.partitions) {
-                break;
-            }
-            assert!(Instant::now() < deadline, "partitions are read by nobody: {read:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            let is_read = read[1] > 0.0 && read[0] + read[1] >= f64::from(ground.broker.settings.partitions);
+            is_read.then_some(()).ok_or(read)
+        })
+        .await;
         tokio::task::block_in_place(|| nodes[1].restart());
     }
 }
@@ -336,13 +327,14 @@ async fn a_node_that_was_frozen_hears_first_what_others_took_meanwhile() {
         for seq in 10 * round + 2..10 * round + 12 {
             there.op(seq, step.clone()).await;
         }
-        let frozen = Instant::now();
         near = nodes[0].own("frozen", "user=ada", client).await;
+        // So long that the node notices it.
+        let mut pace = interval(Duration::from_millis(600));
         for seq in 10 * round + 2..10 * round + 12 {
+            pace.tick().await;
             near.op(seq, step.clone()).await;
         }
         near.find(acked(10 * round + 11)).await;
-        tokio::time::sleep_until(frozen + Duration::from_secs(6)).await;
         signal("-CONT");
         there.find(acked(10 * round + 11)).await;
     }

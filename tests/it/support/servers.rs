@@ -8,7 +8,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::MetadataTopic;
 use tempfile::TempDir;
-use tokio::time::Instant;
+
+use super::soon::soon;
 
 /// Copies of each record, one on each broker.
 const COPIES: usize = 3;
@@ -222,18 +223,12 @@ impl Brokers {
 
     /// Waits until all copies are in sync.
     pub(crate) async fn are_whole(&self, topic: &str) {
-        let deadline = Instant::now() + Duration::from_mins(2);
-        loop {
+        soon(async || {
             let partitions = tokio::task::block_in_place(|| self.partitions(topic));
-            if !partitions.is_empty() && partitions.iter().all(|(_, copies)| *copies == COPIES) {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the copies are not in sync again: {partitions:?}"
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            let are_whole = !partitions.is_empty() && partitions.iter().all(|(_, copies)| *copies == COPIES);
+            are_whole.then_some(()).ok_or(partitions)
+        })
+        .await;
     }
 }
 
