@@ -82,10 +82,15 @@ impl Hub {
         self.tell_soon(board, || Message::Stop(CloseCode::NoBoard)).await;
     }
 
-    /// Lets all sessions of this node come back, so that whatever they may is looked up again.
+    /// Lets the sessions of this node on a board come back, so that it and whatever they may is looked up again.
+    pub async fn readmit(&self, board: &BoardId) {
+        self.tell_soon(board, || Message::Stop(CloseCode::Rebuilt)).await;
+    }
+
+    /// The same for all boards.
     pub async fn readmit_all(&self) {
         for board in self.live() {
-            self.tell_soon(&board, || Message::Stop(CloseCode::Rebuilt)).await;
+            self.readmit(&board).await;
         }
     }
 

@@ -43,7 +43,16 @@ impl Follower {
         let state = self.state.clone();
         match notice {
             Notice::Revoked(revocation) => state.revoked.note([revocation]),
-            Notice::Deleted { board } => state.hub.end(&board).await,
+            Notice::Deleted { board } => {
+                if state.hub.is_live(&board) {
+                    let stored = self.look_up(state.store.board(&board)).await.flatten();
+                    match stored {
+                        // It was made again since: whoever is on either comes to the new one.
+                        Some(_) => state.hub.readmit(&board).await,
+                        None => state.hub.end(&board).await,
+                    }
+                }
+            }
             Notice::Role { board, user, role } => {
                 if state.hub.is_live(&board) {
                     let stored = self.look_up(state.store.role(&board, &user)).await;

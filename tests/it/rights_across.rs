@@ -1,6 +1,6 @@
 //! Changed rights reach the open sockets of all nodes, whichever node was told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -158,25 +158,44 @@ async fn a_change_at_one_real_node_reaches_sockets_of_the_other() {
     assert_eq!(third.request_as(&mine, "GET", "/v1/boards", "").await, 401);
 }
 
-/// A log whose brokers do not answer: records are taken, notices are not.
-struct Mute(MemoryLog);
+/// A log whose brokers do not answer: records are taken, notices are not. Those of others come from the test.
+#[derive(Clone)]
+struct Mute {
+    log: MemoryLog,
+    notices: Arc<Mutex<Option<mpsc::Receiver<Notice>>>>,
+}
+
+impl Mute {
+    /// A node on it, with the board `lesson` and its store, and the notices it is to hear.
+    async fn node() -> (Node, Arc<MemoryStore>, mpsc::Sender<Notice>) {
+        let log = MemoryLog::new(7);
+        let store = Arc::new(MemoryStore::new(log.clone()));
+        let (told, notices) = mpsc::channel(1);
+        let notices = Arc::new(Mutex::new(Some(notices)));
+        let mute = Arc::new(Self { log, notices });
+        let node = Node::on(ServeArgs::default(), mute, Arc::clone(&store) as _, || true).await;
+        let made = node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
+        assert_eq!(made.status, 201);
+        (node, store, told)
+    }
+}
 
 #[async_trait]
 impl UpdateLog for Mute {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
-        self.0.append(board, record)
+        self.log.append(board, record)
     }
 
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {
-        self.0.tail(board, after).await
+        self.log.tail(board, after).await
     }
 
     async fn end(&self, board: &BoardId) -> Result<Position, LogError> {
-        self.0.end(board).await
+        self.log.end(board).await
     }
 
     fn relay(&self) -> Option<Arc<dyn Relay>> {
-        Some(Arc::new(Self(self.0.clone())))
+        Some(Arc::new(self.clone()))
     }
 }
 
@@ -186,7 +205,7 @@ impl Relay for Mute {
     }
 
     fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
-        None
+        self.notices.lock().unwrap().take()
     }
 
     fn show(&self, _board: &BoardId, _lane: Lane, _relayed: &Relayed) {}
@@ -198,19 +217,7 @@ impl Relay for Mute {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_others_have_not_heard_of_holds_and_says_so() {
-    let log = MemoryLog::new(7);
-    let store = Arc::new(MemoryStore::new(log.clone()));
-    let node = Node::on(
-        ServeArgs::default(),
-        Arc::new(Mute(log)),
-        Arc::clone(&store) as _,
-        || true,
-    )
-    .await;
-    assert_eq!(
-        node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await.status,
-        201
-    );
+    let (node, store, _told) = Mute::node().await;
     let mut mina = own(node.address(), "lesson", "user=mina", Uuid::new_v4()).await;
     let given = node
         .send("PUT", "/v1/boards/lesson/members/mina", json!({ "role": "viewer" }))
@@ -220,5 +227,20 @@ async fn a_change_that_others_have_not_heard_of_holds_and_says_so() {
     hears_role(&mut mina, Role::Viewer).await;
     let (board, user) = (BoardId::new("lesson").unwrap(), UserId::new("mina").unwrap());
     assert_eq!(store.role(&board, &user).await.unwrap(), Some(Role::Viewer));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_on_a_board_that_was_made_again_comes_to_it() {
+    let (node, store, told) = Mute::node().await;
+    let board = BoardId::new("lesson").unwrap();
+    let deleted = || Notice::Deleted { board: board.clone() };
+    let mut mina = own(node.address(), "lesson", "user=mina", Uuid::new_v4()).await;
+    told.send(deleted()).await.unwrap();
+    closes_with(&mut mina, 4500).await;
+    let mut mina = own(node.address(), "lesson", "user=mina", Uuid::new_v4()).await;
+    store.delete_board(&board).await.unwrap();
+    told.send(deleted()).await.unwrap();
+    closes_with(&mut mina, 4404).await;
     node.stop().await;
 }
