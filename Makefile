@@ -9,6 +9,8 @@ NODE_TESTS := tests/interop
 WEB := web
 # What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
 SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
+# All of the program is tested, what is left out of it by default too.
+TESTED := --features kafka-tls
 export CARGO_TERM_COLOR ?= never
 
 .PHONY: help setup setup-tests run cluster test check bench bench-cluster bench-web screenshots soak clean
@@ -34,10 +36,10 @@ cluster: setup-tests $(WEB)/node_modules ## NODES=2 nodes over Kafka (BROKERS=1)
 
 test: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release --all-targets $(TESTED) -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
 	cd $(WEB) && npm run build
-	$(SERVERS) $(CARGO) test --release
+	$(SERVERS) $(CARGO) test --release $(TESTED)
 	$(SERVERS) npm --prefix $(WEB) test
 	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
 
@@ -66,7 +68,7 @@ screenshots: setup-tests $(WEB)/node_modules ## Every page and state, into web/s
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
-	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release --features kafka-tls --test it --test cluster_faults -- --nocapture
+	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release $(TESTED) --test it --test cluster_faults -- --nocapture
 	cd $(WEB) && PANSEO_SOAK=1000 npm test
 
 %/node_modules: %/package-lock.json
