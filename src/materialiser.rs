@@ -267,7 +267,7 @@ impl Work {
         let Some(standing) = self.insist(|work| work.runtime.block_on(work.store.progress())) else {
             return;
         };
-        let start = |partition: i32| standing.get(&partition).copied().unwrap_or_default();
+        let start = |partition: i32| standing.get(&partition).map_or(0, |stored| stored.next);
         for partition in self.group.waiting() {
             self.next.insert(partition, start(partition));
         }
@@ -339,11 +339,13 @@ impl Work {
                 partition,
                 expected: standing,
                 next: standing,
+                sent: 0,
                 records: Vec::new(),
             };
             (batch, Vec::new())
         });
         batch.next = kafka_offset + 1;
+        batch.sent = value.sent;
         if let Some(record) = record {
             self.gathered.records += 1;
             self.gathered.bytes += record.bytes.len();
@@ -422,7 +424,9 @@ impl Work {
 
     /// Stores the records of a batch one by one, and buries those that the database refuses again and again.
     fn store_each(&mut self, batch: Batch, values: Vec<Value>) {
-        let Batch { partition, next, .. } = batch;
+        let Batch {
+            partition, next, sent, ..
+        } = batch;
         let mut records = batch.records;
         for value in values {
             let record = vec![records.remove(0)];
@@ -438,6 +442,7 @@ impl Work {
             partition,
             expected,
             next,
+            sent,
             records: Vec::new(),
         }];
         if let Some(Ok(outcomes)) = self.store(&rest) {
@@ -452,6 +457,7 @@ impl Work {
             partition: value.partition,
             expected: 0,
             next: value.kafka_offset + 1,
+            sent: value.sent,
             records: record,
         }];
         loop {

@@ -14,6 +14,7 @@ mod fanout;
 mod finding;
 pub mod group;
 mod lag;
+mod lineage;
 mod placement;
 pub mod probe;
 mod producer;
@@ -24,7 +25,6 @@ mod settings;
 mod tails;
 mod topics;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 
+pub use lineage::Stored;
 pub use settings::KafkaSettings;
 pub use topics::{Fault, TopicReport, Topics};
 
@@ -156,25 +157,9 @@ impl KafkaLog {
         self
     }
 
-    /// Holds the offsets that are to be stored next against the topic: one that ends before them is another one.
-    pub async fn check(&self, progress: &BTreeMap<i32, i64>) -> Result<(), KafkaError> {
-        for (partition, next) in progress {
-            let Some(next) = u64::try_from(*next).ok().filter(|next| *next > 0) else {
-                continue;
-            };
-            let watermarks = self.edits.watermarks(*partition).await;
-            let (_, end) = watermarks.map_err(|error| KafkaError::Unreachable {
-                brokers: self.settings.brokers.clone(),
-                why: error.to_string(),
-            })?;
-            if next > end {
-                return Err(KafkaError::Topic(format!(
-                    "topic {} ends at {end} in partition {partition}, but the database has its records up to {next}: it was made anew; bring the old one back, or use another --kafka-prefix",
-                    self.settings.edits_topic()
-                )));
-            }
-        }
-        Ok(())
+    /// Fails where the topic is not the one that a database was filled from.
+    pub async fn check(&self, stored: &[Stored]) -> Result<(), KafkaError> {
+        lineage::check(&self.settings, &self.edits, stored).await
     }
 
     /// Bytes of records that were read for open boards, as of some seconds ago.

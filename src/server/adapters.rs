@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Adapters, StartError, clock};
 use crate::config::{ClusterConfig, Config, KafkaConfig};
 use crate::log::disk::{Database, DiskLog, OpenError};
-use crate::log::kafka::{KafkaError, KafkaLog, KafkaSettings, Topics};
+use crate::log::kafka::{KafkaError, KafkaLog, KafkaSettings, Stored, Topics};
 use crate::materialiser::Materialiser;
 use crate::protocol::ids::BoardId;
 use crate::room::hub::Hub;
@@ -56,7 +56,6 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapter
         topic: Topic {
             name: settings.edits_topic(),
             partitions: settings.partitions,
-            id: None,
         },
         now: clock(),
     })
@@ -64,8 +63,13 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapter
     .map_err(|error| StartError::Store(error.to_string()))?;
     let log = KafkaLog::start(settings.clone(), store.epoch()).await?;
     let progress = store.progress().await;
-    log.check(&progress.map_err(|error| StartError::Store(error.to_string()))?)
-        .await?;
+    let progress = progress.map_err(|error| StartError::Store(error.to_string()))?;
+    let stored = progress.into_iter().map(|(partition, progress)| Stored {
+        partition,
+        next: progress.next.unsigned_abs(),
+        sent: progress.last_sent,
+    });
+    log.check(&stored.collect::<Vec<_>>()).await?;
     let mut materialiser = Materialiser::start(&settings, store.clone(), clock)?;
     let log = Arc::new(log.keeping(materialiser.held()));
     let store: Arc<dyn BoardStore> = Arc::new(store);

@@ -99,7 +99,6 @@ impl Ground {
             topic: Topic {
                 name: self.topic(),
                 partitions: self.broker.settings.partitions,
-                id: None,
             },
             now: clock(),
         };

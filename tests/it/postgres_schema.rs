@@ -67,7 +67,6 @@ impl Schema {
             topic: Topic {
                 name: TOPIC.into(),
                 partitions: 1,
-                id: None,
             },
             now: clock(),
         }
@@ -157,6 +156,7 @@ impl UpdateLog for Materialised {
                 partition: 0,
                 expected: kafka_offset,
                 next: kafka_offset + 1,
+                sent: 0,
                 records: vec![incoming(&board, kafka_offset, &record)],
             };
             assert_eq!(this.store.apply(&[batch]).await.unwrap(), [Outcome::Applied]);

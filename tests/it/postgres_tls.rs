@@ -14,7 +14,6 @@ async fn open(url: &str, mode: &str) -> Result<PostgresStore, String> {
         topic: Topic {
             name: "edits".to_owned(),
             partitions: 1,
-            id: None,
         },
         now: clock(),
     };

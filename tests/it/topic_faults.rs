@@ -138,13 +138,24 @@ async fn a_topic_that_was_made_anew_is_refused_in_one_line() {
         topics.create().await.is_ok_and(|made| made.contains(&topic))
     })
     .await;
-    let started = Command::new(env!("CARGO_BIN_EXE_panseo"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "off"])
-        .args(ground.flags("one"))
-        .output()
-        .unwrap();
-    let told = String::from_utf8(started.stderr).unwrap();
-    assert_eq!(started.status.code(), Some(1), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains(&topic) && told.contains("it was made anew"), "{told}");
+    let refusal = || {
+        let started = Command::new(env!("CARGO_BIN_EXE_panseo"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "off"])
+            .args(ground.flags("one"))
+            .output()
+            .unwrap();
+        let told = String::from_utf8(started.stderr).unwrap();
+        assert_eq!(started.status.code(), Some(1), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains(&topic) && told.contains("it was made anew"), "{told}");
+        told
+    };
+    let told = refusal();
+    assert!(told.contains("ends at 0"), "{told}");
+    // As many records as the old one had, and more.
+    for _ in 0..40 {
+        ground.broker.write(&board("lesson"), "1", b"another life").await;
+    }
+    let told = refusal();
+    assert!(told.contains("has another record at"), "{told}");
 }

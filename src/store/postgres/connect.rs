@@ -63,8 +63,6 @@ pub struct Topic {
     pub name: String,
     /// Number of its partitions.
     pub partitions: u32,
-    /// Kafka's own id of this life of the topic, where it is known.
-    pub id: Option<String>,
 }
 
 /// What a store is opened with.
@@ -379,37 +377,26 @@ impl Opening {
     /// Notes the topic at the first meeting, and compares it at each later one. Gives the epoch of its positions.
     async fn settle_topic(&self, connection: &mut PgConnection, topic: &Topic) -> Result<u64, OpenError> {
         let settled = self.meet(connection, topic).await;
-        let (partitions, epoch, id) = settled.map_err(|error| self.failed(&error))?;
-        let other = |why| OpenError::OtherTopic {
-            place: self.place.clone(),
-            topic: topic.name.clone(),
-            why,
-        };
+        let (partitions, epoch) = settled.map_err(|error| self.failed(&error))?;
         if partitions != i64::from(topic.partitions) {
-            return Err(other(format!("of {partitions} partitions, not {}", topic.partitions)));
+            return Err(OpenError::OtherTopic {
+                place: self.place.clone(),
+                topic: topic.name.clone(),
+                why: format!("of {partitions} partitions, not {}", topic.partitions),
+            });
         }
-        match (&id, &topic.id) {
-            (Some(known), Some(given)) if known != given => Err(other(format!("of id {known}, not {given}"))),
-            _ => Ok(unsigned(epoch)),
-        }
+        Ok(unsigned(epoch))
     }
 
-    async fn meet(
-        &self,
-        connection: &mut PgConnection,
-        topic: &Topic,
-    ) -> Result<(i64, i64, Option<String>), sqlx::Error> {
+    async fn meet(&self, connection: &mut PgConnection, topic: &Topic) -> Result<(i64, i64), sqlx::Error> {
         let mut transaction = connection.begin().await?;
         let partitions = i64::from(topic.partitions);
-        sqlx::query(
-            "insert into topics (topic, partitions, epoch, topic_id) values ($1, $2::bigint, $3, $4) on conflict do nothing",
-        )
-        .bind(&topic.name)
-        .bind(partitions)
-        .bind(signed(fresh_epoch()))
-        .bind(topic.id.as_deref())
-        .execute(&mut *transaction)
-        .await?;
+        sqlx::query("insert into topics (topic, partitions, epoch) values ($1, $2::bigint, $3) on conflict do nothing")
+            .bind(&topic.name)
+            .bind(partitions)
+            .bind(signed(fresh_epoch()))
+            .execute(&mut *transaction)
+            .await?;
         // Each partition has its row from the start, so that an update of none always means a rival.
         sqlx::query(
             "insert into partition_progress (topic, partition, next_offset)
@@ -418,7 +405,7 @@ impl Opening {
         .bind(&topic.name)
         .execute(&mut *transaction)
         .await?;
-        let known = sqlx::query_as("select partitions::bigint, epoch, topic_id from topics where topic = $1")
+        let known = sqlx::query_as("select partitions::bigint, epoch from topics where topic = $1")
             .bind(&topic.name)
             .fetch_one(&mut *transaction)
             .await?;

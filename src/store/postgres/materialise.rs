@@ -37,8 +37,19 @@ pub struct Batch {
     pub expected: i64,
     /// The one behind the batch.
     pub next: i64,
+    /// When the value before that was sent, in ms since 1970.
+    pub sent: i64,
     /// The values, in order.
     pub records: Vec<Incoming>,
+}
+
+/// How far a partition is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The offset that is to be stored next.
+    pub next: i64,
+    /// When the value before that was sent, in ms since 1970; `None` where none is stored.
+    pub last_sent: Option<i64>,
 }
 
 /// What became of a batch.
@@ -94,15 +105,18 @@ impl PostgresStore {
         Ok(outcomes)
     }
 
-    /// The offset that is to be stored next, for each partition.
-    pub async fn progress(&self) -> Result<BTreeMap<i32, i64>, StoreError> {
+    /// How far each partition is stored.
+    pub async fn progress(&self) -> Result<BTreeMap<i32, Progress>, StoreError> {
         Self::within(async {
-            let rows: Vec<(i32, i64)> =
-                sqlx::query_as("select partition, next_offset from partition_progress where topic = $1")
+            let rows: Vec<(i32, i64, Option<i64>)> =
+                sqlx::query_as("select partition, next_offset, last_sent from partition_progress where topic = $1")
                     .bind(&self.topic)
                     .fetch_all(&self.pool)
                     .await?;
-            Ok(rows.into_iter().collect())
+            let rows = rows.into_iter();
+            Ok(rows
+                .map(|(partition, next, last_sent)| (partition, Progress { next, last_sent }))
+                .collect())
         })
         .await
     }
@@ -166,13 +180,14 @@ impl PostgresStore {
         .execute(&mut *transaction)
         .await?;
         sqlx::query(
-            "update partition_progress set next_offset = moved.next
-             from unnest($2::integer[], $3::bigint[]) moved (partition, next)
+            "update partition_progress set next_offset = moved.next, last_sent = moved.sent
+             from unnest($2::integer[], $3::bigint[], $4::bigint[]) moved (partition, next, sent)
              where topic = $1 and partition_progress.partition = moved.partition",
         )
         .bind(&self.topic)
         .bind(batches.iter().map(|batch| batch.partition).collect::<Vec<_>>())
         .bind(batches.iter().map(|batch| batch.next).collect::<Vec<_>>())
+        .bind(batches.iter().map(|batch| batch.sent).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

@@ -1,0 +1,101 @@
+//! Whether the topic of edits is the one that a database was filled from.
+//!
+//! Kafka has an id for that, which rdkafka has no call to ask for. So the last record that was stored of each partition
+//! tells it: in another life of the topic, another one lies in its place.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use super::producer::Edits;
+use super::settings::KafkaSettings;
+use super::{ASK_TIMEOUT, KafkaError, Quiet};
+
+/// How much of a partition a database has.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    /// Which one.
+    pub partition: i32,
+    /// The offset behind the last record.
+    pub next: u64,
+    /// When that record was sent, in ms since 1970, if that is known.
+    pub sent: Option<i64>,
+}
+
+/// Fails where the topic cannot be the one that this was stored from.
+pub(super) async fn check(settings: &KafkaSettings, edits: &Edits, stored: &[Stored]) -> Result<(), KafkaError> {
+    let topic = settings.edits_topic();
+    let unreachable = |why| KafkaError::Unreachable {
+        brokers: settings.brokers.clone(),
+        why,
+    };
+    let mut last = BTreeMap::new();
+    for Stored { partition, next, sent } in stored.iter().filter(|stored| stored.next > 0) {
+        let watermarks = edits.watermarks(*partition).await;
+        let (low, end) = watermarks.map_err(|error| unreachable(error.to_string()))?;
+        if *next > end {
+            return Err(made_anew(&format!(
+                "{topic} ends at {end} in partition {partition}, but the database has its records up to {next}"
+            )));
+        }
+        // The topic may have forgotten it meanwhile.
+        if let Some(sent) = sent.filter(|_| low < *next) {
+            last.insert(*partition, (next - 1, sent));
+        }
+    }
+    let (of, asked) = (settings.clone(), last.clone());
+    let reading = tokio::task::spawn_blocking(move || times(&of, asked)).await;
+    let read = reading.unwrap_or(Err(ClientError::Canceled));
+    for (partition, found) in read.map_err(|error| unreachable(error.to_string()))? {
+        let (offset, sent) = last[&partition];
+        if found != sent {
+            return Err(made_anew(&format!(
+                "{topic} has another record at {offset} of partition {partition} than the database"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn made_anew(what: &str) -> KafkaError {
+    KafkaError::Topic(format!(
+        "topic {what}: it was made anew; bring the old one back, or use another --kafka-prefix"
+    ))
+}
+
+/// When the records at these offsets were sent.
+fn times(settings: &KafkaSettings, mut asked: BTreeMap<i32, (u64, i64)>) -> Result<BTreeMap<i32, i64>, ClientError> {
+    let topic = settings.edits_topic();
+    let mut found = BTreeMap::new();
+    if asked.is_empty() {
+        return Ok(found);
+    }
+    let consumer: BaseConsumer<Quiet> = BaseConsumer::from_config_and_context(&settings.reader("lineage"), Quiet)?;
+    let mut wanted = TopicPartitionList::new();
+    for (partition, (offset, _)) in &asked {
+        let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
+        wanted.add_partition_offset(&topic, *partition, offset)?;
+    }
+    consumer.assign(&wanted)?;
+    let deadline = Instant::now() + ASK_TIMEOUT;
+    while !asked.is_empty() {
+        let message = match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
+            Some(message) => message?,
+            None if Instant::now() < deadline => continue,
+            None => return Err(ClientError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+        };
+        let Some((offset, _)) = asked.remove(&message.partition()) else {
+            continue;
+        };
+        if u64::try_from(message.offset()) == Ok(offset) {
+            found.extend(message.timestamp().to_millis().map(|sent| (message.partition(), sent)));
+        }
+    }
+    Ok(found)
+}
