@@ -1,12 +1,16 @@
 //! Who may come in, and how soon they learn that they may not any more.
 
+use std::net::{IpAddr, UdpSocket};
+
 use panseo::protocol::ids::Role;
 use panseo::protocol::{ErrorCode, ServerFrame};
 use serde_json::json;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::{content, element, refused, updates};
-use crate::support::live::{Server, raw, token, y};
+use crate::support::live::{KEY, Server, raw, token, y};
+use crate::support::soon::until;
 
 const ANY: &[(&str, Role)] = &[("*", Role::Teacher)];
 
@@ -198,6 +202,44 @@ async fn connections_of_the_node_are_limited() {
     let (status, answer) = raw(server.address, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(status, 429);
     assert!(answer.contains("retry-after"), "{answer}");
+}
+
+/// The address by which others reach this machine, if it has one. Nothing is sent.
+fn address_of_this_machine() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("203.0.113.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_an_address_are_limited() {
+    // Loopback is exempt: there may be a proxy.
+    let Some(address) = address_of_this_machine() else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let listen = format!("{address}:0");
+    let server = Server::start(
+        &["--auth", "jwt", "--jwt-key", KEY, "--listen", &listen],
+        "connections_address_max = 3",
+    );
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    assert_eq!(raw(server.address, b"").await.0, 429);
+    held.pop();
+    until("a place is free again", async || {
+        server.request("GET", "/health/live", "", "").await.0 == 200
+    })
+    .await;
+    assert!(
+        server
+            .metric("panseo_connections_refused_total{limit=\"address\"}")
+            .await
+            >= 1.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

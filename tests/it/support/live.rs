@@ -57,9 +57,15 @@ impl Server {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let config = folder.path().join("panseo.toml");
         std::fs::write(&config, format!("[limits]\n{limits}\n")).expect("a file can be written");
+        let listen: &[&str] = if flags.contains(&"--listen") {
+            &[]
+        } else {
+            &["--listen", "127.0.0.1:0"]
+        };
         let command: Vec<String> = launcher
             .iter()
-            .chain(&[env!("CARGO_BIN_EXE_panseo"), "serve", "--listen", "127.0.0.1:0"])
+            .chain(&[env!("CARGO_BIN_EXE_panseo"), "serve"])
+            .chain(listen)
             .chain(flags)
             .map(|part| (*part).to_owned())
             .collect();
