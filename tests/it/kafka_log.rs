@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use panseo::log::kafka::KafkaLog;
+use panseo::log::kafka::{KafkaLog, Stored};
 use panseo::log::{LogError, Logged, UpdateLog};
 use panseo::protocol::codec::encode_record;
 use panseo::protocol::ids::{BoardId, Position};
@@ -172,6 +172,24 @@ async fn a_node_reads_what_another_wrote_at_the_same_place() {
     let read = take(&mut tail, 100).await;
     assert_eq!(read.iter().map(|logged| logged.position).collect::<Vec<_>>(), positions);
     assert_eq!(*read[99].record, *record(100, 40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_is_known_by_its_records_though_one_broker_is_away() {
+    let Some(mut broker) = Broker::real() else { return };
+    broker.topics().await;
+    broker.settings.brokers = format!("127.0.0.1:9,{}", broker.settings.brokers);
+    let log = broker.log().await;
+    let maths = board("maths");
+    append_all(&log, &maths, 1..=20, 40).await;
+    let partition = i32::try_from(maths.partition(broker.settings.partitions)).unwrap();
+    let stored = |next, sent| Stored { partition, next, sent };
+    assert!(log.check(&[stored(20, None)]).await.is_ok());
+    let told = async |next, sent| log.check(&[stored(next, sent)]).await.unwrap_err().to_string();
+    let line = told(20, Some(1)).await;
+    assert!(line.contains("has another record at 19"), "{line}");
+    let line = told(21, None).await;
+    assert!(line.contains("ends at 20"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,11 +84,20 @@ fn times(settings: &KafkaSettings, mut asked: BTreeMap<i32, (u64, i64)>) -> Resu
     }
     consumer.assign(&wanted)?;
     let deadline = Instant::now() + ASK_TIMEOUT;
+    let mut fault = ClientError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
     while !asked.is_empty() {
-        let message = match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
-            Some(message) => message?,
-            None if Instant::now() < deadline => continue,
-            None => return Err(ClientError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(fault);
+        }
+        let message = match consumer.poll(patience) {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => {
+                // One broker that is away says nothing of those that lead the partitions.
+                fault = error;
+                continue;
+            }
+            None => continue,
         };
         let Some((offset, _)) = asked.remove(&message.partition()) else {
             continue;
