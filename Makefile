@@ -9,7 +9,7 @@ NODE_TESTS := tests/interop
 WEB := web
 # What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
 SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
-# All of the program is tested, what is left out of it by default too.
+# TLS towards Kafka is tested, too, though it is left out by default.
 TESTED := --features kafka-tls
 export CARGO_TERM_COLOR ?= never
 

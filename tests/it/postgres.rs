@@ -24,10 +24,10 @@ async fn create(store: &PostgresStore, name: &str) -> BoardId {
     info.id
 }
 
-/// Records of the board at the offsets from `expected` to `next`, of partition 0.
 /// When all values here were sent.
 const SENT: i64 = 1_700_000_000_000;
 
+/// Records of the board at the offsets from `expected` to `next`, of partition 0.
 fn batch(board: &BoardId, expected: i64, next: i64) -> Batch {
     let value = |offset: i64| incoming(board, offset, &record(u64::try_from(offset).unwrap(), 60));
     Batch {
