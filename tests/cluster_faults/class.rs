@@ -10,7 +10,7 @@ use panseo::protocol::ServerFrame;
 use panseo::protocol::ids::Role;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 use tokio_tungstenite::connect_async;
@@ -61,6 +61,8 @@ pub(super) struct Class {
     /// Where the nodes are; none while one is known to be dead.
     nodes: Mutex<[Option<SocketAddr>; 2]>,
     orders: watch::Sender<Orders>,
+    /// Something was acknowledged.
+    news: Notify,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -96,6 +98,7 @@ impl Class {
             }),
             nodes: Mutex::new(nodes.map(Some)),
             orders: watch::Sender::default(),
+            news: Notify::new(),
         })
     }
 
@@ -156,33 +159,33 @@ impl Class {
         self.seen.lock().faults.clone()
     }
 
+    async fn until(&self, is_so: impl Fn(&Seen) -> bool) {
+        loop {
+            let news = self.news.notified();
+            if is_so(&self.seen.lock()) {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// Waits until so many edits are acknowledged in all.
     pub(super) async fn acknowledged(&self, acks: usize) {
-        let deadline = Instant::now() + Duration::from_mins(5);
-        while self.acks() < acks {
-            assert!(Instant::now() < deadline, "{} of {acks} acknowledged", self.acks());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let all = self.until(|seen| seen.total >= acks);
+        let in_time = timeout(Duration::from_mins(5), all).await.is_ok();
+        assert!(in_time, "{} of {acks} acknowledged", self.acks());
     }
 
     /// Waits until everybody has had an edit acknowledged that they made after `since`; how long after it that was.
     pub(super) async fn recovered(&self, since: Instant) -> Duration {
-        loop {
-            let late: Vec<usize> = {
-                let seen = self.seen.lock();
-                let is_late = |index: &usize| seen.kept_to[*index].is_none_or(|made| made < since);
-                (0..DRAWERS).filter(is_late).collect()
-            };
-            if late.is_empty() {
-                return since.elapsed();
-            }
-            assert!(
-                since.elapsed() < Duration::from_mins(1),
-                "nothing is acknowledged to {late:?}; {:?}",
-                self.faults()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let is_late = |made: &Option<Instant>| made.is_none_or(|made| made < since);
+        let all = self.until(|seen| !seen.kept_to.iter().any(is_late));
+        if timeout(Duration::from_mins(1), all).await.is_err() {
+            let kept_to = self.seen.lock().kept_to.clone();
+            let late: Vec<usize> = (0..DRAWERS).filter(|index| is_late(&kept_to[*index])).collect();
+            panic!("nothing is acknowledged to {late:?}; {:?}", self.faults());
         }
+        since.elapsed()
     }
 }
 
@@ -310,6 +313,7 @@ impl Drawer {
                     seen.figures.slowest_ack = seen.figures.slowest_ack.max(made.elapsed());
                 }
                 self.tell(class);
+                class.news.notify_waiters();
             }
             ServerFrame::Event {
                 changes: Some(changes), ..

@@ -191,6 +191,23 @@ async fn a_topic_is_known_by_its_records() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_passing_fault_of_a_reader_does_not_hide_another_topic() {
+    let (cluster, _broker, log) = imitated().await;
+    append_all(&log, &board("maths"), 1..=20, 40).await;
+    let stored = Stored {
+        partition: 0,
+        next: 20,
+        sent: Some(1),
+    };
+    cluster.request_errors(
+        RDKafkaApiKey::Fetch,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
+    );
+    let line = log.check(&[stored]).await.unwrap_err().to_string();
+    assert!(line.contains("has another record at 19"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lead_is_what_the_store_lacks_and_nothing_of_other_boards() {
     let Some(mut broker) = Broker::real() else { return };
     broker.settings.partitions = 1;

@@ -69,6 +69,15 @@ async fn records_that_nobody_can_read_end_as_dead_letters_and_the_lesson_goes_on
     let names = |last: u64| (1..=last).map(|number| format!("e{number}")).collect();
     are_level(&[&nodes[0], &nodes[1]], poisoned, &names(6)).await;
     are_level(&[&nodes[0], &nodes[1]], beside, &names(10)).await;
+    // A node that starts compares what lies at the end with what is stored.
+    ground.broker.write(&name, "1", b"\xc1broken").await;
+    until("the last one is in the dead letters", async || {
+        nodes[0].metric("panseo_dlq_total").await + nodes[1].metric("panseo_dlq_total").await >= 3.0
+    })
+    .await;
+    let [one, mut two] = nodes;
+    two.restart();
+    are_level(&[&one, &two], poisoned, &names(6)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,21 +46,19 @@ pub(super) async fn check(settings: &KafkaSettings, edits: &Edits, stored: &[Sto
         }
         // The topic may have forgotten it meanwhile.
         if let Some(sent) = sent.filter(|_| low < *next) {
-            last.insert(*partition, (next - 1, sent));
+            let offset = i64::try_from(next - 1).unwrap_or(i64::MAX);
+            last.insert(*partition, (offset, sent));
         }
     }
-    let (of, asked) = (settings.clone(), last.clone());
-    let reading = tokio::task::spawn_blocking(move || times(&of, asked)).await;
-    let read = reading.unwrap_or(Err(ClientError::Canceled));
-    for (partition, found) in read.map_err(|error| unreachable(error.to_string()))? {
-        let (offset, sent) = last[&partition];
-        if found != sent {
-            return Err(made_anew(&format!(
-                "{topic} has another record at {offset} of partition {partition} than the database"
-            )));
-        }
+    let of = settings.clone();
+    let reading = tokio::task::spawn_blocking(move || replaced(&of, last)).await;
+    let found = reading.unwrap_or(Err(ClientError::Canceled));
+    match found.map_err(|error| unreachable(error.to_string()))? {
+        Some((partition, offset)) => Err(made_anew(&format!(
+            "{topic} has another record at {offset} of partition {partition} than the database"
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn made_anew(what: &str) -> KafkaError {
@@ -69,23 +67,21 @@ fn made_anew(what: &str) -> KafkaError {
     ))
 }
 
-/// When the records at these offsets were sent.
-fn times(settings: &KafkaSettings, mut asked: BTreeMap<i32, (u64, i64)>) -> Result<BTreeMap<i32, i64>, ClientError> {
-    let topic = settings.edits_topic();
-    let mut found = BTreeMap::new();
-    if asked.is_empty() {
-        return Ok(found);
+/// Partition and offset of a record that was not sent at its time; `last` has offset and time by partition.
+fn replaced(settings: &KafkaSettings, mut last: BTreeMap<i32, (i64, i64)>) -> Result<Option<(i32, i64)>, ClientError> {
+    if last.is_empty() {
+        return Ok(None);
     }
+    let topic = settings.edits_topic();
     let consumer: BaseConsumer<Quiet> = BaseConsumer::from_config_and_context(&settings.reader("lineage"), Quiet)?;
     let mut wanted = TopicPartitionList::new();
-    for (partition, (offset, _)) in &asked {
-        let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
-        wanted.add_partition_offset(&topic, *partition, offset)?;
+    for (partition, (offset, _)) in &last {
+        wanted.add_partition_offset(&topic, *partition, Offset::Offset(*offset))?;
     }
     consumer.assign(&wanted)?;
     let deadline = Instant::now() + ASK_TIMEOUT;
     let mut fault = ClientError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-    while !asked.is_empty() {
+    while !last.is_empty() {
         let patience = deadline.saturating_duration_since(Instant::now());
         if patience.is_zero() {
             return Err(fault);
@@ -99,12 +95,13 @@ fn times(settings: &KafkaSettings, mut asked: BTreeMap<i32, (u64, i64)>) -> Resu
             }
             None => continue,
         };
-        let Some((offset, _)) = asked.remove(&message.partition()) else {
+        let Some((offset, sent)) = last.remove(&message.partition()) else {
             continue;
         };
-        if u64::try_from(message.offset()) == Ok(offset) {
-            found.extend(message.timestamp().to_millis().map(|sent| (message.partition(), sent)));
+        // Where the topic has forgotten it meanwhile, this is a later one.
+        if message.offset() == offset && message.timestamp().to_millis().unwrap_or_default() != sent {
+            return Ok(Some((message.partition(), offset)));
         }
     }
-    Ok(found)
+    Ok(None)
 }
