@@ -114,6 +114,8 @@ pub const RELAYED_TOTAL: &str = "panseo_relayed_total";
 /// What was not shown across nodes, by `feature` and `reason` (`queue_full`, `not_delivered`, `old`, `malformed`, `inbox_full`,
 /// `unknown_sender` or `refused`).
 pub const RELAY_DROPS_TOTAL: &str = "panseo_relay_drops_total";
+/// Time the disk took for a batch of records, in embedded mode.
+pub const LOG_WRITE_SECONDS: &str = "panseo_log_write_seconds";
 /// Bytes of records read for open boards.
 pub const KAFKA_READ_BYTES_TOTAL: &str = "panseo_kafka_read_bytes_total";
 /// From an append to its delivery report.
@@ -212,6 +214,11 @@ fn describe() {
         "Time to draw a picture of a board, by `kind`."
     );
     describe_counter!(PICTURES_REFUSED_TOTAL, "Pictures that were not drawn, by `reason`.");
+    describe_histogram!(
+        LOG_WRITE_SECONDS,
+        Unit::Seconds,
+        "Time the disk took for a batch of records, until it was durable."
+    );
     describe_rooms();
     describe_kafka();
 }

@@ -17,6 +17,8 @@ const SLACK: f64 = 4.0;
 /// Runs of a scenario before it counts as failed: a neighbour's burst seldom comes twice.
 const ATTEMPTS: usize = 2;
 
+const ACK_P99: &str = "ack p99, times an fdatasync";
+
 /// Arguments of `panseo bench`, and the goals: part of the scenario's name, name of the figure, highest value.
 type Scenario = (&'static [&'static str], &'static [(&'static str, &'static str, f64)]);
 
@@ -43,9 +45,11 @@ const SCENARIOS: &[Scenario] = &[
         ],
     ),
     (
-        // In two seconds, one standstill of a shared disk is the p99.
         &["ack", "--seconds", "2"],
-        &[("ack, own", "ack p50, times an fdatasync", 2.5)],
+        &[
+            ("ack, own", "ack p50, times an fdatasync", 2.5),
+            ("ack, own", ACK_P99, 5.0),
+        ],
     ),
     (
         &["awareness", "--compare-relay", "--door", "own", "--seconds", "2"],
@@ -90,11 +94,15 @@ fn missed(report: &Json, goals: &[(&str, &str, f64)]) -> Vec<String> {
     };
     let judge = |(scenario, figure, goal): &(&str, &str, f64)| {
         let value_now = value(scenario, figure).unwrap_or_else(|| panic!("no figure `{figure}` of `{scenario}`"));
-        // On a machine so busy that the bare relay misses the goal, the relay is the goal.
-        let relay = scenario
-            .split_once(',')
-            .and_then(|(name, _)| value(&format!("{name}, relay"), figure));
-        let bar = relay.map_or(*goal, |relay| relay.max(*goal)) * SLACK;
+        // On a machine so busy that the bare relay or the disk misses the goal, that is the goal.
+        let bare = if *figure == ACK_P99 {
+            value(scenario, "longest write of the log, at most, times an fdatasync")
+        } else {
+            scenario
+                .split_once(',')
+                .and_then(|(name, _)| value(&format!("{name}, relay"), figure))
+        };
+        let bar = bare.map_or(*goal, |bare| bare.max(*goal)) * SLACK;
         (value_now > bar).then(|| format!("{scenario}: {figure} is {value_now:.2}, above {bar:.2}"))
     };
     goals.iter().filter_map(judge).collect()

@@ -3,7 +3,6 @@
 //! Where brokers and database are stands in the environment, as for any node. They should be thrown away afterwards: the
 //! boards stay.
 
-use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 
 use super::args::{BenchArgs, Door, Kind};
 use super::load::{self, Load, update_frame};
-use super::process::{self, Started, Target, nanos};
+use super::process::{self, Buckets, Started, Target, nanos};
 use super::report::Report;
 use super::session::{self, Client, News};
 use super::tally::{Histogram, as_f64};
@@ -24,6 +23,7 @@ use crate::log::UpdateLog as _;
 use crate::log::kafka::probe::Probe;
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::protocol::ids::BoardId;
+use crate::telemetry;
 
 /// Edits a second over all boards.
 const RATE: u32 = 1_000;
@@ -222,11 +222,8 @@ async fn latencies(args: &BenchArgs, probe: &Probe, nodes: [Target; 2], report: 
     stored_within(before, nodes, report).await
 }
 
-/// Bound of a bucket in microseconds -> records that were stored within it.
-type Delays = BTreeMap<u64, f64>;
-
 /// How late records were stored during the load: the bound of the histogram under which 99 % of them lie.
-async fn stored_within(before: Delays, nodes: [Target; 2], report: &mut Report) -> anyhow::Result<()> {
+async fn stored_within(before: Buckets, nodes: [Target; 2], report: &mut Report) -> anyhow::Result<()> {
     // The last ones may still be on their way.
     sleep(Duration::from_secs(2)).await;
     let mut counts = delays(nodes).await?;
@@ -242,17 +239,11 @@ async fn stored_within(before: Delays, nodes: [Target; 2], report: &mut Report) 
 }
 
 /// The same of both nodes since they started.
-async fn delays(nodes: [Target; 2]) -> anyhow::Result<Delays> {
-    let mut sums = Delays::new();
+async fn delays(nodes: [Target; 2]) -> anyhow::Result<Buckets> {
+    let mut sums = Buckets::new();
     for node in nodes {
-        for line in process::metrics(node.address).await?.lines() {
-            let Some(rest) = line.strip_prefix("panseo_materialiser_delay_seconds_bucket{le=\"") else {
-                continue;
-            };
-            let (bound, count) = rest.split_once("\"} ").context("a bucket has a count")?;
-            // The last one is infinite.
-            let bound = Duration::try_from_secs_f64(bound.parse()?).map_or(u64::MAX, |bound| nanos(bound) / 1_000);
-            *sums.entry(bound).or_default() += count.parse::<f64>()?;
+        for (bound, count) in process::buckets(node.address, telemetry::MATERIALISER_DELAY_SECONDS).await? {
+            *sums.entry(bound).or_default() += count;
         }
     }
     Ok(sums)

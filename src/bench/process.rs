@@ -1,5 +1,6 @@
 //! The processes of a run: the server and the relay on a core of their own, their CPU time and memory, and the disk.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -199,6 +200,23 @@ async fn ready(child: &mut Child, address: SocketAddr) -> anyhow::Result<()> {
 /// What the server counts.
 pub(super) async fn metrics(address: SocketAddr) -> anyhow::Result<String> {
     Ok(String::from_utf8(get(address, "/metrics").await?)?)
+}
+
+/// Bound of a bucket in microseconds -> what lies below it.
+pub(super) type Buckets = BTreeMap<u64, f64>;
+
+/// A histogram of durations that has no labels; empty if nothing was counted.
+pub(super) async fn buckets(address: SocketAddr, name: &str) -> anyhow::Result<Buckets> {
+    let prefix = format!("{name}_bucket{{le=\"");
+    let counted = metrics(address).await?;
+    let rows = counted.lines().filter_map(|line| line.strip_prefix(&prefix));
+    rows.map(|row| {
+        let (bound, count) = row.split_once("\"} ").context("a bucket has a count")?;
+        // The last one is infinite.
+        let bound = Duration::try_from_secs_f64(bound.parse()?).map_or(u64::MAX, |bound| nanos(bound) / 1_000);
+        Ok((bound, count.parse()?))
+    })
+    .collect()
 }
 
 async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Vec<u8>> {

@@ -11,6 +11,7 @@ use super::report::Report;
 use super::tally::{Histogram, as_f64};
 use super::{cluster, cold, document, idle};
 use crate::log::kafka::KafkaSettings;
+use crate::telemetry;
 
 /// Latency above which a step of the ramp has failed.
 const RAMP_P99_MS: f64 = 100.0;
@@ -295,10 +296,21 @@ async fn ack(args: &BenchArgs, report: &mut Report) -> anyhow::Result<()> {
     process::probe_disk(&folder, &disk)?;
     figures(report, "ack, own", &load, &outcome);
     quantiles(report, "ack, own", "one fdatasync", &disk);
-    let times = |share| outcome.tally.ack.quantile_ms(share) / disk.quantile_ms(0.5).max(1e-6);
+    let fdatasync_ms = disk.quantile_ms(0.5).max(1e-6);
+    let times = |share| outcome.tally.ack.quantile_ms(share) / fdatasync_ms;
     report.add("ack, own", "ack p50, times an fdatasync", times(0.5), "x");
     report.goal("<= 2.5 x");
     report.add("ack, own", "ack p99, times an fdatasync", times(0.99), "x");
     report.goal("<= 5 x");
+    let writes = process::buckets(target.address, telemetry::LOG_WRITE_SECONDS).await?;
+    let all = writes.values().last().copied();
+    if let Some((bound, _)) = writes.iter().find(|(_, count)| Some(**count) == all) {
+        report.add(
+            "ack, own",
+            "longest write of the log, at most, times an fdatasync",
+            as_f64(*bound) / 1e3 / fdatasync_ms,
+            "x",
+        );
+    }
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Database;
 use super::fault::Fault;
@@ -19,6 +20,7 @@ use crate::log::order::{Refusal, Unheard};
 use crate::log::{LogError, Logged};
 use crate::protocol::Record;
 use crate::protocol::ids::{BoardId, Position};
+use crate::telemetry;
 
 /// Records in one batch, so that the first of them does not wait long for the last.
 const BATCH_RECORDS_MAX: usize = 1024;
@@ -162,7 +164,9 @@ fn write_all(database: &Database, queue: &Queue, tails: &Tails) {
     while let Some(batch) = queue.take() {
         let records = batch.iter().map(|waiting| (&waiting.board, waiting.stored.as_slice()));
         // A panic of the library must not leave rooms without an answer for ever.
+        let begin = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| database.append(records)));
+        metrics::histogram!(telemetry::LOG_WRITE_SECONDS).record(begin.elapsed().as_secs_f64());
         if openings != database.openings() {
             openings = database.openings();
             // What was not reported may be in the log all the same: the tails look for themselves.
