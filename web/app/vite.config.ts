@@ -24,6 +24,8 @@ const PAGES: readonly { file: string; path: RegExp }[] = [
 
 const LOCALES = /^\.\/locales\/(?!en-|ko-KR|ja-JP|zh-CN|zh-TW|percentages)/
 const LANGUAGES = /\{code:"(?!en|ko-KR|ja-JP|zh-CN|zh-TW)[^"]+",label:"[^"]+"(,rtl:!0)?\},?/g
+/** How much of a language is translated. */
+const SHARES = /"(?!ko-KR|ja-JP|zh-CN|zh-TW)[a-z]{2,3}-[A-Z]{2,3}":\d+,?/g
 const NO_WORDS = '\0no-words'
 
 /** Leaves out Excalidraw's languages that nobody here asks for. */
@@ -32,7 +34,7 @@ const locales: Plugin = {
   enforce: 'pre',
   resolveId: (source, importer) => (LOCALES.test(source) && importer?.includes('excalidraw') ? NO_WORDS : null),
   load: (id) => (id === NO_WORDS ? 'export default {}' : null),
-  transform: (code, id) => (id.includes('@excalidraw') ? code.replace(LANGUAGES, '') : null)
+  transform: (code, id) => (id.includes('@excalidraw') ? code.replace(LANGUAGES, '').replace(SHARES, '') : null)
 }
 
 /** Excalidraw would ask another host for a font that it does not find here. */

@@ -50,7 +50,8 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const [sidebar, setSidebar] = useState<string | null>(null)
   const [leader, setLeader] = useState<string | null>(null)
   const role = useRole(board)
-  const { save } = useSave(board)
+  const state = useSave(board, handle?.images)
+  const { save } = state
   const canEdit = save !== 'read-only' && role !== 'viewer'
   const isTeacher = role === 'teacher'
   const canPoint = role === 'viewer'
@@ -69,7 +70,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const people = usePeople(board)
   const nameOf = useCallback((user: string) => people.find((person) => person.user === user)?.name ?? user, [people])
 
-  const pageActions = usePageActions({ board, words, page, pages, setPage, ask: setQuestion })
+  const pageActions = usePageActions({ board, words, handle, page, pages, setPage, ask: setQuestion })
   const comments = useCommentActions({ board, words, handle, page, setPage, ask: setQuestion })
   const { menu, load } = useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask: setQuestion })
   useRefusals(board, words, handle)
@@ -149,7 +150,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       onFile={load}
       status={
         <div className="panseo-status">
-          <SaveState board={board} />
+          <SaveState state={state} />
           {pointButton}
           {peopleButton}
           {commentsButton}
@@ -164,7 +165,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       }
       phoneBar={
         <>
-          <SaveState board={board} isShort={save === 'saved'} />
+          <SaveState state={state} isShort={save === 'saved'} />
           <PagePicker {...pageProps} />
           {noteButton}
           {pointButton}

@@ -21,6 +21,7 @@ import type { CommentActions } from './ui/Comments'
 import type { Question } from './ui/Confirm'
 import { icons } from './ui/icons'
 import { type PageActions, titleOf } from './ui/Pages'
+import { deviceHint } from './ui/SaveState'
 
 interface Common {
   board: Board
@@ -30,21 +31,26 @@ interface Common {
 }
 
 interface PageContext extends Common {
+  handle: CanvasHandle | null
   pages: readonly Page[]
   setPage: (id: string) => void
 }
 
-export function usePageActions({ board, words, page, pages, setPage, ask }: PageContext): PageActions {
-  return useMemo(
-    () => ({
+export function usePageActions({ board, words, handle, page, pages, setPage, ask }: PageContext): PageActions {
+  return useMemo(() => {
+    const edit = (change: (doc: Board['doc']) => void) => {
+      board.edit(change, uuid())
+      handle?.undo.edited()
+    }
+    return {
       open: setPage,
       add() {
         const id = uuid()
-        board.edit((doc) => addPage(doc, id, page), uuid())
+        edit((doc) => addPage(doc, id, page))
         setPage(id)
       },
-      rename: (id, title) => board.edit((doc) => renamePage(doc, id, title), uuid()),
-      move: (id, to) => board.edit((doc) => movePage(doc, id, to), uuid()),
+      rename: (id, title) => edit((doc) => renamePage(doc, id, title)),
+      move: (id, to) => edit((doc) => movePage(doc, id, to)),
       remove(id) {
         ask({
           text: words.deletePageAsk(titleOf(pages, id, words)),
@@ -52,13 +58,12 @@ export function usePageActions({ board, words, page, pages, setPage, ask }: Page
           onYes() {
             const index = pages.findIndex((other) => other.id === id)
             setPage((pages[index + 1] ?? pages[index - 1])?.id ?? '')
-            board.edit((doc) => deletePage(doc, id, Date.now()), uuid())
+            edit((doc) => deletePage(doc, id, Date.now()))
           }
         })
       }
-    }),
-    [board, words, page, pages, setPage, ask]
-  )
+    }
+  }, [board, words, handle, page, pages, setPage, ask])
 }
 
 interface CommentContext extends Common {
@@ -145,15 +150,19 @@ export function useFiles({ board, rest, words, handle, page, title, canEdit, isT
     }
     const load = (file: File) => {
       rest.importInto(board.id, file).then(
-        ({ elements }) => handle?.toast(words.imported(elements)),
+        ({ elements }) => {
+          handle?.undo.edited()
+          handle?.toast(words.imported(elements))
+        },
         () => handle?.toast(words.importFailed)
       )
     }
     const clear = () => {
       const onYes = () => {
-        board
-          .op(page === '' ? { op: 'board.clear', page: '' } : { op: 'board.clear', page })
-          .catch(() => handle?.toast(words.refused))
+        board.op(page === '' ? { op: 'board.clear', page: '' } : { op: 'board.clear', page }).then(
+          () => handle?.undo.edited(),
+          () => handle?.toast(words.refused)
+        )
       }
       ask({ text: words.clearPageAsk, action: words.remove, onYes })
     }
@@ -192,8 +201,8 @@ export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandl
   useEffect(() => {
     if (!handle) return
     const tell = ({ device }: BoardState) => {
-      if (device === 'full') handle.toast(words.deviceFull)
-      else if (device === 'forbidden') handle.toast(words.deviceForbidden)
+      const hint = deviceHint(device, words)
+      if (hint) handle.toast(hint)
     }
     let { device } = board.state
     tell(board.state)

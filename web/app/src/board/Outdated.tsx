@@ -11,6 +11,7 @@ const LOOK_MS = 10_000
 export function Outdated({ board, language }: { board: Board; language: Language }) {
   const text = boardWords[language]
   const [isOld, setOld] = useState(false)
+  const [{ device, unsaved }, setState] = useState(board.state)
   useEffect(() => {
     const look = () => {
       if (board.state.save === 'offline')
@@ -20,16 +21,20 @@ export function Outdated({ board, language }: { board: Board; language: Language
         )
     }
     const timer = setInterval(look, LOOK_MS)
-    const end = board.on('state', look)
+    const end = board.on('state', (state) => {
+      setState(state)
+      look()
+    })
     return () => {
       clearInterval(timer)
       end()
     }
   }, [board])
   if (!isOld) return null
+  const isKept = device === 'kept'
   return (
     <div className="outdated" role="alert">
-      {text.version}. {text.versionHint}
+      {text.version}. {isKept ? text.versionHint : unsaved > 0 ? text.versionLoses : null}
       <button type="button" onClick={() => location.reload()}>
         {text.reload}
       </button>

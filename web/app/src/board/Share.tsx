@@ -21,7 +21,15 @@ export function Share(props: Props) {
   const [role, setRole] = useState(props.board.role)
   const dialog = useRef<HTMLDialogElement>(null)
   const [open, setOpen] = useState(false)
-  useEffect(() => props.board.on('role', (change) => setRole(change.role)), [props.board])
+  useEffect(
+    () =>
+      props.board.on('role', (change) => {
+        setRole(change.role)
+        // The dialog goes with the role, and does not come back with it.
+        if (change.role !== 'teacher') setOpen(false)
+      }),
+    [props.board]
+  )
   useEffect(() => {
     if (open) dialog.current?.showModal()
   }, [open])

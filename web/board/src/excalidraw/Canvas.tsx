@@ -235,7 +235,7 @@ function useHandle(
         else if (fault === 'failed') toast(rests ?? undoFailed)
       }
     })
-    const made = new CanvasHandle(api, root, session, undo)
+    const made = new CanvasHandle(api, root, session, undo, images)
     setHandle(made)
     now().props.onReady(made)
     return () => {

@@ -373,6 +373,21 @@ describe('canvas and document', () => {
     expect(b.binding.withdraw(b.scene, 'gone')?.map(({ id }) => id)).toEqual(['s'])
   })
 
+  test('of what is not in a new document only the own stays', () => {
+    const site = new Site('a')
+    const own = site.draw('freedraw')
+    const gone = site.draw('rectangle', { isDeleted: true })
+    site.scene = site.binding.provide(site.scene, 'theirs', { type: 'freedraw', x: 4, y: 4 }) as Scene
+    expect(site.scene.map(({ id }) => id)).toEqual([own, gone, 'theirs'])
+    const renewed = new Binding('', 'a').renew(
+      site,
+      [],
+      () => undefined,
+      () => false
+    )
+    expect(renewed.map(({ id }) => id)).toEqual([own])
+  })
+
   test('what others show while they drag lies over the document and is never written', () => {
     const site = new Site('a')
     const id = site.draw('rectangle')

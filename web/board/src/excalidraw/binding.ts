@@ -191,6 +191,25 @@ export class Binding {
     return this.mended(isMoved ? this.sorted(next, scene) : next, isHeld)
   }
 
+  /**
+   * The scene from a new document. What was not written into the one before stays, on top; what is in the making stays
+   * the object that it is, for the canvas goes on changing that.
+   */
+  renew(
+    { binding, scene }: { binding: Binding; scene: Scene },
+    ids: Iterable<string>,
+    read: (id: string) => Properties | undefined,
+    isInMaking: (id: string) => boolean
+  ): Scene {
+    const own = new Map(scene.filter(({ id }) => isInMaking(id)).map((element) => [element.id, element]))
+    const shown = (this.merge([], ids, read) ?? []).map((element) => own.get(element.id) ?? element)
+    return [...shown, ...scene.filter((element) => binding.isUnwritten(element) && !this.known.has(element.id))]
+  }
+
+  private isUnwritten({ id, isDeleted }: SceneElement): boolean {
+    return !isDeleted && !this.known.has(id) && !this.provisional.has(id)
+  }
+
   /** Each element with the list of what hangs on it as the other ends say. Shown only; who binds next writes it. */
   private mended(scene: Scene, isHeld: (id: string) => boolean): Scene {
     const bound = boundIn(scene)

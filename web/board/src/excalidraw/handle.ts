@@ -8,6 +8,7 @@ import {
 } from '@excalidraw/excalidraw'
 import type { ExcalidrawImperativeAPI } from '@excalidraw/excalidraw/types'
 
+import type { Images } from './images'
 import type { CanvasSession } from './session'
 import type { Undo } from './undo'
 
@@ -31,7 +32,8 @@ export class CanvasHandle {
     private readonly api: ExcalidrawImperativeAPI,
     private readonly container: HTMLElement,
     readonly session: CanvasSession,
-    readonly undo: Undo
+    readonly undo: Undo,
+    readonly images: Images
   ) {}
 
   toast(message: string): void {

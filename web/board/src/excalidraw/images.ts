@@ -19,6 +19,8 @@ const SVG = 'image/svg+xml'
 const SIDE_MAX = 1_440
 /** Longer side in px that a painted image has at least, and at most. */
 const PAINTED_SIDE = [1_024, 2_880] as const
+/** Answers of the server to content that it does not take from anybody. */
+const NEVER_TAKEN: ReadonlySet<unknown> = new Set([413, 415, 422])
 const RETRY_MIN_MS = 2_000
 const UNTOLD_MS = 10_000
 const RETRY_MAX_MS = 60_000
@@ -31,8 +33,11 @@ export class Images {
   private readonly names = new Map<string, string>()
   private readonly awaited = new Set<string>()
   private readonly listeners = new Set<() => void>()
+  private readonly counters = new Set<() => void>()
   private readonly timers = new Set<ReturnType<typeof setTimeout>>()
   private isClosed = false
+  /** Images put in here that the server does not have yet. */
+  uploads = 0
 
   private readonly pending: PendingImages
 
@@ -56,6 +61,12 @@ export class Images {
   onReady(listener: () => void): () => void {
     this.listeners.add(listener)
     return () => this.listeners.delete(listener)
+  }
+
+  /** Calls back when the number of uploads is another one. */
+  onUploads(listener: () => void): () => void {
+    this.counters.add(listener)
+    return () => this.counters.delete(listener)
   }
 
   /** Whether an image element may be written. Starts what is needed for that. */
@@ -100,7 +111,9 @@ export class Images {
   private async resume(): Promise<void> {
     for (const sha256 of await this.pending.list()) {
       const content = await this.pending.find(sha256)
-      if (content) this.upload(sha256, await bytesOf(content), RETRY_MIN_MS)
+      if (!content) continue
+      this.count(1)
+      this.upload(sha256, await bytesOf(content), RETRY_MIN_MS)
     }
   }
 
@@ -116,12 +129,14 @@ export class Images {
 
   /** An image put in here: its content gets its name, and goes to the server. */
   private async take(file: BinaryFileData): Promise<void> {
+    this.count(1)
     let content: Blob
     try {
       content = await kept(contentOf(file.dataURL))
       // What the browser cannot show, others could not see. Excalidraw, which began before, has given it its size then.
       await decoded(file.dataURL)
     } catch {
+      this.count(-1)
       this.asked.delete(file.id)
       this.takeAway(file.id)
       this.onRefused('kind')
@@ -147,15 +162,21 @@ export class Images {
       .putAsset(this.board.id, bytes, sha256)
       .then(() => this.board.op({ op: 'asset.add', sha256 }))
       .then(() => this.pending.drop(sha256))
+      .then(() => this.count(-1))
       .catch((error: unknown) => {
-        const status = (error as { status?: unknown }).status
-        const isFinal = typeof status === 'number' && status >= 400 && status < 500 && status !== 429 && status !== 401
-        if (isFinal) {
+        // All else passes, or may: who has lost the pen can get it again.
+        if (NEVER_TAKEN.has((error as { status?: unknown }).status)) {
           void this.pending.drop(sha256)
+          this.count(-1)
           this.takeAway(sha256)
           this.onRefused('refused')
         } else this.again(wait, (next) => this.upload(sha256, bytes, next))
       })
+  }
+
+  private count(step: 1 | -1): void {
+    this.uploads += step
+    for (const listener of this.counters) listener()
   }
 
   private add(sha256: string, dataURL: DataURL, mimeType: string): void {

@@ -133,9 +133,12 @@ export class CanvasSession {
   /** Shows another page, or the same one from a new document. */
   open(page: string): void {
     const isAnother = page !== this.page
-    if (isAnother) this.leavePage()
-    this.endDoc()
     const isOther = isAnother || this.count < 0
+    if (isAnother) this.leavePage()
+    // What was done since the last commit goes into the new document.
+    else if (!isOther) this.commit()
+    const before = { binding: this.binding, scene: isOther ? [] : this.scene }
+    this.endDoc()
     this.page = page
     this.news.clear()
     this.others.setPage(page)
@@ -158,7 +161,9 @@ export class CanvasSession {
     }
     const ids: string[] = []
     for (const [id, properties] of readAll(entries)) if ((properties.page ?? '') === page) ids.push(id)
-    const scene = this.binding.merge([], ids, (id) => readEntry(entries, id)) ?? []
+    const { newElement, multiElement } = this.api.getAppState()
+    const isInMaking = (id: string) => id === newElement?.id || id === multiElement?.id
+    const scene = this.binding.renew(before, ids, (id) => readEntry(entries, id), isInMaking)
     this.images.want(scene)
     this.update(scene)
     this.showBackground()
@@ -169,10 +174,12 @@ export class CanvasSession {
   }
 
   private leavePage(): void {
-    this.commit()
+    this.leave()
     const { scrollX, scrollY, zoom } = this.api.getAppState()
     this.places.set(this.page, { scrollX, scrollY, zoom })
-    this.api.updateScene({ appState: { selectedElementIds: {}, editingGroupId: null, selectedGroupIds: {} } })
+    const none = { selectedElementIds: {}, editingGroupId: null, selectedGroupIds: {} }
+    // The pen draws no more until it is set down again.
+    this.api.updateScene({ appState: { ...none, newElement: null, multiElement: null } })
   }
 
   private enterPage(scene: Scene): void {
@@ -196,7 +203,7 @@ export class CanvasSession {
     this.commit()
   }
 
-  /** The window closes: a stroke in the making ends here. */
+  /** The window closes, or another page opens: a stroke in the making ends here. */
   private leave(): void {
     this.isLeaving = true
     this.commit()

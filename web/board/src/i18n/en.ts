@@ -62,6 +62,7 @@ export const en = {
   addPage: 'Add page',
   renamePage: 'Rename page',
   deletePage: 'Delete page',
+  pageStays: 'The page a board began with cannot be deleted',
   movePageLeft: 'Move left',
   movePageRight: 'Move right',
   pageMenu: (title: string) => `Menu of ${title}`,

@@ -59,6 +59,7 @@ export const ko: Dictionary = {
   addPage: '페이지 추가',
   renamePage: '이름 바꾸기',
   deletePage: '페이지 삭제',
+  pageStays: '칠판을 만들 때 있던 페이지는 지울 수 없습니다',
   movePageLeft: '왼쪽으로',
   movePageRight: '오른쪽으로',
   pageMenu: (title) => `${title} 메뉴`,

@@ -110,15 +110,17 @@ interface MenuProps {
 function PageMenu({ pages, current, actions, onRename }: MenuProps) {
   const words = useWords()
   const index = pages.findIndex(({ id }) => id === current)
+  const stays = current === '' ? words.pageStays : undefined
   const label = words.pageMenu(titleOf(pages, current, words))
   return (
     <Popover label={label} icon={icons.more} testId="page-menu" isMenu>
       {(close) => {
-        const item = (text: string, icon: React.ReactNode, isOff: boolean, run: () => void) => (
+        const item = (text: string, icon: React.ReactNode, isOff: boolean, run: () => void, title?: string) => (
           <button
             type="button"
             role="menuitem"
             disabled={isOff}
+            title={title}
             onClick={() => {
               close()
               run()
@@ -133,7 +135,7 @@ function PageMenu({ pages, current, actions, onRename }: MenuProps) {
             {item(words.renamePage, icons.edit, false, onRename)}
             {item(words.movePageLeft, icons.left, index <= 0, () => actions.move(current, index - 1))}
             {item(words.movePageRight, icons.right, index >= pages.length - 1, () => actions.move(current, index + 1))}
-            {item(words.deletePage, icons.trash, current === '', () => actions.remove(current))}
+            {item(words.deletePage, icons.trash, !!stays, () => actions.remove(current), stays)}
           </>
         )
       }}

@@ -1,12 +1,11 @@
-import type { Board } from '@panseo/sdk'
+import type { BoardState, DeviceState } from '@panseo/sdk'
 
 import { type Dictionary, useWords } from '../i18n'
-import { useSave } from './hooks'
 
 /** Where the work is: on the server, on its way, waiting here. Never says more than is true. */
-export function SaveState({ board, isShort = false }: { board: Board; isShort?: boolean }) {
+export function SaveState({ state, isShort = false }: { state: BoardState; isShort?: boolean }) {
   const words = useWords()
-  const { save, unsaved, why, device } = useSave(board)
+  const { save, unsaved, why, device } = state
   const reason = why ? words.why[why] : undefined
   let label: string
   let hint: string
@@ -38,7 +37,7 @@ export function SaveState({ board, isShort = false }: { board: Board; isShort?: 
   )
 }
 
-function deviceHint(device: string, words: Dictionary): string | undefined {
+export function deviceHint(device: DeviceState, words: Dictionary): string | undefined {
   if (device === 'full') return words.deviceFull
-  return device === 'forbidden' ? words.deviceForbidden : undefined
+  return device === 'kept' ? undefined : words.deviceForbidden
 }

@@ -4,11 +4,20 @@ import type { Board, BoardState, Person, Role } from '@panseo/sdk'
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
 import type * as Y from 'yjs'
 
-export function useSave(board: Board): BoardState {
-  return useSyncExternalStore(
+import type { Images } from '../excalidraw/images'
+
+/** State of the work, images that are still uploaded included. */
+export function useSave(board: Board, images: Images | undefined): BoardState {
+  const state = useSyncExternalStore(
     (changed) => board.on('state', changed),
     () => board.state
   )
+  const uploads = useSyncExternalStore(
+    (changed) => images?.onUploads(changed) ?? (() => {}),
+    () => images?.uploads ?? 0
+  )
+  if (uploads === 0) return state
+  return { ...state, save: state.save === 'saved' ? 'saving' : state.save, unsaved: state.unsaved + uploads }
 }
 
 export function useRole(board: Board): Role | null {

@@ -213,6 +213,44 @@ test('a full disk is told, and the board goes on', async () => {
   expect(FakeSocket.newest.seqs()).toEqual([])
 })
 
+test('unsent edits are there after a reload on a full disk', async () => {
+  const tab = profile.tab()
+  const board = await enter(tab)
+  FakeSocket.newest.end(1006)
+  draw(board, 'a', 'b')
+  await crash(tab, board)
+  const add = IDBObjectStore.prototype.add
+  IDBObjectStore.prototype.add = function (this: IDBObjectStore, ...what) {
+    const adding = add.apply(this, what)
+    this.transaction.abort()
+    return adding
+  }
+  const again = await enter(profile.tab(), null)
+  IDBObjectStore.prototype.add = add
+  expect(ids(again)).toEqual(['a', 'b'])
+  expect(again.state).toMatchObject({ save: 'offline', unsaved: 2, device: 'kept' })
+  FakeSocket.newest.welcome()
+  expect(FakeSocket.newest.seqs()).toEqual([1, 2])
+})
+
+test('a tab that cannot read what is kept leaves it to others', async () => {
+  const tab = profile.tab()
+  const board = await enter(tab)
+  FakeSocket.newest.end(1006)
+  draw(board, 'a')
+  await crash(tab, board)
+  const getAll = IDBObjectStore.prototype.getAll
+  IDBObjectStore.prototype.getAll = function (this: IDBObjectStore, ...what) {
+    if (this.name === 'document') throw new DOMException('no', 'UnknownError')
+    return getAll.apply(this, what)
+  }
+  const blind = await enter(profile.tab())
+  IDBObjectStore.prototype.getAll = getAll
+  expect([ids(blind), blind.state.device]).toEqual([[], 'forbidden'])
+  const other = await enter(profile.tab(), null)
+  expect([ids(other), other.state.unsaved]).toEqual([['a'], 1])
+})
+
 test('a browser that forbids it is told, and the board goes on', async () => {
   const tab = profile.tab()
   const indexedDB = {

@@ -198,7 +198,7 @@ export class Device {
     }
   }
 
-  /** Makes one row of all rows, those of other tabs included, and gives it back. */
+  /** Makes one row of all rows, those of other tabs included, and gives it back. Where that finds no room, rows stay. */
   async #fold(): Promise<Uint8Array | null> {
     this.#rows = 0
     const transaction = this.#database.transaction('document', 'readwrite')
@@ -207,10 +207,14 @@ export class Device {
     if (rows.length === 0) return null
     const folded = rows.length === 1 ? (rows[0] as Uint8Array) : fold(rows)
     if (rows.length > 1) {
-      store.clear()
-      store.add(folded)
+      try {
+        store.clear()
+        store.add(folded)
+      } catch {
+        transaction.abort()
+      }
     }
-    await done(transaction)
+    await done(transaction).catch(() => {})
     return folded
   }
 

@@ -44,7 +44,8 @@ export const open = async (
     setting.outboxes = [new Outbox(uuid(clock.now()))]
     board = new EntriesBoard(setting)
   } else {
-    const hears = { changed: () => board.deviceChanged(), replaced: () => board.deviceReplaced() }
+    // A device may fail before there is a board.
+    const hears = { changed: () => board?.deviceChanged(), replaced: () => board?.deviceReplaced() }
     const kept = wanted && browser ? await restore(options, setting, browser, hears) : null
     setting.outboxes.push(new Outbox(uuid(clock.now())))
     await setting.device?.hold(setting.outboxes.at(-1)?.client ?? '')
@@ -77,7 +78,9 @@ const restore = async (
     setting.deviceState = 'kept'
     return document
   } catch {
-    // Private windows and full disks: the board works, and its state says that nothing is kept.
+    // Private windows and full disks: the board works, and its state says that nothing is kept. Another tab may have
+    // more luck with what is there.
+    await setting.device?.close()
     setting.device = null
     setting.deviceState = 'forbidden' satisfies DeviceState
     return null
