@@ -36,7 +36,7 @@ const BATCH_RECORDS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Time that a record waits for others.
 const BATCH_WAIT: Duration = Duration::from_millis(50);
-/// Attempts at a record that the database refuses.
+/// Attempts at a record alone that the database refuses; between them lies the first of [`PAUSES`].
 const REFUSALS_MAX: u32 = 3;
 /// Between two attempts, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -155,6 +155,8 @@ struct Work {
     /// What was read and is not stored: batches, and the values that their records come from.
     pending: BTreeMap<i32, (Batch, Vec<Value>)>,
     gathered: Gathered,
+    /// When the oldest value of each partition that was taken and is not stored was sent, in ms since 1970.
+    oldest: BTreeMap<i32, i64>,
     /// What came while it was not the time for it.
     behind: VecDeque<Value>,
     /// Partitions that were read again because of a hole, and where it is.
@@ -182,6 +184,7 @@ impl Work {
             next: BTreeMap::new(),
             pending: BTreeMap::new(),
             gathered: Gathered::default(),
+            oldest: BTreeMap::new(),
             behind: VecDeque::new(),
             holes: BTreeSet::new(),
             tails: Tails::default(),
@@ -193,13 +196,11 @@ impl Work {
     fn run(mut self) {
         while !self.is_over() {
             self.mind_group();
-            let now = Instant::now();
-            let patience = self
-                .gathered
-                .due
-                .map_or(BATCH_WAIT, |due| due.saturating_duration_since(now));
-            if let Some(value) = self.behind.pop_front().or_else(|| self.poll(patience)) {
-                self.take(value);
+            let due = self.gathered.due;
+            let patience = due.map_or(BATCH_WAIT, |due| due.saturating_duration_since(Instant::now()));
+            match self.behind.pop_front().or_else(|| self.poll(patience)) {
+                Some(value) => self.take(value),
+                None => self.tell_age(),
             }
             let is_full = self.gathered.records >= BATCH_RECORDS_MAX || self.gathered.bytes >= BATCH_BYTES_MAX;
             if is_full || self.gathered.due.is_some_and(|due| due <= Instant::now()) {
@@ -208,6 +209,7 @@ impl Work {
         }
         // What is not stored now will be by whoever comes next.
         self.flush();
+        self.tell_age();
     }
 
     fn is_over(&self) -> bool {
@@ -245,6 +247,7 @@ impl Work {
                 self.behind.push_back(value);
             }
             self.let_go();
+            self.tell_age();
         }
     }
 
@@ -253,6 +256,7 @@ impl Work {
         for partition in self.group.taken() {
             self.next.remove(&partition);
             self.pending.remove(&partition);
+            self.oldest.remove(&partition);
             self.tails.let_go(partition);
             self.behind.retain(|value| value.partition != partition);
         }
@@ -323,6 +327,7 @@ impl Work {
         if kafka_offset < expected || (kafka_offset > expected && self.read_again(partition, expected)) {
             return;
         }
+        self.oldest.entry(partition).or_insert(value.sent);
         let record = match judge(&value) {
             Ok(record) => Some(record),
             Err(reason) => {
@@ -377,6 +382,7 @@ impl Work {
         if batches.is_empty() {
             return;
         }
+        self.tell_age();
         match self.store(&batches) {
             None => {}
             Some(Ok(outcomes)) => self.settle(&batches, &outcomes, values.iter().flatten()),
@@ -386,6 +392,7 @@ impl Work {
                 }
             }
         }
+        self.oldest.clear();
         self.ask_for_keyframes();
     }
 
@@ -452,7 +459,7 @@ impl Work {
 
     /// `false` if there is no more to do for its partition now.
     fn store_one(&mut self, value: &Value, record: Vec<Incoming>) -> bool {
-        let mut refusals = 0;
+        let mut attempts = 1;
         let mut single = [Batch {
             partition: value.partition,
             expected: 0,
@@ -469,9 +476,15 @@ impl Work {
                 None => return false,
                 Some(Ok(outcomes)) => {
                     self.settle(&single, &outcomes, std::iter::once(value));
-                    return outcomes == [Outcome::Applied];
+                    // An attempt before may have stored it, and its answer was lost.
+                    return self.next.get(&value.partition) == Some(&single[0].next);
                 }
-                Some(Err(_reason)) if refusals < REFUSALS_MAX => refusals += 1,
+                Some(Err(_reason)) if attempts < REFUSALS_MAX => {
+                    attempts += 1;
+                    self.told(Group::pause);
+                    self.wait(PAUSES.0);
+                    self.told(Group::resume);
+                }
                 Some(Err(reason)) if self.bury(value, &reason) => single[0].records.clear(),
                 Some(Err(_stopped)) => return false,
             }
@@ -503,11 +516,22 @@ impl Work {
             done.push((batch.partition, batch.next));
         }
         self.group.note(&done);
-        let now = i64::try_from((self.clock)().0).unwrap_or(i64::MAX);
         for value in values {
-            let delay_ms = u32::try_from((now - value.sent).max(0)).unwrap_or(u32::MAX);
-            metrics::histogram!(telemetry::MATERIALISER_DELAY_SECONDS).record(f64::from(delay_ms) / 1000.0);
+            metrics::histogram!(telemetry::MATERIALISER_DELAY_SECONDS).record(self.age_seconds(value.sent));
         }
+    }
+
+    /// Tells how long the oldest value has been waiting, also while nothing can be stored.
+    fn tell_age(&self) {
+        let oldest = self.oldest.values().min();
+        let age = oldest.map_or(0.0, |sent| self.age_seconds(*sent));
+        metrics::gauge!(telemetry::MATERIALISER_OLDEST_SECONDS).set(age);
+    }
+
+    /// Since a time in ms since 1970.
+    fn age_seconds(&self, sent: i64) -> f64 {
+        let sent = u64::try_from(sent).unwrap_or_default();
+        Duration::from_millis((self.clock)().0.saturating_sub(sent)).as_secs_f64()
     }
 
     /// Another node has moved the partition: this one reads on from there, if the group still says that it should.

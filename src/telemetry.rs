@@ -84,6 +84,8 @@ pub const MATERIALISED_UNKNOWN_TOTAL: &str = "panseo_materialised_unknown_total"
 pub const MATERIALISER_PARTITIONS: &str = "panseo_materialiser_partitions";
 /// From the sending of a record to its being stored in PostgreSQL.
 pub const MATERIALISER_DELAY_SECONDS: &str = "panseo_materialiser_delay_seconds";
+/// Age of the oldest record that this node has read and not stored in PostgreSQL yet; 0 where there is none.
+pub const MATERIALISER_OLDEST_SECONDS: &str = "panseo_materialiser_oldest_seconds";
 /// Attempts to store records that failed; they are tried again.
 pub const MATERIALISER_RETRIES_TOTAL: &str = "panseo_materialiser_retries_total";
 /// Batches that another node had stored already.
@@ -100,7 +102,7 @@ pub const ROOMS_POISONED_TOTAL: &str = "panseo_rooms_poisoned_total";
 pub const BOARDS_FAILING: &str = "panseo_boards_failing";
 /// Bytes of records that wait for the log.
 pub const PENDING_BYTES: &str = "panseo_pending_bytes";
-/// Ephemeral frames dropped because a newer one was due.
+/// Ephemeral frames and awareness states dropped because a newer one was due.
 pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
 
 /// Clients turned away because the log did not say in time what is new on their board.
@@ -289,7 +291,7 @@ fn describe_rooms() {
     describe_gauge!(PENDING_BYTES, "Bytes of records that wait for the log.");
     describe_counter!(
         RATE_DROPS_TOTAL,
-        "Ephemeral frames dropped because a newer one was due."
+        "Ephemeral frames and awareness states dropped because a newer one was due."
     );
     describe_counter!(ASSET_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted assets.");
 }
@@ -301,6 +303,11 @@ fn describe_kafka() {
         MATERIALISER_DELAY_SECONDS,
         Unit::Seconds,
         "From the sending of a record to its being stored in PostgreSQL."
+    );
+    describe_gauge!(
+        MATERIALISER_OLDEST_SECONDS,
+        Unit::Seconds,
+        "Age of the oldest record that this node has read and not stored in PostgreSQL yet."
     );
     describe_counter!(
         MATERIALISER_RETRIES_TOTAL,

@@ -14,7 +14,7 @@ use panseo::protocol::{Blob, Record};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -344,6 +344,24 @@ async fn a_record_of_another_format_is_left_out() {
     assert_eq!(numbers(&take(&mut tail, 2).await), [1, 3]);
     let lead = log.lead(&maths, None).await.unwrap();
     assert_eq!(numbers(&lead.records), [1, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_key_is_no_text_holds_nobody_up() {
+    let (_cluster, broker, log) = imitated().await;
+    let maths = board("maths");
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    append_all(&log, &maths, 1..=1, 40).await;
+    let producer: FutureProducer = broker.client().create().unwrap();
+    let topic = broker.settings.edits_topic();
+    let foreign = FutureRecord::<[u8], [u8]>::to(&topic).key(b"\xff\xfe");
+    let sending = producer.send_result(foreign.partition(0)).unwrap();
+    sending.await.unwrap().unwrap();
+    log.level(&maths).await.unwrap();
+    assert_eq!(numbers(&log.lead(&maths, None).await.unwrap().records), [1]);
+    append_all(&log, &maths, 2..=2, 40).await;
+    log.level(&maths).await.unwrap();
+    assert_eq!(numbers(&take(&mut tail, 2).await), [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -76,14 +77,21 @@ impl Backfill {
         wanted.add_partition_offset(&self.settings.edits_topic(), partition, start)?;
         consumer.assign(&wanted)?;
         let mut heard = Instant::now();
+        let mut fault = ClientError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
         loop {
             let message = match consumer.poll(POLL) {
                 Some(Ok(message)) => message,
-                Some(Err(error)) => return Err(error),
-                None if heard.elapsed() >= SILENCE_MAX || reader.is_closed() => {
-                    return Err(ClientError::Canceled);
+                silence => {
+                    // One broker that is away says nothing of the one that leads the partition.
+                    if let Some(Err(error)) = silence {
+                        fault = error;
+                    }
+                    let is_gone = fault.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset);
+                    if is_gone || heard.elapsed() >= SILENCE_MAX || reader.is_closed() {
+                        return Err(fault);
+                    }
+                    continue;
                 }
-                None => continue,
             };
             heard = Instant::now();
             let offset = u64::try_from(message.offset()).unwrap_or_default();

@@ -20,6 +20,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::lag::Lag;
 use super::settings::KafkaSettings;
 use super::{KafkaError, Quiet, is_known_format, tell, topics};
 use crate::telemetry;
@@ -35,6 +36,8 @@ const MEMBER: &[(&str, &str)] = &[
 ];
 /// Bytes of a dead letter: the largest record, and what is said of it.
 const LETTER_BYTES_MAX: &str = "13631488";
+/// How far the materialiser is behind: nothing, once a partition is another's.
+const LAG: Lag = Lag("materialiser");
 
 /// A value of the topic.
 #[derive(Debug, Clone)]
@@ -114,7 +117,7 @@ impl Group {
         let consumer = BaseConsumer::from_config_and_context(&config, Member(Arc::clone(&member)))?;
         let edits = settings.topic(topics::EDITS);
         consumer.subscribe(&[&edits])?;
-        let mut config = settings.edits();
+        let mut config = settings.letters();
         config.set("message.max.bytes", LETTER_BYTES_MAX);
         Ok(Self {
             consumer,
@@ -229,8 +232,11 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.member.held.lock().clear();
+        let held = std::mem::take(&mut *self.member.held.lock());
         self.member.tell();
+        for partition in held {
+            LAG.set(partition, 0);
+        }
         // The group waits for an answer: without one, the consumer would never end.
         self.member.is_leaving.store(true, Ordering::Relaxed);
         let waiting = std::mem::take(&mut *self.member.waiting.lock());
@@ -294,6 +300,9 @@ impl ConsumerContext for Member {
             tracing::warn!(%error, "Partitions could not be given back.");
         }
         member.held.lock().retain(|partition| !taken.contains(partition));
+        for partition in &taken {
+            LAG.set(*partition, 0);
+        }
         tracing::info!(?taken, "Partitions went to another node.");
         member.taken.lock().extend(taken);
         member.tell();
@@ -309,9 +318,7 @@ impl ClientContext for Member {
         let held = self.0.held.lock();
         for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
             if held.contains(&partition.partition) && partition.app_offset >= 0 && partition.hi_offset >= 0 {
-                let lag = u32::try_from(partition.hi_offset - partition.app_offset).unwrap_or_default();
-                let label = partition.partition.to_string();
-                metrics::gauge!(telemetry::KAFKA_LAG, "feature" => "materialiser", "partition" => label).set(lag);
+                LAG.set(partition.partition, (partition.hi_offset - partition.app_offset).max(0));
             }
         }
     }

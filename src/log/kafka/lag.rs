@@ -1,4 +1,4 @@
-//! What a consumer of the relay says of itself.
+//! How far a reader is behind, and what else a consumer of the relay says of itself.
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;

@@ -55,7 +55,7 @@ const EDITS: &[(&str, &str)] = &[
     ("socket.timeout.ms", "10000"),
 ];
 
-/// Of the producer of notices. One that is given up is sent again.
+/// Of the producers of notices and of dead letters. What is given up is sent again, and an error that stays is no end.
 const CONTROL: &[(&str, &str)] = &[
     ("acks", "all"),
     ("linger.ms", "1"),
@@ -149,6 +149,11 @@ impl KafkaSettings {
     /// The producer of notices.
     pub(super) fn control(&self) -> ClientConfig {
         self.client("control", CONTROL)
+    }
+
+    /// The producer of dead letters.
+    pub(super) fn letters(&self) -> ClientConfig {
+        self.client("letters", CONTROL)
     }
 
     /// The producer of what is not kept.

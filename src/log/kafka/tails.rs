@@ -177,10 +177,14 @@ impl Tails {
         let Some(partition) = partitions.get_mut(&number) else {
             return;
         };
-        let Ok(key) = std::str::from_utf8(key) else { return };
         if offset < *partition.next.borrow() {
             return;
         }
+        let Ok(key) = std::str::from_utf8(key) else {
+            // It is no board's; but whoever waits for what comes behind it must get past.
+            partition.next.send_replace(offset + 1);
+            return;
+        };
         let board = match partition.tails.get_key_value(key) {
             Some((board, _)) => Arc::clone(board),
             None => key.into(),
