@@ -10,6 +10,7 @@ pub mod apply;
 pub mod draft;
 pub mod guard;
 pub mod keyframe;
+mod merge;
 pub mod outbox;
 pub mod read;
 pub mod rights;
@@ -29,19 +30,22 @@ use yrs::{DeepObservable, Doc, Map, MapRef, ReadTxn, StateVector, Transact, Tran
 
 use crate::protocol::element::{Change, Entry, EntryKind, Item, Properties, Property, Target, Value};
 use crate::protocol::ids::{Position, Timestamp, UserId};
+use crate::protocol::limits::WRITE_BYTES_MAX;
 use crate::protocol::op::{Op, StepName};
-use crate::protocol::{Record, RecordKind, Undone};
+use crate::protocol::{ErrorCode, Record, RecordKind, Undone};
 use apply::{ApplyError, Context};
 use draft::Draft;
-use guard::{Admission, BlockIndex, CheckContext, Checked, Deed, WalkError, WalkLimits};
+use guard::{BlockIndex, CheckContext, Checked, WalkError, WalkLimits};
 use outbox::Outboxes;
 use read::{KINDS, ReadModel, any_of};
 use rights::Editor;
 use undo::{Direction, Stacks};
-use write::{write_entry, write_property, write_value};
+use write::write_entry;
 
 /// An update that is longer than this holds blocks or deletes; a shorter one says nothing.
 const EMPTY_UPDATE_BYTES: usize = 2;
+/// Bytes of a block around its content, at most.
+const BLOCK_BYTES: usize = 48;
 /// The root that tells a Yjs client what the document is; written by the server only.
 const META: &str = "board:meta";
 /// Version of the layout of the other roots.
@@ -61,16 +65,7 @@ pub struct Board {
     rooms: HashMap<u64, (u64, Timestamp)>,
     replica: u64,
     document_bytes: usize,
-}
-
-/// What is set right in the transaction of a raw update.
-enum Amend {
-    /// The entry as it was.
-    Whole(Target),
-    /// One property as it was.
-    Property(Target, Property),
-    /// The author that a new entry really has.
-    Author(Target, UserId),
+    rest_bytes: usize,
 }
 
 /// What a transaction came to.
@@ -100,10 +95,18 @@ pub enum MergeError {
     /// It would make the board larger than it may be.
     #[error("the board is full")]
     BoardFull,
+    /// What it does and its editor may not is more than can be put back at once.
+    #[error("too much of it would be put back: send less at once")]
+    TooLarge,
     /// The CRDT library would not have it, although the walk did.
     #[error("the update cannot be decoded")]
     Undecodable,
 }
+
+/// What is asked for would write more than a record holds.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("this would write more than {} MiB at once: do it in parts", WRITE_BYTES_MAX >> 20)]
+pub struct TooLarge;
 
 /// Why an undo did nothing.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +114,19 @@ pub enum UndoError {
     /// There is no step, or none of that name.
     #[error("there is nothing to undo or redo")]
     Nothing,
+    /// It would write too much at once.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+impl UndoError {
+    /// What the client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Nothing => ErrorCode::NothingToUndo,
+            Self::TooLarge(_) => ErrorCode::TooLarge,
+        }
+    }
 }
 
 impl Board {
@@ -133,6 +149,7 @@ impl Board {
             rooms: HashMap::new(),
             replica,
             document_bytes: 0,
+            rest_bytes: 0,
         }
     }
 
@@ -188,132 +205,6 @@ impl Board {
         Ok(self.index.check(&walk, context)?)
     }
 
-    /// Merges a raw update that [`Board::check`] admitted; what the editor may not do is put back in the same
-    /// transaction, so that nobody sees it and the offender's copy turns back.
-    pub fn merge(&mut self, update: &[u8], admission: &Admission, editor: &Editor) -> Result<Applied, MergeError> {
-        let decoded = Update::decode_v1(update).map_err(|_walked_but_undecodable| MergeError::Undecodable)?;
-        let amends = self.amends(admission, editor);
-        let mut txn = self.doc.transact_mut();
-        // The walk lets nothing through that can fail here; if it does, the room is rebuilt.
-        txn.apply_update(decoded).expect("a walked update can be applied");
-        for amend in &amends {
-            self.amend(&mut txn, amend);
-        }
-        let completed = self.complete(&mut txn, admission);
-        assert!(!txn.has_missing_updates(), "a walked update left a gap");
-        let update = emit(txn);
-        let put_back = amends.len() + completed;
-        let relayed = admission.relayed.clone();
-        let applied = self.finish(update, Some(&editor.user), &relayed);
-        Ok(Applied {
-            put_back,
-            relayed,
-            ..applied
-        })
-    }
-
-    /// Whether something of the update would be put back.
-    pub fn puts_back(&self, admission: &Admission, editor: &Editor) -> bool {
-        !self.amends(admission, editor).is_empty()
-    }
-
-    /// What must be set right after an update that did what its editor may not.
-    fn amends(&self, admission: &Admission, editor: &Editor) -> Vec<Amend> {
-        let mut amends = Vec::new();
-        for touch in &admission.touched {
-            let target = || (touch.kind, Arc::clone(&touch.id));
-            let changed = match &touch.deed {
-                Deed::Changed { .. } if touch.kind == EntryKind::Like => None,
-                Deed::Changed { set, unset } => Some(set.union(*unset)),
-                Deed::Created { author, client } => {
-                    let owner = self.owner_of(*client, admission, editor);
-                    if author.as_deref().is_some_and(|claimed| claimed != owner.as_str()) {
-                        amends.push(Amend::Author(target(), owner.clone()));
-                    }
-                    continue;
-                }
-                Deed::Removed | Deed::Replaced { .. } => None,
-            };
-            let may_touch_all = editor.may_touch_all();
-            let entry = (!may_touch_all)
-                .then(|| self.read.entry(touch.kind, &touch.id))
-                .flatten();
-            let may_touch = |property| {
-                let creator = || self.index.creator(touch.kind, &touch.id);
-                may_touch_all || editor.may_touch((touch.kind, &touch.id), entry, property, creator)
-            };
-            if let Some(changed) = changed {
-                let barred = changed
-                    .iter()
-                    .filter(|&property| guard::is_fixed(property) || !may_touch(Some(property)));
-                amends.extend(barred.map(|property| Amend::Property(target(), property)));
-            } else if !may_touch(None) {
-                amends.push(Amend::Whole(target()));
-            }
-        }
-        amends
-    }
-
-    fn owner_of<'a>(&'a self, client: u64, admission: &Admission, editor: &'a Editor) -> &'a UserId {
-        let is_relayed = admission.relayed.iter().any(|(relayed, ..)| *relayed == client);
-        match self.index.owner(client) {
-            Some(guard::Owner::User(owner)) if is_relayed => owner,
-            _ => &editor.user,
-        }
-    }
-
-    /// Puts back what no entry may be without; gives how many properties that were. A client that knows nothing of the
-    /// schema removes them, and so does one whose own value lost against another's.
-    fn complete(&self, txn: &mut TransactionMut<'_>, admission: &Admission) -> usize {
-        let mut completed = 0;
-        for touch in &admission.touched {
-            let Deed::Changed { set, unset } = &touch.deed else {
-                continue;
-            };
-            let needed: &[Property] = match touch.kind {
-                EntryKind::Element => &[Property::X, Property::Y, Property::Pos],
-                EntryKind::Comment => &[Property::Text, Property::At],
-                EntryKind::Page | EntryKind::Asset | EntryKind::Like => continue,
-            };
-            let changed = set.union(*unset);
-            let mut needed = needed.iter().filter(|property| changed.contains(**property)).peekable();
-            if needed.peek().is_none() {
-                continue;
-            }
-            let target = (touch.kind, Arc::clone(&touch.id));
-            let Some(yrs::Out::YMap(map)) = self.roots[touch.kind as usize].get(txn, &touch.id) else {
-                continue;
-            };
-            for &property in needed {
-                if map.get(txn, property.name()).is_none() {
-                    let value = self.read.get(&target).and_then(|entry| entry.get(property));
-                    write_value(txn, &map, property, value);
-                    completed += 1;
-                }
-            }
-        }
-        completed
-    }
-
-    fn amend(&self, txn: &mut TransactionMut<'_>, amend: &Amend) {
-        match amend {
-            Amend::Whole(target) => write_entry(txn, &self.roots, target, self.read.get(target)),
-            Amend::Property(target, property) => {
-                let value = self.read.get(target).and_then(|entry| entry.get(*property));
-                write_property(txn, &self.roots, target, *property, value);
-            }
-            Amend::Author(target, author) => {
-                write_property(
-                    txn,
-                    &self.roots,
-                    target,
-                    Property::Author,
-                    Some(&author.as_str().into()),
-                );
-            }
-        }
-    }
-
     /// Ops of one frame, or of several that are done together: all or none.
     pub fn apply<'a>(
         &mut self,
@@ -333,6 +224,7 @@ impl Board {
             apply::apply(&mut draft, op, &context)?;
         }
         let entries = draft.into_entries();
+        self.fits(&entries)?;
         Ok(self.write(&entries))
     }
 
@@ -365,6 +257,7 @@ impl Board {
             }
         }
         let entries = draft.into_entries();
+        self.fits(&entries)?;
         Ok(self.write(&entries))
     }
 
@@ -402,6 +295,7 @@ impl Board {
             }
         }
         let entries = draft.into_entries();
+        self.fits(&entries)?;
         let applied = self.write(&entries);
         Ok(Applied {
             undone: Some(undone),
@@ -410,7 +304,7 @@ impl Board {
     }
 
     /// Brings elements and pages back to what they were at another time, as new changes.
-    pub fn restore(&mut self, old: &[Item], now: Timestamp) -> Applied {
+    pub fn restore(&mut self, old: &[Item], now: Timestamp) -> Result<Applied, TooLarge> {
         let mut draft = Draft::new(&self.read);
         let is_restored = |kind: EntryKind| matches!(kind, EntryKind::Element | EntryKind::Page);
         let mut known = BTreeSet::new();
@@ -428,7 +322,8 @@ impl Board {
             }
         }
         let entries = draft.into_entries();
-        self.write(&entries)
+        self.fits(&entries)?;
+        Ok(self.write(&entries))
     }
 
     /// Removes for good what has been deleted since before `before`, at most `most` elements, unless a step of undo
@@ -525,6 +420,23 @@ impl Board {
         }
         let update = emit(txn);
         self.finish(update, None, &[])
+    }
+
+    /// Whether what is to be written fits a record.
+    fn fits(&self, entries: &[(Target, Option<Properties>)]) -> Result<(), TooLarge> {
+        let bytes = entries.iter().map(|(target, shall)| {
+            let is = self.read.get(target);
+            let is_new = |property, value: &Value| is.and_then(|is| is.get(property)) != Some(value);
+            let written = shall.iter().flat_map(Properties::iter);
+            let sizes = written
+                .filter(|(property, value)| is_new(*property, value))
+                .map(|(_, value)| BLOCK_BYTES + undo::size_of_value(value));
+            sizes.sum::<usize>()
+        });
+        if bytes.sum::<usize>() > WRITE_BYTES_MAX {
+            return Err(TooLarge);
+        }
+        Ok(())
     }
 
     fn write(&mut self, entries: &[(Target, Option<Properties>)]) -> Applied {

@@ -114,6 +114,7 @@ pub enum ClientFrame {
     /// Ops: one transaction, one record, all or none.
     Op {
         /// Counted from 1 for each `client` and board.
+        #[schemars(range(min = 1))]
         seq: u64,
         /// Step of undo these ops belong to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +125,7 @@ pub enum ClientFrame {
     /// A Yjs v1 update of the client's own document.
     Update {
         /// Counted from 1 for each `client` and board.
+        #[schemars(range(min = 1))]
         seq: u64,
         /// Step of undo this update belongs to.
         #[serde(default, skip_serializing_if = "Option::is_none")]

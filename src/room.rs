@@ -86,8 +86,8 @@ pub enum Input {
     Logged(Logged),
     /// What another node's room of the board shows.
     Relayed(Arc<Relayed>),
-    /// The state that a restore asked for; none if there is no such position.
-    Restored(SessionId, u64, Option<Vec<Item>>),
+    /// The state that a restore asked for, or why there is none: no such position, or the store does not answer.
+    Restored(SessionId, u64, Result<Vec<Item>, ErrorCode>),
     /// The board takes no edits from now on, or takes them again.
     ReadOnly(Option<ReadOnly>),
     /// Time goes by.
@@ -361,10 +361,10 @@ impl Room {
     fn join(&mut self, now: Timestamp, joining: &Joining, effects: &mut Vec<Effect>) {
         let id = joining.session;
         self.sessions.insert(id, Box::new(Session::new(joining)));
+        let Some(form) = joining.door.form() else { return };
         if let Some(client) = joining.door.client() {
             self.clients.insert(client, id);
         }
-        let Some(form) = joining.door.form() else { return };
         self.forms[form as usize] += 1;
         let person = Person {
             session: id,

@@ -23,7 +23,6 @@ use crate::log::UpdateLog as _;
 use crate::log::kafka::probe::Probe;
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::protocol::ids::BoardId;
-use crate::telemetry;
 
 /// Edits a second over all boards.
 const RATE: u32 = 1_000;
@@ -242,7 +241,7 @@ async fn stored_within(before: Buckets, nodes: [Target; 2], report: &mut Report)
 async fn delays(nodes: [Target; 2]) -> anyhow::Result<Buckets> {
     let mut sums = Buckets::new();
     for node in nodes {
-        for (bound, count) in process::buckets(node.address, telemetry::MATERIALISER_DELAY_SECONDS).await? {
+        for (bound, count) in process::buckets(node.address, "panseo_materialiser_delay_seconds").await? {
             *sums.entry(bound).or_default() += count;
         }
     }

@@ -11,7 +11,6 @@ use super::report::Report;
 use super::tally::{Histogram, as_f64};
 use super::{cluster, cold, document, idle};
 use crate::log::kafka::KafkaSettings;
-use crate::telemetry;
 
 /// Latency above which a step of the ramp has failed.
 const RAMP_P99_MS: f64 = 100.0;
@@ -302,7 +301,7 @@ async fn ack(args: &BenchArgs, report: &mut Report) -> anyhow::Result<()> {
     report.goal("<= 2.5 x");
     report.add("ack, own", "ack p99, times an fdatasync", times(0.99), "x");
     report.goal("<= 5 x");
-    let writes = process::buckets(target.address, telemetry::LOG_WRITE_SECONDS).await?;
+    let writes = process::buckets(target.address, "panseo_log_write_seconds").await?;
     let all = writes.values().last().copied();
     if let Some((bound, _)) = writes.iter().find(|(_, count)| Some(**count) == all) {
         report.add(

@@ -43,6 +43,9 @@ pub enum ApplyError {
     /// The board has as many elements as it may.
     #[error("the board is full: it holds {0} elements, deleted ones of the last day included")]
     BoardFull(usize),
+    /// It would write too much at once.
+    #[error(transparent)]
+    TooLarge(#[from] super::TooLarge),
 }
 
 impl ApplyError {
@@ -54,6 +57,7 @@ impl ApplyError {
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::BadOp(_) => ErrorCode::BadOp,
             Self::BoardFull(_) => ErrorCode::BoardFull,
+            Self::TooLarge(_) => ErrorCode::TooLarge,
         }
     }
 }

@@ -96,14 +96,16 @@ impl Board {
         rooms.retain(|(.., time)| is_recent(time));
         rooms.sort();
         let stacks = self.stacks.clone();
-        let rest = compressed(&codec::pack(&Rest {
+        let rest = codec::pack(&Rest {
             stacks,
             owners,
             handed,
             seqs,
             refused,
             rooms,
-        }));
+        });
+        self.rest_bytes = rest.len();
+        let rest = compressed(&rest);
         let version = VERSION;
         codec::pack(&Keyframe {
             version,
@@ -112,6 +114,11 @@ impl Board {
             rest,
         })
         .into()
+    }
+
+    /// Bytes of the last keyframe before it was compressed, plus all updates since.
+    pub fn keyframe_bytes(&self) -> usize {
+        self.document_bytes + self.rest_bytes
     }
 
     /// Opens a board from its newest keyframe and the records after it, those of `skip` left out.
@@ -155,6 +162,7 @@ impl Board {
             codec::unpack(bytes).map_err(|error| fault(&error))?
         } else {
             let rest = zstd::decode_all(keyframe.rest.as_slice()).map_err(|error| fault(&error))?;
+            self.rest_bytes = rest.len();
             codec::unpack(&rest).map_err(|error| fault(&error))?
         };
         let state = zstd::decode_all(keyframe.document.as_slice()).map_err(|error| fault(&error))?;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
-use yrs::{Doc, Map, MapPrelim, MapRef, ReadTxn, Transact, Update, updates::decoder::Decode};
+use yrs::{Any, Doc, Map, MapPrelim, MapRef, ReadTxn, Transact, Update, updates::decoder::Decode};
 
 use super::*;
 use crate::protocol::element::Value;
 use crate::protocol::ids::{EditScope, EntryId, RecordId, Role};
+use crate::protocol::limits::WINDOW_BYTES_MAX;
 use crate::protocol::{Blob, Logged, RecordKind};
 
 mod rights;
@@ -435,6 +436,24 @@ fn a_keyframe_and_its_tail_know_what_the_log_knows() {
     assert_eq!(opened.stacks(), node.board.stacks());
     assert_eq!(replayed.stacks(), node.board.stacks());
     assert_eq!(opened.state_vector().len(), node.board.state_vector().len());
+}
+
+#[test]
+fn large_values_leave_the_window_of_recent_changes_on_all_nodes_alike() {
+    let mut node = Node::new();
+    node.create("a", "X");
+    for turn in 0..40 {
+        let text = format!("{turn:02}").repeat(125 * 1024);
+        node.set("a", "X", Property::Text, Some(text.as_str().into()));
+    }
+    let keyframe = node.board.keyframe(Position(1, 41), Timestamp(node.now));
+    let weight = node.board.keyframe_bytes();
+    assert!(weight < WINDOW_BYTES_MAX + 2 * 1024 * 1024, "{weight} bytes");
+    node.move_to("b", "X", 9);
+    let opened = Board::open((1 << 32) + 8, Some(&keyframe), &node.log[41..], &BTreeSet::new()).unwrap();
+    let replayed = Board::open((1 << 32) + 9, None, &node.log, &BTreeSet::new()).unwrap();
+    assert_eq!(opened.stacks(), node.board.stacks());
+    assert_eq!(replayed.stacks(), node.board.stacks());
 }
 
 #[test]

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::draft::Draft;
 use crate::protocol::element::{Change, EntryKind, Properties, Property, Target, Value};
 use crate::protocol::ids::{GestureId, Position, RecordId, Timestamp, UserId};
-use crate::protocol::limits::{UNDO_BYTES_MAX, UNDO_STEPS_MAX, WINDOW_CHANGES_MAX};
+use crate::protocol::limits::{UNDO_BYTES_MAX, UNDO_STEPS_MAX, WINDOW_BYTES_MAX, WINDOW_CHANGES_MAX};
 use crate::protocol::op::StepName;
 use crate::protocol::{Record, RecordKind};
 
@@ -107,11 +107,20 @@ struct Recent {
     after: Option<Value>,
 }
 
+/// The newest changes of the log, as many as the limits let stay: what is in it depends on the records alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+struct Window {
+    changes: VecDeque<Recent>,
+    #[serde(skip)]
+    size_bytes: usize,
+}
+
 /// The stacks of all users of a board, and the window of recent changes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stacks {
     users: BTreeMap<UserId, Steps>,
-    window: VecDeque<Recent>,
+    window: Window,
 }
 
 /// Which stack.
@@ -145,8 +154,7 @@ impl Stacks {
                     after,
                 }));
         }
-        let excess = self.window.len().saturating_sub(WINDOW_CHANGES_MAX);
-        self.window.drain(..excess);
+        self.window.bound();
     }
 
     /// The user's steps, newest first, with the room's records laid on top that are not in the log yet.
@@ -192,6 +200,7 @@ impl Stacks {
         }
         for recent in self
             .window
+            .changes
             .iter()
             .rev()
             .take_while(|recent| recent.position > record.base)
@@ -210,6 +219,37 @@ impl Stacks {
             }
         }
         changes
+    }
+}
+
+impl Window {
+    fn extend(&mut self, changes: impl Iterator<Item = Recent>) {
+        for recent in changes {
+            self.size_bytes += recent.size_bytes();
+            self.changes.push_back(recent);
+        }
+    }
+
+    fn bound(&mut self) {
+        while self.changes.len() > WINDOW_CHANGES_MAX || self.size_bytes > WINDOW_BYTES_MAX {
+            self.size_bytes -= self.changes.pop_front().map_or(0, |recent| recent.size_bytes());
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut window = Self::default();
+        window.extend(VecDeque::deserialize(deserializer)?.into_iter());
+        // A keyframe from before there was a limit of bytes may hold more.
+        window.bound();
+        Ok(window)
+    }
+}
+
+impl Recent {
+    fn size_bytes(&self) -> usize {
+        48 + self.target.1.len() + self.after.as_ref().map_or(0, size_of_value)
     }
 }
 
@@ -397,11 +437,13 @@ impl Step {
     }
 }
 
-fn size_of_properties(properties: &Properties) -> usize {
+/// Bytes of an entry, about.
+pub(crate) fn size_of_properties(properties: &Properties) -> usize {
     properties.iter().map(|(_, value)| size_of_value(value)).sum()
 }
 
-fn size_of_value(value: &Value) -> usize {
+/// Bytes of a value, about.
+pub(crate) fn size_of_value(value: &Value) -> usize {
     8 + match value {
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
         Value::String(text) => text.len(),

@@ -1,7 +1,7 @@
 //! Images of a board, kept under the hash of their content.
 //!
-//! The kind is found from the content, never taken from a header. SVG is refused: it can hold scripts, and whatever this
-//! server hands out comes from the origin that people are logged in at.
+//! The kind is found from the content, never taken from a header. SVG can hold scripts, and whatever this server hands
+//! out comes from the origin that people are logged in at: images come with a policy under which nothing of them runs.
 
 use std::io::Cursor;
 

@@ -201,7 +201,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     admit_as(&state, &caller, &board, Role::Teacher).await?;
     // Before: so that its room appends nothing more. After: so that one opened in between goes, too.
-    state.hub.end(&board).await;
+    state.hub.end_for_good(&board).await;
     state.store.delete_board(&board).await?;
     state.hub.forget(&board).await?;
     Ok(StatusCode::NO_CONTENT)

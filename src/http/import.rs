@@ -106,7 +106,7 @@ pub(super) async fn import_new(
         )),
         Err(problem) => {
             // A board that holds half a file is of no use to anybody.
-            state.hub.end(&info.id).await;
+            state.hub.end_for_good(&info.id).await;
             if let Err(error) = state.store.delete_board(&info.id).await {
                 tracing::warn!(%error, board.id = %info.id, "The board of a failed import stayed.");
             }

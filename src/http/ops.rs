@@ -28,6 +28,7 @@ pub(super) struct OpsBody {
     #[schema(value_type = Option<String>)]
     client: Option<ClientId>,
     /// Counted from 1 for each `client` and board.
+    #[schema(minimum = 1)]
     seq: Option<u64>,
     /// Step of undo these ops belong to (UUIDv7).
     #[schema(value_type = Option<String>)]

@@ -32,8 +32,16 @@ pub const UNDO_STEPS_MAX: usize = 100;
 pub const UNDO_BYTES_MAX: usize = 256 * 1024;
 /// Recent changes kept to complete what another node had not seen.
 pub const WINDOW_CHANGES_MAX: usize = 2_000;
-/// Elements in one record of an import: it stays far below the record's limit, and other edits get in between.
+/// Bytes of them: two records of the largest changes there are; every keyframe carries them.
+pub const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that ops, an undo or a restore write at once: with `changes` they fit a record.
+pub const WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that are put back behind one update: with the largest update and `changes` they fit a record.
+pub const PUT_BACK_BYTES_MAX: usize = 1024 * 1024;
+/// Elements in one record of an import: other edits get in between.
 pub const IMPORT_ELEMENTS_MAX: usize = 500;
+/// Bytes of elements in one record of an import, unless one alone is larger.
+pub const IMPORT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Ceilings that an operator may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

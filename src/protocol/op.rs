@@ -254,6 +254,19 @@ impl Op {
         target == last && set.keys().eq(was.keys())
     }
 
+    /// Whether the op only takes away or takes back: a full board allows it.
+    pub fn takes_away(&self) -> bool {
+        matches!(
+            self,
+            Self::ElementDelete { .. }
+                | Self::BoardClear { .. }
+                | Self::PageDelete { .. }
+                | Self::CommentDelete { .. }
+                | Self::Undo { .. }
+                | Self::Redo { .. }
+        )
+    }
+
     /// Whether the op stands alone in its frame: it reads the state that the others would change.
     pub fn stands_alone(&self) -> bool {
         matches!(self, Self::Undo { .. } | Self::Redo { .. } | Self::BoardRestore { .. })

@@ -10,7 +10,7 @@ use super::session::{Door, Offence};
 use super::{Counter, Effect, Import, Room};
 use crate::board::Applied;
 use crate::board::rights::Editor;
-use crate::board::undo::Direction;
+use crate::board::undo::{self, Direction};
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::Item;
 use crate::protocol::ids::{EditScope, GestureId, RecordId, Role, SessionId, Timestamp, UserId};
@@ -18,7 +18,9 @@ use crate::protocol::limits::CHANGES_BYTES_MAX;
 use crate::protocol::op::Op;
 use crate::protocol::{Blob, ClientFrame, Ephemeral, ErrorCode, Record, RecordKind, codec};
 
-/// An update above this may have changes above their own limit.
+/// What is told to whoever writes on a board whose document is as large as it may be.
+pub(super) const FULL: &str = "the board is full: delete or start a new one";
+/// Changes whose values are larger than this may be above their limit.
 const CHANGES_WORTH_MEASURING_BYTES: usize = 256 * 1024;
 /// Put-backs of one session in a minute before it is closed.
 const PUT_BACKS_MAX: usize = 20;
@@ -143,6 +145,11 @@ impl Room {
         true
     }
 
+    /// Whether the document is as large as it may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.board.document_bytes() >= self.limits.document_bytes_max
+    }
+
     /// Whether a frame comes for the first time. A repeat gets the answer that the first one got.
     pub(super) fn is_new(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
         let Some(session) = self.sessions.get(&id) else {
@@ -156,6 +163,12 @@ impl Room {
         let Some(client) = session.door.client() else {
             return true;
         };
+        if seq == 0 {
+            // Below every number that was taken, it would pass for a repeat.
+            let message = "frames are counted from 1: `seq` is never 0".into();
+            self.refuse(id, Some(seq), ErrorCode::BadOp, message, effects);
+            return false;
+        }
         if let Some(code) = self.refused(client).iter().find_map(|refused| refused.code(seq)) {
             effects.push(Effect::Count(Counter::Repeats));
             let message = "this was refused before: what is sent again takes a new `seq`".into();
@@ -255,7 +268,7 @@ impl Room {
                 };
                 self.record(now, id, circumstances, applied, effects);
             }
-            Err(error) => self.refuse(id, Some(seq), ErrorCode::NothingToUndo, error.to_string(), effects),
+            Err(error) => self.refuse(id, Some(seq), error.code(), error.to_string(), effects),
         }
     }
 
@@ -264,25 +277,39 @@ impl Room {
         now: Timestamp,
         id: SessionId,
         seq: u64,
-        items: Option<Vec<Item>>,
+        items: Result<Vec<Item>, ErrorCode>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(items) = items else {
-            let message = "there is no such position in this board's history".into();
-            return self.refuse(id, Some(seq), ErrorCode::UnknownPosition, message, effects);
+        let items = match items {
+            Ok(items) => items,
+            Err(code) => {
+                let message = if code == ErrorCode::UnknownPosition {
+                    "there is no such position in this board's history"
+                } else {
+                    "the history cannot be read now: try again in some seconds"
+                };
+                return self.refuse(id, Some(seq), code, message.into(), effects);
+            }
         };
-        let applied = self.board.restore(&items, now);
-        let circumstances = Circumstances {
-            seq: Some(seq),
-            ..Circumstances::of(RecordKind::Op)
-        };
-        self.record(now, id, circumstances, applied, effects);
+        match self.board.restore(&items, now) {
+            Ok(applied) => {
+                let circumstances = Circumstances {
+                    seq: Some(seq),
+                    ..Circumstances::of(RecordKind::Op)
+                };
+                self.record(now, id, circumstances, applied, effects);
+            }
+            Err(error) => self.refuse(id, Some(seq), ErrorCode::TooLarge, error.to_string(), effects),
+        }
     }
 
     pub(super) fn import(&mut self, now: Timestamp, id: SessionId, import: &Import, effects: &mut Vec<Effect>) {
         let Some(editor) = self.editor(now, id) else { return };
         if let Some(why) = self.read_only {
             return self.refuse(id, None, ErrorCode::ReadOnly, why.told().into(), effects);
+        }
+        if self.is_full() {
+            return self.refuse(id, None, ErrorCode::BoardFull, FULL.into(), effects);
         }
         let editor = Editor {
             imports: true,
@@ -417,8 +444,13 @@ impl Room {
     fn new_record(&mut self, now: Timestamp, author: UserId, kind: RecordKind, applied: Applied) -> Record {
         self.number += 1;
         let update = applied.update.unwrap_or_else(|| Bytes::from_static(&[0, 0]));
+        let values = applied
+            .changes
+            .iter()
+            .flat_map(|change| [&change.before, &change.after]);
+        let bytes: usize = values.flatten().map(undo::size_of_properties).sum();
         let changes_left_out =
-            update.len() > CHANGES_WORTH_MEASURING_BYTES && codec::pack(&applied.changes).len() > CHANGES_BYTES_MAX;
+            bytes > CHANGES_WORTH_MEASURING_BYTES && codec::pack(&applied.changes).len() > CHANGES_BYTES_MAX;
         Record {
             id: RecordId(self.board.replica(), self.number),
             base: self.position,

@@ -16,16 +16,17 @@ use uuid::Uuid;
 
 use super::busy::Busy;
 use super::gather::{Gathered, Put};
-use super::ring::{Bell, Lacks, Pulled, Ring};
+use super::ring::{Bell, Pulled, Ring};
 use super::session::{Door, Joining};
 use super::task::{self, Ended, Message};
 use super::{Import, Input, ReadOnly};
 use crate::access::Identity;
+use crate::board::undo::size_of_properties;
 use crate::log::UpdateLog;
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::{Entry, Item, Properties};
 use crate::protocol::ids::{BoardId, ClientId, GestureId, Position, Role, SessionId, Timestamp};
-use crate::protocol::limits::{IMPORT_ELEMENTS_MAX, Limits};
+use crate::protocol::limits::{IMPORT_BYTES_MAX, IMPORT_ELEMENTS_MAX, Limits};
 use crate::protocol::op::Op;
 use crate::protocol::{ClientFrame, ErrorCode, Route, Undone};
 use crate::store::BoardStore;
@@ -53,7 +54,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn BoardStore>,
     pub(super) limits: Limits,
     pub(super) clock: fn() -> Timestamp,
-    rooms: DashMap<BoardId, RoomHandle>,
+    pub(super) rooms: DashMap<BoardId, RoomHandle>,
     /// When boards failed lately.
     poisoned: Mutex<HashMap<BoardId, Vec<Instant>>>,
     /// Boards that failed too often: read-only until the process ends.
@@ -68,8 +69,8 @@ pub(super) struct Shared {
 }
 
 #[derive(Clone)]
-struct RoomHandle {
-    inbox: mpsc::Sender<Message>,
+pub(super) struct RoomHandle {
+    pub(super) inbox: mpsc::Sender<Message>,
     ring: Arc<Ring>,
     gathered: Arc<Gathered>,
     busy: Busy,
@@ -233,10 +234,9 @@ impl Hub {
         batch: ImportBatch,
     ) -> Result<OpsAnswer, HubError> {
         let mut pages = batch.pages;
-        let mut chunks = batch.elements.chunks(IMPORT_ELEMENTS_MAX);
-        let mut next = chunks.next();
+        let mut elements = batch.elements;
         loop {
-            let elements = next.unwrap_or_default().to_vec();
+            let rest = elements.split_off(fitting(&elements));
             let import = Import {
                 gesture: batch.gesture,
                 elements,
@@ -245,10 +245,10 @@ impl Hub {
             let answer = self
                 .request(board, who, role, None, |session| Input::Import(session, import.clone()))
                 .await?;
-            next = chunks.next();
-            if next.is_none() {
+            if rest.is_empty() {
                 return Ok(answer);
             }
+            elements = rest;
         }
     }
 
@@ -554,8 +554,9 @@ impl Connection {
     }
 
     /// Asks the room to bring this session level.
-    pub async fn level(&self, lacks: Lacks) -> Result<(), HubError> {
-        self.send(Input::Behind(self.session, lacks)).await
+    pub async fn level(&self) -> Result<(), HubError> {
+        let asked = self.inbox.send(Message::Behind(self.session)).await;
+        asked.map_err(|_closed| HubError::Unavailable)
     }
 }
 
@@ -571,6 +572,17 @@ impl Drop for Connection {
             });
         }
     }
+}
+
+/// How many of these elements come into one record.
+fn fitting(elements: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let is_small = |element: &&Entry| {
+        bytes += size_of_properties(&element.properties);
+        bytes <= IMPORT_BYTES_MAX
+    };
+    let count = elements.iter().take(IMPORT_ELEMENTS_MAX).take_while(is_small).count();
+    count.max(1).min(elements.len())
 }
 
 fn joining(session: SessionId, who: &Identity, role: Role, door: Door) -> Joining {

@@ -15,6 +15,7 @@ use super::{Input, Opened};
 use crate::board::Board;
 use crate::board::keyframe::OpenError;
 use crate::log::{Lead, LogError, Logged};
+use crate::protocol::ErrorCode;
 use crate::protocol::element::Item;
 use crate::protocol::ids::{BoardId, Position};
 use crate::store::StoreError;
@@ -118,22 +119,35 @@ pub(super) async fn open(
     Ok(Found { opened, tail })
 }
 
-/// The entries as they were at another place of the log.
-pub(super) async fn state_at(shared: Arc<Shared>, board: BoardId, now: Position, at: Position) -> Option<Vec<Item>> {
+/// The entries as they were at another place of the log, or what to tell whoever asks.
+pub(super) async fn state_at(
+    shared: Arc<Shared>,
+    board: BoardId,
+    now: Position,
+    at: Position,
+) -> Result<Vec<Item>, ErrorCode> {
     if at.epoch() != now.epoch() || at > now {
-        return None;
+        return Err(ErrorCode::UnknownPosition);
     }
-    let lead = lead(&shared, &board).await.ok()?;
-    let keyframe = shared.store.keyframe_before(&board, at).await.ok()?;
+    history_to(shared, &board, at).await.map_err(|error| {
+        if let LoadError::Log(LogError::UnknownPosition(_)) = error {
+            return ErrorCode::UnknownPosition;
+        }
+        tracing::warn!(board.id = %board, %error, "The history of a board could not be read.");
+        ErrorCode::Busy
+    })
+}
+
+async fn history_to(shared: Arc<Shared>, board: &BoardId, at: Position) -> Result<Vec<Item>, LoadError> {
+    let lead = lead(&shared, board).await?;
+    let keyframe = shared.store.keyframe_before(board, at).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let mut records = records_after(&shared, &board, lead.records, after).await.ok()?;
+    let mut records = records_after(&shared, board, lead.records, after).await?;
     records.retain(|logged| logged.position <= at);
     let replica = Shared::fresh_replica();
     let bytes = keyframe.map(|keyframe| keyframe.bytes);
-    let opening = tokio::task::spawn_blocking(move || {
-        Board::open(replica, bytes.as_deref(), &records, &BTreeSet::new()).map(|board| board.items())
-    });
-    opening.await.ok()?.ok()
+    let building = tokio::task::spawn_blocking(move || build(replica, bytes.as_deref(), &records));
+    Ok(building.await.map_err(|_panic| LoadError::Panicked)??.items())
 }
 
 fn build(replica: u64, keyframe: Option<&[u8]>, records: &[Logged]) -> Result<Board, LoadError> {
@@ -167,7 +181,7 @@ fn serve_stored<'a>(message: &'a Message, stored: Option<&Bytes>, waiting: &'a V
     const NOTHING: &[u8] = &[0];
     let input = |message: &'a Message| match message {
         Message::Input(input) => Some(&**input),
-        Message::Request(..) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
+        Message::Request(..) | Message::Behind(_) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
     };
     let (Some(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (input(message), stored) else {
         return false;

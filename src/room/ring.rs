@@ -73,7 +73,7 @@ pub enum Pulled {
     /// Frames were put into the buffer, and nothing else waits.
     All,
     /// The reader fell behind: the room must bring it level.
-    Behind(Lacks),
+    Behind,
     /// The session is over.
     Close(CloseCode),
 }
@@ -288,14 +288,11 @@ impl Ring {
             .map(Bytes::len)
             .sum();
         if reader.lacks.is_some() || unsent > self.unsent_bytes_max {
-            let mut lacks = reader.lacks.take().unwrap_or_default();
-            waiting.for_each(|frame| note_lacks(&mut lacks, frame));
-            reader.is_waiting = true;
-            return if buffer.is_empty() {
-                Pulled::Behind(lacks)
+            reader.lacks.get_or_insert_default();
+            reader.is_waiting = buffer.is_empty();
+            return if reader.is_waiting {
+                Pulled::Behind
             } else {
-                reader.lacks = Some(lacks);
-                reader.is_waiting = false;
                 Pulled::Frames
             };
         }
@@ -319,6 +316,22 @@ impl Ring {
         } else {
             Pulled::Frames
         }
+    }
+
+    /// What a reader who is behind lacks of all that was pushed. Only the room, which pushes, can ask: what came between
+    /// the question and [`Ring::mark`] would be lost.
+    pub fn lacks(&self, session: SessionId) -> Lacks {
+        let mut guard = self.state.lock();
+        let State {
+            frames, first, readers, ..
+        } = &mut *guard;
+        let Some(reader) = readers.get_mut(&session) else {
+            return Lacks::default();
+        };
+        let start = usize::try_from(reader.position - *first).expect("the ring is shorter than memory");
+        let mut lacks = reader.lacks.take().unwrap_or_default();
+        frames.range(start..).for_each(|frame| note_lacks(&mut lacks, frame));
+        lacks
     }
 
     /// Number of frames that wait for the slowest reader.
@@ -427,10 +440,13 @@ mod tests {
         for number in 3..20 {
             ring.push(frame(number, 10));
         }
-        assert_eq!(
-            ring.pull(READER, &mut Vec::new(), 1_000),
-            Pulled::Behind([(7, 3)].into())
-        );
+        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Behind);
+        // Before the room has heard of it, more comes, from somebody new among others.
+        ring.push(Frame {
+            advances: vec![(8, 0, 1)],
+            ..frame(20, 10)
+        });
+        assert_eq!(ring.lacks(READER), [(7, 3), (8, 0)].into());
         ring.mark(READER);
         ring.level(READER, [Bytes::from_static(b"all")]);
         let mut got = Vec::new();
@@ -477,9 +493,7 @@ mod tests {
         for number in 3..10 {
             ring.push(frame(number, 10));
         }
-        assert_eq!(
-            ring.pull(READER, &mut Vec::new(), 1_000),
-            Pulled::Behind([(7, 3)].into())
-        );
+        assert_eq!(ring.pull(READER, &mut Vec::new(), 1_000), Pulled::Behind);
+        assert_eq!(ring.lacks(READER), [(7, 3)].into());
     }
 }

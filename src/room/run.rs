@@ -12,14 +12,14 @@ use std::iter::Peekable;
 
 use bytes::Bytes;
 
-use super::edit::Circumstances;
+use super::edit::{Circumstances, FULL};
 use super::task::Message;
 use super::yjs::YjsMessage;
 use super::{Counter, Effect, Input, Room};
 use crate::board::guard;
 use crate::protocol::ids::{GestureId, SessionId, Timestamp};
 use crate::protocol::op::Op;
-use crate::protocol::{ClientFrame, RecordKind, codec};
+use crate::protocol::{ClientFrame, ErrorCode, RecordKind, codec};
 
 /// Edits in one transaction: its cost grows with its size.
 const EDITS_MAX: usize = 64;
@@ -134,7 +134,7 @@ impl Message {
         let session = self.editing();
         let mut next = || match behind.next_if(|next| session.is_some() && next.editing() == session) {
             Some(Self::Input(input)) => Some(*input),
-            Some(Self::Request(..) | Self::Gathered | Self::Read(_) | Self::Stop(_)) | None => None,
+            Some(Self::Request(..) | Self::Behind(_) | Self::Gathered | Self::Read(_) | Self::Stop(_)) | None => None,
         };
         let Some(second) = next() else { return self };
         let mut inputs = vec![second];
@@ -238,7 +238,7 @@ impl Room {
     }
 
     fn carry_out(&mut self, now: Timestamp, id: SessionId, mut edits: Vec<Edit>, effects: &mut Vec<Effect>) {
-        edits.retain(|edit| self.may_edit(id, edit.seq, effects));
+        edits.retain(|edit| self.may_edit(id, edit.seq, effects) && self.has_room(id, edit, effects));
         if edits.len() > 1 && self.together(now, id, &edits, effects) {
             return;
         }
@@ -257,6 +257,16 @@ impl Room {
                 Content::Update(update) => self.update(now, id, seq, gesture, &update, effects),
             }
         }
+    }
+
+    /// Whether the board is small enough for these ops; updates are measured where they are merged.
+    fn has_room(&mut self, id: SessionId, edit: &Edit, effects: &mut Vec<Effect>) -> bool {
+        let Content::Ops(ops) = &edit.content else { return true };
+        if !self.is_full() || ops.iter().all(Op::takes_away) {
+            return true;
+        }
+        self.refuse(id, edit.seq, ErrorCode::BoardFull, FULL.into(), effects);
+        false
     }
 
     /// Does all in one transaction; `false` if nothing was done because some of it would be refused or put back.

@@ -179,17 +179,21 @@ impl Room {
         let (id, reply) = (pending.record.id, pending.reply.clone());
         let (client, seq) = (pending.record.client, pending.record.seq);
         let behind = std::mem::take(&mut pending.behind);
+        let door = self.sessions.get(&reply.session).map(|session| session.door);
+        let is_request = matches!(door, Some(Door::Request { .. }));
+        // Who has connected anew hears of it there; a request is answered itself.
         let session = client
+            .filter(|_| !is_request)
             .and_then(|client| self.clients.get(&client).copied())
             .unwrap_or(reply.session);
         self.saving.saved = Some((id, position));
         self.saving.is_saved_told = false;
         for ahead in reply.ahead {
-            self.acknowledge(session, ahead, position, None, effects);
+            self.acknowledge(session, Some(ahead), position, None, effects);
         }
-        self.acknowledge(session, seq.unwrap_or_default(), position, reply.undone, effects);
+        self.acknowledge(session, seq, position, reply.undone, effects);
         for (session, seq) in behind {
-            self.acknowledge(session, seq, position, None, effects);
+            self.acknowledge(session, Some(seq), position, None, effects);
         }
         while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
             effects.extend(self.saving.held.pop_front().map(|(.., effect)| effect));
@@ -239,26 +243,26 @@ impl Room {
             .find(|pending| pending.position.is_none())
         {
             Some(last) => last.behind.push((session, seq)),
-            None => self.acknowledge(session, seq, self.position, None, effects),
+            None => self.acknowledge(session, Some(seq), self.position, None, effects),
         }
     }
 
-    /// Tells the author that all up to `seq` is kept.
+    /// Tells the author that all up to `seq` is kept; what has no number is answered to a request alone.
     fn acknowledge(
         &self,
         id: SessionId,
-        seq: u64,
+        seq: Option<u64>,
         position: Position,
         undone: Option<Undone>,
         effects: &mut Vec<Effect>,
     ) {
-        match self.sessions.get(&id).map(|session| session.door) {
-            Some(Door::Own { format, .. }) => {
+        match (self.sessions.get(&id).map(|session| session.door), seq) {
+            (Some(Door::Own { format, .. }), Some(seq)) => {
                 let frame = ServerFrame::Ack { seq, position, undone };
                 effects.push(Effect::Send(id, codec::encode_server(format, &frame)));
             }
-            Some(Door::Request { .. }) => effects.push(Effect::Answer(id, Ok((position, undone)))),
-            Some(Door::Yjs) | None => {}
+            (Some(Door::Request { .. }), _) => effects.push(Effect::Answer(id, Ok((position, undone)))),
+            (Some(Door::Own { .. } | Door::Yjs) | None, _) => {}
         }
     }
 
@@ -338,8 +342,8 @@ impl Room {
             );
         }
         let tail = self.saving.tail_bytes;
-        let document = self.board.document_bytes().saturating_sub(tail);
-        if tail >= keyframe_due_bytes(document) {
+        let keyframe = self.board.keyframe_bytes().saturating_sub(tail);
+        if tail >= keyframe_due_bytes(keyframe) {
             self.make_keyframe(now, effects);
         }
     }

@@ -44,6 +44,8 @@ pub enum Message {
     Input(Box<Input>),
     /// A request and where its answer goes.
     Request(Box<super::session::Joining>, Box<Input>, oneshot::Sender<Answer>),
+    /// A session fell behind the ring.
+    Behind(SessionId),
     /// Ephemeral inputs wait for the tick.
     Gathered,
     /// All entries and their position.
@@ -358,6 +360,7 @@ impl Task {
                     });
                     true
                 }
+                Message::Behind(session) => self.step(Input::Behind(session, self.ring.lacks(session))).await,
                 // It has woken the task, so the tick is not far.
                 Message::Gathered => true,
                 Message::Stop(code) => {
@@ -424,9 +427,7 @@ impl Task {
                 }
                 return Some(Input::Leave(session));
             }
-            Effect::Close(session, code) => {
-                self.ring.close(session, code);
-            }
+            Effect::Close(session, code) => self.ring.close(session, code),
             Effect::Append(record) => {
                 let number = record.id.1;
                 // Yjs clients hear of no record; a crowded room takes larger steps in all.
@@ -592,6 +593,6 @@ pub(super) fn turn_away(message: Message, ring: &Ring, code: CloseCode) {
             _ = answer.send(Err((ErrorCode::Busy, "the board is opened anew: send it again".into())));
         }
         // Dropping the sender tells the reader.
-        Message::Read(_) | Message::Stop(_) | Message::Gathered => {}
+        Message::Read(_) | Message::Stop(_) | Message::Behind(_) | Message::Gathered => {}
     }
 }

@@ -24,6 +24,8 @@ use crate::telemetry;
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// Patience with a room whose inbox is full, while others may have to be told.
 const TAKEN_WITHIN: Duration = Duration::from_millis(200);
+/// Patience with a room that saves what it has: it gives up itself before.
+const ENDED_WITHIN: Duration = Duration::from_secs(15);
 
 impl Hub {
     /// A member's role changed or ended; their open sessions on all nodes learn it.
@@ -80,6 +82,17 @@ impl Hub {
     /// Ends the sessions of this node on a board that is no more.
     pub async fn end(&self, board: &BoardId) {
         self.tell_soon(board, || Message::Stop(CloseCode::NoBoard)).await;
+    }
+
+    /// The same, and waits until its room here has written its last.
+    pub async fn end_for_good(&self, board: &BoardId) {
+        let inbox = self.0.rooms.get(board).map(|room| room.inbox.clone());
+        self.end(board).await;
+        if let Some(inbox) = inbox
+            && tokio::time::timeout(ENDED_WITHIN, inbox.closed()).await.is_err()
+        {
+            tracing::warn!(board.id = %board, "The room of a board that is deleted has not ended in time.");
+        }
     }
 
     /// Lets the sessions of this node on a board come back, so that it and whatever they may is looked up again.

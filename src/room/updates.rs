@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::edit::{Audit, Circumstances, Deed};
+use super::edit::{Audit, Circumstances, Deed, FULL};
 use super::run::{Recent, Wrote};
 use super::session::{Door, Offence};
 use super::{Counter, Effect, Room};
@@ -102,9 +102,9 @@ impl Room {
                 self.gap(now, id, effects);
             }
             MergeError::BoardFull => {
-                let message = "the board is full: delete or start a new one".into();
-                self.refuse(id, Some(seq), ErrorCode::BoardFull, message, effects);
+                self.refuse(id, Some(seq), ErrorCode::BoardFull, FULL.into(), effects);
             }
+            MergeError::TooLarge => self.refuse(id, Some(seq), ErrorCode::TooLarge, error.to_string(), effects),
             error @ (MergeError::Malformed(_)
             | MergeError::Undecodable
             | MergeError::Refused(Refusal::Shape(_) | Refusal::Later { .. })) => {
@@ -121,7 +121,9 @@ impl Room {
                 CloseCode::ForeignClient
             }
             MergeError::Refused(Refusal::Later { .. }) => CloseCode::NeedsResync,
-            MergeError::Refused(Refusal::Shape(_)) | MergeError::BoardFull => CloseCode::BadShape,
+            MergeError::Refused(Refusal::Shape(_)) | MergeError::BoardFull | MergeError::TooLarge => {
+                CloseCode::BadShape
+            }
             MergeError::Malformed(_) | MergeError::Undecodable => CloseCode::Malformed,
         };
         effects.push(Effect::Count(Counter::Refusals(ErrorCode::BadOp)));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use redb::{ReadableTable, Table};
+use redb::{ReadableTable, Table, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -74,11 +74,15 @@ impl Files {
 
     fn create_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
         let (id, owner) = (info.id.as_str(), info.owner.as_str());
+        let _sealing = self.sealing.lock();
+        self.database.settle_board(&info.id)?;
         self.database.write(|transaction| {
             let mut boards = transaction.open_table(BOARDS)?;
             if boards.get(id)?.is_some() {
                 return Err(Refused::Refused(StoreError::BoardExists));
             }
+            // A room that was still at work when an earlier board of this name was deleted may have left something.
+            forget_records(transaction, id)?;
             boards.insert(id, to_stored(info).as_slice())?;
             let role = to_stored(&Role::Teacher);
             transaction.open_table(MEMBERS)?.insert((id, owner), role.as_slice())?;
@@ -143,11 +147,7 @@ impl Files {
             if transaction.open_table(BOARDS)?.remove(id)?.is_none() {
                 return Err(Refused::Refused(StoreError::NoBoard));
             }
-            remove_all(&mut transaction.open_table(LOG)?, (id, 0), (id, u64::MAX))?;
-            remove_all(&mut transaction.open_table(BLOCKS)?, (id, 0), (id, u64::MAX))?;
-            remove_all(&mut transaction.open_table(KEYFRAMES)?, (id, 0), (id, u64::MAX))?;
-            let mut quarantine = transaction.open_table(QUARANTINE)?;
-            quarantine.retain_in((id, 0)..=(id, u64::MAX), |_key, _reason| false)?;
+            forget_records(transaction, id)?;
             let users = names_under(&mut transaction.open_table(MEMBERS)?, id)?;
             let mut member_boards = transaction.open_table(MEMBER_BOARDS)?;
             for user in users {
@@ -232,6 +232,15 @@ fn require_board(boards: &impl ReadableTable<&'static str, &'static [u8]>, id: &
         Some(_stored) => Ok(()),
         None => Err(Refused::Refused(StoreError::NoBoard)),
     }
+}
+
+fn forget_records(transaction: &WriteTransaction, id: &str) -> Result<(), Refused> {
+    for table in [LOG, BLOCKS, KEYFRAMES] {
+        remove_all(&mut transaction.open_table(table)?, (id, 0), (id, u64::MAX))?;
+    }
+    let mut quarantine = transaction.open_table(QUARANTINE)?;
+    quarantine.retain_in((id, 0)..=(id, u64::MAX), |_key, _reason| false)?;
+    Ok(())
 }
 
 fn remove_all(

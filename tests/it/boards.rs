@@ -77,6 +77,22 @@ async fn real_boards_survive_a_kill_and_come_back_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_large_texts_is_imported_in_several_records() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, _) = Server::start(data.path()).await;
+    let element = |number: usize| {
+        json!({
+            "id": format!("e{number}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4,
+            "text": "x".repeat(250_000),
+        })
+    };
+    let file = json!({ "type": "excalidraw", "version": 2, "elements": (0..60).map(element).collect::<Vec<_>>() });
+    let files = [("large.excalidraw".to_owned(), serde_json::to_vec(&file).unwrap())];
+    let boards = import(&server, folder.path(), &files);
+    assert_eq!(live_elements(&server, &boards[0]).await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_undo_takes_an_import_back() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, _) = Server::start(data.path()).await;

@@ -200,6 +200,20 @@ async fn a_deleted_board_leaves_nothing_in_the_journal() {
 }
 
 #[tokio::test]
+async fn what_a_room_wrote_behind_the_deletion_is_not_on_the_next_board_of_that_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, store) = open(dir.path());
+    let id = board("maths");
+    store.create_board(&info(&id)).await.unwrap();
+    append(&log, &id, 1..=3).await;
+    store.delete_board(&id).await.unwrap();
+    append(&log, &id, 4..=5).await;
+    store.create_board(&info(&id)).await.unwrap();
+    append(&log, &id, 6..=7).await;
+    assert_eq!(numbers(&store, &id).await, [6, 7]);
+}
+
+#[tokio::test]
 async fn a_torn_end_is_the_end() {
     let copy = crash_with(|journal| journal[2 * PAGE_BYTES + 40..3 * PAGE_BYTES].fill(0)).await;
     let report = verify(copy.path()).unwrap();

@@ -331,6 +331,23 @@ async fn malformed_op_frames_are_answered_and_the_twentieth_is_the_last() {
     assert_eq!(own.closed().await, 4400);
 }
 
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_numbered_0_is_refused_and_no_repeat() {
+    let server = Server::open("");
+    let mut own = server.own("zero", "", Uuid::now_v7()).await;
+    for number in [0, 1] {
+        own.op(0, element("one")).await;
+        assert_eq!(
+            refused(&mut own).await,
+            (ErrorCode::BadOp, Some(0)),
+            "before frame 1: {number}"
+        );
+    }
+    own.op(1, element("one")).await;
+    acknowledged(&mut own, 1).await;
+}
+
 //
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_frame_counts_once_and_is_acknowledged_again() {

@@ -111,6 +111,10 @@ async fn bad_ops_change_nothing_and_say_why() {
         (r#"{"ops":[{"op":"nonsense"}]}"#, 400),
         (r#"{"seq":1,"ops":[{"op":"undo"}]}"#, 400),
         (
+            r#"{"client":"0190163d-8694-739b-aea5-966c26f8ad91","seq":0,"ops":[{"op":"undo"}]}"#,
+            400,
+        ),
+        (
             r#"{"ops":[{"op":"element.update","target":"nobody","set":{"x":1}}]}"#,
             404,
         ),

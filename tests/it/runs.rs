@@ -132,6 +132,31 @@ fn a_run_is_one_record_and_each_frame_is_acknowledged() {
 }
 
 #[test]
+fn each_request_of_a_client_is_answered_for_itself() {
+    let mut cluster = Cluster::new(1, 1, Limits::default());
+    let socket = cluster.join(0, "anna", own(1, false), None);
+    let client = Some(Uuid::from_u128(1));
+    let ask = |cluster: &mut Cluster, seq| {
+        let session = cluster.join(0, "anna", Door::Request { client }, None);
+        cluster.input(0, op(session, seq, creation(&format!("e{seq}"))));
+        session
+    };
+    // The last one is the second again, before it is durable.
+    let asked = [1, 2, 2].map(|seq| ask(&mut cluster, seq));
+    let mut answered = Vec::new();
+    while cluster.write(0, None) {
+        cluster.hear(0);
+        let answers = &cluster.nodes[0].answers;
+        answered.push(asked.map(|session| answers.get(&session).is_some_and(Result::is_ok)));
+    }
+    assert_eq!(answered.first(), Some(&[true, false, false]));
+    assert_eq!(answered.last(), Some(&[true, true, true]));
+    cluster.rest();
+    let (acks, _) = told(&cluster, socket);
+    assert_eq!(acks, Vec::<u64>::new(), "the socket sent nothing");
+}
+
+#[test]
 fn a_refused_frame_takes_no_other_with_it() {
     let mut cluster = Cluster::new(1, 1, Limits::default());
     let anna = cluster.join(0, "anna", own(1, false), None);

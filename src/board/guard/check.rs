@@ -123,6 +123,8 @@ pub enum Deed {
         client: u64,
         /// Author the new one claims.
         author: Option<Box<str>>,
+        /// Whether the new one says `locked`.
+        says_locked: bool,
     },
     /// Its key is removed.
     Removed,
@@ -218,6 +220,7 @@ impl BlockIndex {
 #[derive(Debug, Clone, Copy, Default)]
 struct Fresh<'a> {
     present: u64,
+    says_locked: bool,
     /// And the block that says so.
     author: Option<(BlockId, &'a str)>,
 }
@@ -358,6 +361,7 @@ impl<'a> Check<'a> {
                     self.deeds.push(Done::new(place.container, place.slot, after));
                     return Ok(());
                 };
+                self.facts[fresh].says_locked |= property == Property::Locked && is_alive;
                 if let (Property::Author, true) = (property, is_alive)
                     && let Some(AnyKind::Text(author)) = shape::value(block)
                 {
@@ -467,7 +471,11 @@ impl<'a> Check<'a> {
                 }
                 let (client, author) = (entry.block.0, fresh.author.map(|(_, author)| author.into()));
                 if self.index.contains(entry.kind, entry.id) {
-                    Deed::Replaced { client, author }
+                    Deed::Replaced {
+                        client,
+                        author,
+                        says_locked: fresh.says_locked,
+                    }
                 } else {
                     Deed::Created { client, author }
                 }

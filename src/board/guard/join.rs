@@ -1,11 +1,13 @@
 //! Updates of one sender, one behind the other, as one update: so they are checked at once and become one transaction.
+//! Awareness messages, too.
 //!
 //! Blocks are copied as they lie there. Overwritten values go only when the transaction is committed, so nothing is
 //! gained here but that there is one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::walk::Walk;
+use super::bytes::{Cursor, WalkError};
+use super::walk::{AWARENESS_ENTRIES_MAX, Walk};
 
 /// The update that does what these do in order; none where one does not begin where those before it end.
 pub fn join(walks: &[Walk<'_>]) -> Option<Vec<u8>> {
@@ -49,6 +51,50 @@ pub fn join(walks: &[Walk<'_>]) -> Option<Vec<u8>> {
         }
     }
     Some(update)
+}
+
+/// One message with all of `newer`, and before it what `older` tells of other client ids: its last entries, of so many
+/// bytes at most. Beside it the number of those left out. The states themselves are not looked into.
+pub fn join_awareness(older: &[u8], newer: &[u8], older_bytes_max: usize) -> Result<(Vec<u8>, usize), WalkError> {
+    let (older, newer) = (entries(older)?, entries(newer)?);
+    let renewed: HashSet<u64> = newer.iter().map(|(client, _)| *client).collect();
+    let mut bytes = 0;
+    let mut kept: Vec<_> = older
+        .iter()
+        .rev()
+        .filter(|(client, _)| !renewed.contains(client))
+        .take_while(|(_, entry)| {
+            bytes += entry.len();
+            bytes <= older_bytes_max
+        })
+        .take(AWARENESS_ENTRIES_MAX - newer.len())
+        .collect();
+    kept.reverse();
+    let mut message = Vec::new();
+    write(&mut message, (kept.len() + newer.len()) as u64);
+    for (_, entry) in kept.iter().copied().chain(&newer) {
+        message.extend_from_slice(entry);
+    }
+    Ok((message, older.len() - kept.len()))
+}
+
+/// Entries of an awareness message as they lie there, with their client ids.
+fn entries(bytes: &[u8]) -> Result<Vec<(u64, &[u8])>, WalkError> {
+    let mut cursor = Cursor::new(bytes);
+    let count = cursor.count(3)?;
+    if count > AWARENESS_ENTRIES_MAX {
+        return Err(WalkError::TooManyClients);
+    }
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = cursor.at();
+        let client = cursor.client()?;
+        cursor.u32()?;
+        cursor.buffer()?;
+        entries.push((client, cursor.since(start)));
+    }
+    cursor.end()?;
+    Ok(entries)
 }
 
 /// The blocks of one client.

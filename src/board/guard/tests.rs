@@ -170,7 +170,7 @@ fn a_new_element_is_created_by_its_client() {
             "f",
             &Deed::Created {
                 client: BEN,
-                author: None
+                author: None,
             }
         )]
     );
@@ -224,7 +224,8 @@ fn another_map_under_the_key_is_a_replacement() {
             "e",
             &Deed::Replaced {
                 client: ANNA,
-                author: None
+                author: None,
+                says_locked: false
             }
         )]
     );

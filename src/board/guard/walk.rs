@@ -17,7 +17,7 @@ const HAS_KEY: u8 = 0b0010_0000;
 const CONTENT_BITS: u8 = 0b0001_1111;
 
 /// `y-websocket` echoes every awareness state it hears, so one message may hold a whole board's.
-const AWARENESS_ENTRIES_MAX: usize = 1_024;
+pub(super) const AWARENESS_ENTRIES_MAX: usize = 1_024;
 
 /// Name of a block: client id and clock.
 pub type BlockId = (u64, u32);

@@ -30,6 +30,44 @@ fn what_an_editor_may_not_touch_is_put_back_at_once() {
 }
 
 #[test]
+fn what_would_not_fit_a_record_is_refused_and_changes_nothing() {
+    let mut node = Node::new();
+    let large = |name: &str| Entry {
+        id: id(name),
+        properties: [
+            (Property::Type, "text".into()),
+            (Property::X, Value::Int(0)),
+            (Property::Y, Value::Int(0)),
+            (Property::Text, "x".repeat(250_000).as_str().into()),
+        ]
+        .into_iter()
+        .collect(),
+    };
+    let teacher = editor("t", Role::Teacher, 5);
+    let elements: Vec<_> = (0..40).map(|number| large(&format!("e{number}"))).collect();
+    let refused = node.board.import(&elements, &[], &teacher, 1_000);
+    assert_eq!(refused.unwrap_err(), ApplyError::TooLarge(TooLarge));
+    assert_eq!(node.board.read().len(EntryKind::Element), 0);
+    for element in elements.chunks(10) {
+        node.board.import(element, &[], &teacher, 1_000).unwrap();
+    }
+    // Elements of others that a teacher has locked, removed by a client that knows nothing of rights.
+    let lock = |element: &Entry| Op::ElementUpdate {
+        target: element.id.clone(),
+        set: [(Property::Locked, Some(Value::Bool(true)))].into_iter().collect(),
+    };
+    let locks: Vec<_> = elements.iter().map(lock).collect();
+    node.board.apply(&locks, &teacher, 1_000).unwrap();
+    let raw = Raw::new(5);
+    raw.sync(&node);
+    let before = node.board.items();
+    let update = raw.edit(|txn, elements| elements.clear(txn));
+    let refused = node.merge("a", Role::Editor, &update);
+    assert!(matches!(refused, Err(MergeError::TooLarge)));
+    assert_eq!(node.board.items(), before);
+}
+
+#[test]
 fn a_removed_element_of_another_is_put_back_whole() {
     let mut node = Node::new();
     node.create("t", "X");
@@ -58,6 +96,46 @@ fn a_false_author_is_put_right() {
     node.merge("a", Role::Editor, &all).unwrap();
     assert_eq!(node.get("X", Property::Author), Some("a".into()));
     assert_eq!(node.x("X"), 1);
+}
+
+#[test]
+fn another_map_under_the_key_of_an_entry_is_still_its_authors() {
+    let mut node = Node::new();
+    for (who, name) in [("a", "A"), ("b", "B")] {
+        node.create(who, name);
+    }
+    let raw = Raw::new(5);
+    raw.sync(&node);
+    let replace = |name: &str, author: Option<&str>, locks: bool| {
+        let pairs = [
+            ("type", Any::from("rectangle")),
+            ("x", 7.into()),
+            ("y", 7.into()),
+            ("pos", "a0".into()),
+        ];
+        let author = author.map(|author| ("author", Any::from(author)));
+        let locked = locks.then_some(("locked", Any::from(true)));
+        let map: MapPrelim = pairs.into_iter().chain(author).chain(locked).collect();
+        raw.edit(|txn, elements| _ = elements.insert(txn, name, map))
+    };
+    for (name, author, locks, put_back) in [
+        ("A", Some("b"), false, 1),
+        ("A", None, false, 1),
+        ("A", Some("a"), true, 1),
+        ("A", Some("c"), true, 2),
+        ("B", Some("a"), false, 1),
+        ("B", Some("b"), false, 0),
+    ] {
+        let applied = node.merge("b", Role::Editor, &replace(name, author, locks)).unwrap();
+        raw.sync(&node);
+        assert_eq!(applied.put_back, put_back, "{name} {author:?} {locks}");
+        let owner = name.to_lowercase();
+        assert_eq!(node.get(name, Property::Author), Some(owner.as_str().into()));
+        assert_eq!(node.get(name, Property::Locked), None);
+        assert_eq!(node.x(name), 7);
+    }
+    let own = node.merge("b", Role::Editor, &replace("B", None, false)).unwrap();
+    assert_eq!(own.put_back, 0, "the client id says who made it");
 }
 
 #[test]

@@ -282,8 +282,8 @@ impl Line {
                 Pulled::Empty => return Ok(()),
                 Pulled::All => return self.send().await,
                 Pulled::Frames => self.send().await?,
-                Pulled::Behind(lacks) => {
-                    let level = connection.level(lacks).await;
+                Pulled::Behind => {
+                    let level = connection.level().await;
                     level.map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
                 }
                 Pulled::Close(code) => return Err(Some(code)),

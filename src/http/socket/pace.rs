@@ -1,13 +1,19 @@
 //! How fast a connection may send. Edits are never dropped: the socket is read more slowly. Of ephemeral states the
-//! newest counts, so what comes too fast waits for its turn and gives way to what comes behind it.
+//! newest counts, so what comes too fast waits for its turn and gives way to what comes behind it: of awareness each
+//! client id's state to a newer one of the same id.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::board::guard::join_awareness;
 use crate::protocol::limits::Limits;
 use crate::room::Input;
+use crate::room::yjs::YjsMessage;
 use crate::telemetry;
+
+/// Bytes of awareness that wait beside the newest message: the states of some hundred people.
+const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// A bucket that may go into debt; whoever owes waits.
 struct Bucket {
@@ -82,8 +88,7 @@ impl Pace {
             return None;
         }
         if let Some((_, held)) = &mut self.held {
-            metrics::counter!(telemetry::RATE_DROPS_TOTAL).increment(1);
-            **held = input;
+            metrics::counter!(telemetry::RATE_DROPS_TOTAL).increment(renew(held, input));
         }
         None
     }
@@ -106,5 +111,100 @@ impl Pace {
         } else {
             None
         }
+    }
+}
+
+/// Puts the newer input in the place of the older one, and gives how much of that is dropped. Of awareness what nobody
+/// has renewed stays: `y-websocket` sends back all it hears, and that must not push out its own cursor.
+fn renew(held: &mut Input, newer: Input) -> u64 {
+    if let (Input::Yjs(session, YjsMessage::Awareness(older)), Input::Yjs(_, YjsMessage::Awareness(came))) =
+        (&*held, &newer)
+        && let Ok((joined, dropped)) = join_awareness(older, came, HELD_BYTES_MAX)
+    {
+        *held = Input::Yjs(*session, YjsMessage::Awareness(joined.into()));
+        return dropped as u64;
+    }
+    // Malformed awareness comes here, too: the room hangs up.
+    *held = newer;
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::guard::walk_awareness;
+    use crate::protocol::ids::SessionId;
+
+    /// Awareness of these client ids, all below 128, with one clock and a text as state.
+    fn shows(clients: &[u8], clock: u8, text: &str) -> Input {
+        let json = format!("\"{text}\"");
+        let mut message = vec![u8::try_from(clients.len()).unwrap()];
+        for client in clients {
+            message.extend([*client, clock]);
+            let len = json.len();
+            if len < 128 {
+                message.push(u8::try_from(len).unwrap());
+            } else {
+                message.extend([len, len >> 7, len >> 14].map(|bits| u8::try_from(bits & 0x7f).unwrap()));
+                let end = message.len();
+                message[end - 3..end - 1].iter_mut().for_each(|byte| *byte |= 0x80);
+            }
+            message.extend_from_slice(json.as_bytes());
+        }
+        Input::Yjs(SessionId(1), YjsMessage::Awareness(message.into()))
+    }
+
+    fn told(input: &Input) -> Vec<(u64, u32)> {
+        let Input::Yjs(_, YjsMessage::Awareness(message)) = input else {
+            panic!("{input:?} is no awareness");
+        };
+        let entries = walk_awareness(message).unwrap();
+        entries.iter().map(|entry| (entry.client, entry.clock)).collect()
+    }
+
+    fn pace() -> Pace {
+        Pace::new(&Limits {
+            ephemeral_per_second: 1,
+            ..Limits::default()
+        })
+    }
+
+    fn released(pace: &mut Pace) -> Vec<(u64, u32)> {
+        let due = pace.next_held().unwrap();
+        told(&pace.take_held(due).unwrap())
+    }
+
+    #[test]
+    fn an_echo_of_others_does_not_push_out_the_own_cursor() {
+        let mut pace = pace();
+        assert!(pace.admit(shows(&[7], 1, "own"), true).is_some());
+        for (clients, clock) in [(&[7][..], 2), (&[8, 9], 5), (&[7], 3), (&[9], 6), (&[8], 6)] {
+            assert!(pace.admit(shows(clients, clock, "state"), true).is_none());
+        }
+        assert_eq!(released(&mut pace), [(7, 3), (9, 6), (8, 6)]);
+    }
+
+    #[test]
+    fn what_waits_has_a_limit_and_the_oldest_goes_first() {
+        let mut pace = pace();
+        pace.admit(shows(&[1], 1, "own"), true);
+        let large = "x".repeat(HELD_BYTES_MAX / 2);
+        for client in 2..=9 {
+            pace.admit(shows(&[client], 1, &large), true);
+        }
+        pace.admit(shows(&[1], 2, "own"), true);
+        pace.admit(shows(&[10], 1, "small"), true);
+        assert_eq!(released(&mut pace), [(9, 1), (1, 2), (10, 1)]);
+    }
+
+    #[test]
+    fn malformed_awareness_takes_the_place_of_what_waits() {
+        let mut pace = pace();
+        pace.admit(shows(&[1], 1, "own"), true);
+        pace.admit(shows(&[1], 2, "own"), true);
+        let malformed = Input::Yjs(SessionId(1), YjsMessage::Awareness(vec![3].into()));
+        pace.admit(malformed, true);
+        let held = pace.take_held(pace.next_held().unwrap());
+        assert!(matches!(held, Some(Input::Yjs(_, YjsMessage::Awareness(bytes))) if bytes[..] == [3]));
     }
 }

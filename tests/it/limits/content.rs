@@ -162,6 +162,15 @@ async fn a_document_has_a_size_and_a_number_of_clients() {
     let mut socket = server.yjs("large").await;
     socket.binary(y(&[0, 2], &large)).await;
     assert_eq!(socket.closed().await, 4422, "roots of others count towards the size");
+    let mut own = server.own("wordy", "", Uuid::now_v7()).await;
+    let comment = |id: &str| json!({ "op": "comment.add", "comment": id, "text": "x".repeat(3_000), "x": 1, "y": 1 });
+    own.op(1, comment("first")).await;
+    acknowledged(&mut own, 1).await;
+    own.op(2, comment("second")).await;
+    assert_eq!(refused(&mut own).await, (ErrorCode::BoardFull, Some(2)));
+    let delete = json!({ "op": "comment.delete", "comment": "first" });
+    own.op(3, delete).await;
+    acknowledged(&mut own, 3).await;
     let mut socket = server.yjs("many").await;
     let updates: Vec<_> = (1..=4).map(|client| y(&[0, 2], &updates(client, 1)[0])).collect();
     socket.binary(updates[0].clone()).await;

@@ -34,6 +34,8 @@ pub(crate) struct Link {
     opening: u64,
     pub(crate) session: SessionId,
     to_server: VecDeque<Input>,
+    /// It fell behind, and the room has not heard of it yet.
+    is_behind: bool,
     /// Since the answer to its first message; before, news are kept.
     is_level: bool,
     early: Vec<Bytes>,
@@ -117,6 +119,7 @@ impl Client {
             opening,
             session,
             to_server,
+            is_behind: false,
             is_level: false,
             early: Vec::new(),
             known: None,
@@ -142,10 +145,14 @@ impl Client {
             self.cut(cluster);
             return true;
         }
-        let Some(input) = link.to_server.pop_front() else {
+        if std::mem::take(&mut link.is_behind) {
+            let lacks = cluster.nodes[link.node].ring.lacks(link.session);
+            cluster.input(link.node, Input::Behind(link.session, lacks));
+        } else if let Some(input) = link.to_server.pop_front() {
+            cluster.input(link.node, input);
+        } else {
             return false;
-        };
-        cluster.input(link.node, input);
+        }
         true
     }
 
@@ -162,7 +169,7 @@ impl Client {
 
     /// The client reads what waits for it; whether anything did.
     pub(crate) fn pull(&mut self, cluster: &mut Cluster, max_bytes: usize) -> bool {
-        let Some(link) = &self.link else { return false };
+        let Some(link) = &mut self.link else { return false };
         let (node, session) = (link.node, link.session);
         if cluster.nodes[node].opening != link.opening {
             self.cut(cluster);
@@ -172,7 +179,7 @@ impl Client {
         match cluster.nodes[node].ring.pull(session, &mut frames, max_bytes) {
             Pulled::Empty => return false,
             Pulled::Frames | Pulled::All => {}
-            Pulled::Behind(lacks) => cluster.input(node, Input::Behind(session, lacks)),
+            Pulled::Behind => link.is_behind = true,
             Pulled::Close(_) => self.cut(cluster),
         }
         for bytes in frames {

@@ -16,7 +16,7 @@ use panseo::protocol::ids::{BoardId, EditScope, Position, Role, SessionId, Times
 use panseo::protocol::limits::Limits;
 use panseo::protocol::op::Op;
 use panseo::protocol::relay::Relayed;
-use panseo::protocol::{ClientFrame, Record};
+use panseo::protocol::{ClientFrame, ErrorCode, Record};
 use panseo::room::ring::Ring;
 use panseo::room::session::{Door, Joining};
 use panseo::room::{Answer, AppendFault, Counter, Effect, Input, Opened, Room};
@@ -36,7 +36,7 @@ pub(crate) struct Node {
     room: Option<Room>,
     pub(crate) ring: Arc<Ring>,
     appending: VecDeque<Appending>,
-    answers: HashMap<SessionId, Answer>,
+    pub(crate) answers: HashMap<SessionId, Answer>,
     /// What rooms of other nodes showed, and its own presence.
     shown: VecDeque<Arc<Relayed>>,
     /// Which opening of the board this is: sessions of an older one are gone.
@@ -254,7 +254,13 @@ impl Cluster {
                     .is_none_or(|last| last.position < keyframe.position);
                 self.keyframes.extend(is_newest.then_some(keyframe));
             }
-            Effect::FindState(session, seq, at) => return Some(Input::Restored(session, seq, self.state_at(at))),
+            Effect::FindState(session, seq, at) => {
+                return Some(Input::Restored(
+                    session,
+                    seq,
+                    self.state_at(at).ok_or(ErrorCode::UnknownPosition),
+                ));
+            }
             Effect::Count(counter) => *self.counted.entry(counter).or_default() += 1,
             Effect::Audit(_) | Effect::Rebuild => {}
         }
