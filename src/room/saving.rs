@@ -342,7 +342,12 @@ impl Room {
             );
         }
         let tail = self.saving.tail_bytes;
-        let keyframe = self.board.keyframe_bytes().saturating_sub(tail);
+        // Of updates since the last one nobody knows what is left of them: a board may only seem to be full.
+        let keyframe = if self.is_full() {
+            0
+        } else {
+            self.board.keyframe_bytes().saturating_sub(tail)
+        };
         if tail >= keyframe_due_bytes(keyframe) {
             self.make_keyframe(now, effects);
         }

@@ -157,6 +157,32 @@ fn each_request_of_a_client_is_answered_for_itself() {
 }
 
 #[test]
+fn a_board_that_only_seems_full_takes_edits_all_the_same() {
+    let limits = Limits {
+        document_bytes_max: 1_000_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::new(1, 1, limits);
+    let anna = cluster.join(0, "anna", own(1, false), None);
+    let mut ops: Vec<_> = ["a", "b", "c", "d"].map(creation).into();
+    let says = |name: &str, letter: char, bytes: usize| Op::ElementUpdate {
+        target: id(name),
+        set: [(Property::Text, Some(letter.to_string().repeat(bytes).as_str().into()))].into(),
+    };
+    ops.extend(["a", "b", "c"].map(|name| says(name, 'x', 200_000)));
+    // Each takes the place of the one before.
+    ops.extend((0..30).map(|number| says("d", if number % 2 == 0 { 'y' } else { 'z' }, 50_000)));
+    let count = ops.len() as u64;
+    for (seq, what) in (1..).zip(ops) {
+        cluster.input(0, op(anna, seq, what));
+        cluster.rest();
+        cluster.tick(0, 40);
+        cluster.rest();
+    }
+    assert_eq!(told(&cluster, anna), ((1..=count).collect(), Vec::new()));
+}
+
+#[test]
 fn a_refused_frame_takes_no_other_with_it() {
     let mut cluster = Cluster::new(1, 1, Limits::default());
     let anna = cluster.join(0, "anna", own(1, false), None);
