@@ -430,7 +430,7 @@ impl Board {
             let written = shall.iter().flat_map(Properties::iter);
             let sizes = written
                 .filter(|(property, value)| is_new(*property, value))
-                .map(|(_, value)| BLOCK_BYTES + undo::size_of_value(value));
+                .map(|(_, value)| written_bytes(value));
             sizes.sum::<usize>()
         });
         if bytes.sum::<usize>() > WRITE_BYTES_MAX {
@@ -483,6 +483,11 @@ impl Board {
             });
         }
     }
+}
+
+/// Bytes of a value in the document, at most.
+fn written_bytes(value: &Value) -> usize {
+    BLOCK_BYTES + undo::size_of_value(value)
 }
 
 fn note_events(kind: EntryKind, touched: &mut BTreeSet<Target>, txn: &TransactionMut<'_>, events: &yrs::types::Events) {

@@ -101,6 +101,8 @@ pub enum Input {
 pub struct Import {
     /// One step of undo for all of it.
     pub gesture: GestureId,
+    /// Some of the file is on the board already, and the rest belongs to it.
+    pub is_under_way: bool,
     /// Elements, complete.
     pub elements: Vec<Entry>,
     /// Pages; the page `""` too.

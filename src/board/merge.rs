@@ -9,8 +9,8 @@ use yrs::{Map, ReadTxn as _, Transact, TransactionMut, Update};
 use super::guard::{Admission, Deed, Owner, Touch};
 use super::rights::Editor;
 use super::write::{write_entry, write_property, write_value};
-use super::{Applied, Board, MergeError, emit, guard, undo};
-use crate::protocol::element::{EntryKind, Property, Target, Value};
+use super::{Applied, BLOCK_BYTES, Board, MergeError, emit, guard, written_bytes};
+use crate::protocol::element::{EntryKind, Properties, Property, Target, Value};
 use crate::protocol::ids::UserId;
 use crate::protocol::limits::PUT_BACK_BYTES_MAX;
 
@@ -60,12 +60,15 @@ impl Board {
     /// Bytes that these write, at most.
     fn bytes_of(&self, amends: &[Amend]) -> usize {
         let bytes = amends.iter().map(|amend| match amend {
-            Amend::Whole(target) => self.read.get(target).map_or(0, undo::size_of_properties),
+            Amend::Whole(target) => {
+                let values = self.read.get(target).into_iter().flat_map(Properties::iter);
+                BLOCK_BYTES + target.1.len() + values.map(|(_, value)| written_bytes(value)).sum::<usize>()
+            }
             Amend::Property((kind, id), property) => {
                 let value = self.read.entry(*kind, id).and_then(|entry| entry.get(*property));
-                value.map_or(0, undo::size_of_value)
+                value.map_or(0, written_bytes)
             }
-            Amend::Author(..) => 0,
+            Amend::Author(_, author) => BLOCK_BYTES + author.len(),
         });
         bytes.sum()
     }
@@ -150,7 +153,7 @@ impl Board {
         completed
     }
 
-    /// Another map under an entry's key is the same entry: its author stays, and only a teacher locks it.
+    /// Another map under an entry's key is the same entry: it names no other author, and only a teacher locks it.
     fn amend_replaced(&self, touch: &Touch, editor: &Editor, amends: &mut Vec<Amend>) {
         let (
             Deed::Replaced {
@@ -167,11 +170,7 @@ impl Board {
         let was = self.read.entry(touch.kind, &touch.id);
         let creator = || self.index.creator(touch.kind, &touch.id).map(UserId::as_str);
         let author = was.and_then(|was| was.get(Property::Author)?.as_str()).or_else(creator);
-        let is_kept = match claimed.as_deref() {
-            Some(claimed) => Some(claimed) == author,
-            None => author.is_none_or(|author| author == editor.user.as_str()),
-        };
-        if !is_kept {
+        if claimed.as_deref().is_some_and(|claimed| Some(claimed) != author) {
             amends.push(match author {
                 Some(author) => Amend::Author(target(), author.into()),
                 None => Amend::Property(target(), Property::Author),

@@ -254,14 +254,16 @@ impl Op {
         target == last && set.keys().eq(was.keys())
     }
 
-    /// Whether the op only takes away or takes back: a full board allows it.
-    pub fn takes_away(&self) -> bool {
+    /// Whether a full board allows it: it takes away or back, or weighs next to nothing.
+    pub fn fits_always(&self) -> bool {
         matches!(
             self,
             Self::ElementDelete { .. }
                 | Self::BoardClear { .. }
                 | Self::PageDelete { .. }
                 | Self::CommentDelete { .. }
+                | Self::AssetAdd { .. }
+                | Self::LikeSet { .. }
                 | Self::Undo { .. }
                 | Self::Redo { .. }
         )

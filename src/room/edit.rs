@@ -20,7 +20,9 @@ use crate::protocol::{Blob, ClientFrame, Ephemeral, ErrorCode, Record, RecordKin
 
 /// What is told to whoever writes on a board whose document is as large as it may be.
 pub(super) const FULL: &str = "the board is full: delete or start a new one";
-/// Changes whose values are larger than this may be above their limit.
+/// Bytes of a change around id and values, about.
+const CHANGE_BYTES: usize = 64;
+/// Changes that are about as large as this may be above their limit.
 const CHANGES_WORTH_MEASURING_BYTES: usize = 256 * 1024;
 /// Put-backs of one session in a minute before it is closed.
 const PUT_BACKS_MAX: usize = 20;
@@ -145,9 +147,10 @@ impl Room {
         true
     }
 
-    /// Whether the document is as large as it may be.
+    /// Whether the document is as large as it may be. Only who writes its keyframes can tell: elsewhere all updates
+    /// count, whatever is left of them.
     pub(super) fn is_full(&self) -> bool {
-        self.board.document_bytes() >= self.limits.document_bytes_max
+        self.saving.is_keeper() && self.board.document_bytes() >= self.limits.document_bytes_max
     }
 
     /// Whether a frame comes for the first time. A repeat gets the answer that the first one got.
@@ -308,7 +311,7 @@ impl Room {
         if let Some(why) = self.read_only {
             return self.refuse(id, None, ErrorCode::ReadOnly, why.told().into(), effects);
         }
-        if self.is_full() {
+        if self.is_full() && !import.is_under_way {
             return self.refuse(id, None, ErrorCode::BoardFull, FULL.into(), effects);
         }
         let editor = Editor {
@@ -444,11 +447,11 @@ impl Room {
     fn new_record(&mut self, now: Timestamp, author: UserId, kind: RecordKind, applied: Applied) -> Record {
         self.number += 1;
         let update = applied.update.unwrap_or_else(|| Bytes::from_static(&[0, 0]));
-        let values = applied
-            .changes
-            .iter()
-            .flat_map(|change| [&change.before, &change.after]);
-        let bytes: usize = values.flatten().map(undo::size_of_properties).sum();
+        let sizes = applied.changes.iter().map(|change| {
+            let values = [&change.before, &change.after].into_iter().flatten();
+            CHANGE_BYTES + change.id.len() + values.map(undo::size_of_properties).sum::<usize>()
+        });
+        let bytes: usize = sizes.sum();
         let changes_left_out =
             bytes > CHANGES_WORTH_MEASURING_BYTES && codec::pack(&applied.changes).len() > CHANGES_BYTES_MAX;
         Record {

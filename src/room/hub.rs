@@ -233,22 +233,21 @@ impl Hub {
         role: Role,
         batch: ImportBatch,
     ) -> Result<OpsAnswer, HubError> {
-        let mut pages = batch.pages;
-        let mut elements = batch.elements;
+        let mut import = Import {
+            gesture: batch.gesture,
+            is_under_way: false,
+            elements: batch.elements,
+            pages: batch.pages,
+        };
         loop {
-            let rest = elements.split_off(fitting(&elements));
-            let import = Import {
-                gesture: batch.gesture,
-                elements,
-                pages: std::mem::take(&mut pages),
-            };
-            let answer = self
-                .request(board, who, role, None, |session| Input::Import(session, import.clone()))
-                .await?;
+            let rest = import.elements.split_off(fitting(&import.elements));
+            let input = |session| Input::Import(session, import.clone());
+            let answer = self.request(board, who, role, None, input).await?;
             if rest.is_empty() {
                 return Ok(answer);
             }
-            elements = rest;
+            import.is_under_way = true;
+            (import.elements, import.pages) = (rest, Vec::new());
         }
     }
 

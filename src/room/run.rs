@@ -262,7 +262,7 @@ impl Room {
     /// Whether the board is small enough for these ops; updates are measured where they are merged.
     fn has_room(&mut self, id: SessionId, edit: &Edit, effects: &mut Vec<Effect>) -> bool {
         let Content::Ops(ops) = &edit.content else { return true };
-        if !self.is_full() || ops.iter().all(Op::takes_away) {
+        if !self.is_full() || ops.iter().all(Op::fits_always) {
             return true;
         }
         self.refuse(id, edit.seq, ErrorCode::BoardFull, FULL.into(), effects);

@@ -69,6 +69,8 @@ pub(super) struct Saving {
     tail_bytes: usize,
     /// Whether keyframes are this room's to write; else its tail just grows.
     is_keeper: bool,
+    /// The document seems to be too large, by updates of which nobody knows what is left.
+    is_size_doubted: bool,
 }
 
 impl Saving {
@@ -84,6 +86,7 @@ impl Saving {
             is_saved_told: true,
             tail_bytes,
             is_keeper: true,
+            is_size_doubted: false,
         }
     }
 
@@ -118,6 +121,15 @@ impl Saving {
     /// Whether there is something to do by the clock soon.
     pub(super) fn is_restless(&self) -> bool {
         !self.is_saved_told || !self.held.is_empty() || self.failing.is_some()
+    }
+
+    pub(super) fn is_keeper(&self) -> bool {
+        self.is_keeper
+    }
+
+    /// An update was refused because the document would be too large: a keyframe tells how large it is.
+    pub(super) fn doubt_size(&mut self) {
+        self.is_size_doubted = true;
     }
 
     /// Whether there is a keyframe to write.
@@ -342,8 +354,7 @@ impl Room {
             );
         }
         let tail = self.saving.tail_bytes;
-        // Of updates since the last one nobody knows what is left of them: a board may only seem to be full.
-        let keyframe = if self.is_full() {
+        let keyframe = if self.is_full() || self.saving.is_size_doubted {
             0
         } else {
             self.board.keyframe_bytes().saturating_sub(tail)
@@ -368,6 +379,7 @@ impl Room {
         }
         let bytes = self.board.keyframe(self.position, now);
         self.saving.tail_bytes = 0;
+        self.saving.is_size_doubted = false;
         effects.push(Effect::StoreKeyframe(StoredKeyframe {
             position: self.position,
             bytes,

@@ -24,8 +24,8 @@ use crate::telemetry;
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// Patience with a room whose inbox is full, while others may have to be told.
 const TAKEN_WITHIN: Duration = Duration::from_millis(200);
-/// Patience with a room that saves what it has: it gives up itself before.
-const ENDED_WITHIN: Duration = Duration::from_secs(15);
+/// Patience with a room that saves what it has: where the log does not answer, it gives up itself before.
+const ENDED_WITHIN: Duration = Duration::from_secs(35);
 
 impl Hub {
     /// A member's role changed or ended; their open sessions on all nodes learn it.

@@ -156,7 +156,11 @@ impl Room {
         let Some(editor) = self.editor(now, id) else {
             return Ok(None);
         };
-        let Some(admission) = self.admit(id, update, is_handover, &editor)? else {
+        let admitted = self.admit(id, update, is_handover, &editor);
+        if let Err(MergeError::BoardFull) = admitted {
+            self.saving.doubt_size();
+        }
+        let Some(admission) = admitted? else {
             return Ok(None);
         };
         let applied = self.board.merge(update, &admission, &editor)?;

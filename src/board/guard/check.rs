@@ -123,7 +123,7 @@ pub enum Deed {
         client: u64,
         /// Author the new one claims.
         author: Option<Box<str>>,
-        /// Whether the new one says `locked`.
+        /// Whether the new one is locked.
         says_locked: bool,
     },
     /// Its key is removed.
@@ -361,7 +361,7 @@ impl<'a> Check<'a> {
                     self.deeds.push(Done::new(place.container, place.slot, after));
                     return Ok(());
                 };
-                self.facts[fresh].says_locked |= property == Property::Locked && is_alive;
+                self.facts[fresh].says_locked |= property == Property::Locked && is_alive && shape::is_true(block);
                 if let (Property::Author, true) = (property, is_alive)
                     && let Some(AnyKind::Text(author)) = shape::value(block)
                 {

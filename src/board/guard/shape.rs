@@ -125,6 +125,12 @@ pub(super) fn value<'a>(block: &Block<'a>) -> Option<AnyKind<'a>> {
     cursor.any(1).ok()
 }
 
+/// Whether the one value of a block is `true`.
+pub(super) fn is_true(block: &Block<'_>) -> bool {
+    const ONE_TRUE: [u8; 2] = [1, 120];
+    block.content == Content::Any && block.body.starts_with(&ONE_TRUE)
+}
+
 fn fits(property: Property, value: AnyKind<'_>) -> bool {
     match property.value_kind() {
         ValueKind::Px | ValueKind::Number => value == AnyKind::Number,

