@@ -183,6 +183,44 @@ fn a_board_that_only_seems_full_takes_edits_all_the_same() {
 }
 
 #[test]
+fn an_update_that_seems_too_large_has_the_board_measured() {
+    let limits = Limits {
+        document_bytes_max: 1_000_000,
+        ..Limits::default()
+    };
+    let mut cluster = Cluster::new(1, 1, limits);
+    let anna = cluster.join(0, "anna", own(1, true), None);
+    for (seq, name) in (1..).zip(["a", "b", "c", "d"]) {
+        cluster.input(0, op(anna, seq, creation(name)));
+    }
+    let mut refused = 0;
+    for seq in 5..40 {
+        // A document of its own each time: what was refused is in none of them.
+        let raw = Raw::new(100 + seq);
+        raw.apply(&cluster.board(0).diff([]));
+        let (name, bytes) = match seq {
+            5 => ("a", 200_000),
+            6 => ("b", 200_000),
+            7 => ("c", 200_000),
+            _ => ("d", 50_000),
+        };
+        let text = format!("{seq}").repeat(bytes / 2).as_str().into();
+        let change = raw.set(name, &[(Property::Text, Some(text))]);
+        cluster.input(0, update(anna, seq, None, change));
+        cluster.rest();
+        cluster.tick(0, 40);
+        cluster.rest();
+        let (_, errors) = told(&cluster, anna);
+        assert!(
+            errors.iter().all(|(_, code)| *code == ErrorCode::BoardFull),
+            "{errors:?}"
+        );
+        refused += errors.len();
+    }
+    assert!((1..=3).contains(&refused), "{refused}");
+}
+
+#[test]
 fn a_refused_frame_takes_no_other_with_it() {
     let mut cluster = Cluster::new(1, 1, Limits::default());
     let anna = cluster.join(0, "anna", own(1, false), None);

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::bytes::{Cursor, WalkError};
-use super::walk::{AWARENESS_ENTRIES_MAX, Walk};
+use super::bytes::WalkError;
+use super::walk::{AWARENESS_ENTRIES_MAX, Walk, walk_awareness};
 
 /// The update that does what these do in order; none where one does not begin where those before it end.
 pub fn join(walks: &[Walk<'_>]) -> Option<Vec<u8>> {
@@ -53,18 +53,18 @@ pub fn join(walks: &[Walk<'_>]) -> Option<Vec<u8>> {
     Some(update)
 }
 
-/// One message with all of `newer`, and before it what `older` tells of other client ids: its last entries, of so many
-/// bytes at most. Beside it the number of those left out. The states themselves are not looked into.
+/// One message with all of `newer`, and before it what `older` tells of other client ids: its last states, of so many
+/// bytes at most. Beside it the number of those left out.
 pub fn join_awareness(older: &[u8], newer: &[u8], older_bytes_max: usize) -> Result<(Vec<u8>, usize), WalkError> {
-    let (older, newer) = (entries(older)?, entries(newer)?);
-    let renewed: HashSet<u64> = newer.iter().map(|(client, _)| *client).collect();
+    let (older, newer) = (walk_awareness(older)?, walk_awareness(newer)?);
+    let renewed: HashSet<u64> = newer.iter().map(|entry| entry.client).collect();
     let mut bytes = 0;
     let mut kept: Vec<_> = older
         .iter()
         .rev()
-        .filter(|(client, _)| !renewed.contains(client))
-        .take_while(|(_, entry)| {
-            bytes += entry.len();
+        .filter(|entry| !renewed.contains(&entry.client))
+        .take_while(|entry| {
+            bytes += entry.json.len();
             bytes <= older_bytes_max
         })
         .take(AWARENESS_ENTRIES_MAX - newer.len())
@@ -72,29 +72,13 @@ pub fn join_awareness(older: &[u8], newer: &[u8], older_bytes_max: usize) -> Res
     kept.reverse();
     let mut message = Vec::new();
     write(&mut message, (kept.len() + newer.len()) as u64);
-    for (_, entry) in kept.iter().copied().chain(&newer) {
-        message.extend_from_slice(entry);
+    for entry in kept.iter().copied().chain(&newer) {
+        write(&mut message, entry.client);
+        write(&mut message, u64::from(entry.clock));
+        write(&mut message, entry.json.len() as u64);
+        message.extend_from_slice(entry.json.as_bytes());
     }
     Ok((message, older.len() - kept.len()))
-}
-
-/// Entries of an awareness message as they lie there, with their client ids.
-fn entries(bytes: &[u8]) -> Result<Vec<(u64, &[u8])>, WalkError> {
-    let mut cursor = Cursor::new(bytes);
-    let count = cursor.count(3)?;
-    if count > AWARENESS_ENTRIES_MAX {
-        return Err(WalkError::TooManyClients);
-    }
-    let mut entries = Vec::with_capacity(count);
-    for _ in 0..count {
-        let start = cursor.at();
-        let client = cursor.client()?;
-        cursor.u32()?;
-        cursor.buffer()?;
-        entries.push((client, cursor.since(start)));
-    }
-    cursor.end()?;
-    Ok(entries)
 }
 
 /// The blocks of one client.

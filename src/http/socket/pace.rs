@@ -12,8 +12,9 @@ use crate::room::Input;
 use crate::room::yjs::YjsMessage;
 use crate::telemetry;
 
-/// Bytes of awareness that wait beside the newest message: the states of some hundred people.
-const HELD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of awareness that wait beside the newest message: the states of some hundred people. They are read again with
+/// each message that comes too fast.
+const HELD_BYTES_MAX: usize = 16 * 1024;
 
 /// A bucket that may go into debt; whoever owes waits.
 struct Bucket {
