@@ -203,6 +203,39 @@ test('a sticky note, a second page, a comment with an answer', async () => {
   await bob.leave()
 })
 
+test('keys on a button press it and nothing else; after a click they are the canvas’s', async () => {
+  const ann = await visit('ann')
+  await ann.draws('r', [400, 300], [500, 400])
+  await until('the rectangle is written', async () => (await kinds()).join() === 'rectangle')
+  const [drawn] = await ann.shown()
+  const [people, note] = [ann.page.getByTestId('people').first(), ann.page.getByTestId('sticky-note').first()]
+  const tabTo = async (target: typeof people) => {
+    const isThere = () => target.evaluate((node) => node === document.activeElement)
+    for (let count = 0; count < 60 && !(await isThere()); count++) await ann.press('Tab')
+    expect(await isThere()).toBe(true)
+  }
+  await tabTo(people)
+  for (const key of ['Space', 'Enter']) {
+    await ann.press(key)
+    await ann.page.locator('.panseo-panel').waitFor()
+    await ann.press('Escape')
+    await ann.page.locator('.panseo-panel').waitFor({ state: 'detached' })
+  }
+  await ann.press('ArrowRight')
+  expect(await ann.shown()).toEqual([drawn])
+  expect(await ann.page.locator('textarea.excalidraw-wysiwyg').count()).toBe(0)
+
+  await note.click()
+  await ann.page.locator('textarea.excalidraw-wysiwyg').waitFor()
+  await ann.press('Escape')
+  await until('the note is written', async () => (await kinds()).includes('rectangle'))
+  const count = (await ann.shown()).length
+  await ann.press('Space')
+  await ann.press('ArrowRight')
+  expect((await ann.shown()).length).toBe(count)
+  await ann.leave()
+})
+
 test('a page is renamed, moved, and deleted after a question', async () => {
   const [ann, bob] = [await visit('ann'), await visit('bob')]
   const tabs = () => bob.page.getByRole('tab').allTextContents()

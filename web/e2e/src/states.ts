@@ -290,6 +290,16 @@ const wrong: State[] = [
     }
   },
   {
+    name: 'socket-blocked',
+    says: { en: /Opening the board….*Check the network/, ko: /칠판을 여는 중….*네트워크를 확인해 주세요/ },
+    faults: CUT,
+    go: async ({ open }, { page }) => {
+      // As behind a proxy that knows no WebSockets.
+      await page.routeWebSocket(/\/ws/, (socket) => void socket.close({ code: 1006 as never }))
+      await page.goto(`${open.url}/b/${crypto.randomUUID()}?user=mina`)
+    }
+  },
+  {
     name: 'not-saved-yet',
     says: { en: /Not saved yet: reconnecting/, ko: /아직 저장되지 않음/ },
     faults: CUT,

@@ -15,7 +15,14 @@ export interface Opened {
   isOpen: boolean
 }
 
-type State = { at: 'name' } | { at: 'opening' } | { at: 'open'; opened: Opened } | { at: 'closed'; error: unknown }
+type State =
+  | { at: 'name' }
+  | { at: 'opening'; isLate?: boolean }
+  | { at: 'open'; opened: Opened }
+  | { at: 'closed'; error: unknown }
+
+/** Ms after which it is said what may be the matter; it is tried on. */
+const LATE = 8_000
 
 interface Props {
   id: string
@@ -30,6 +37,7 @@ export function Gate({ id, language, children }: Props) {
   useEffect(() => {
     if (!isOpening) return
     let ended = false
+    const timer = setTimeout(() => setState((now) => (now.at === 'opening' ? { ...now, isLate: true } : now)), LATE)
     const opening = enter(id, identity())
     opening.then(
       (opened) => {
@@ -42,6 +50,7 @@ export function Gate({ id, language, children }: Props) {
     )
     return () => {
       ended = true
+      clearTimeout(timer)
     }
   }, [isOpening, id])
 
@@ -51,7 +60,9 @@ export function Gate({ id, language, children }: Props) {
   if (state.at === 'opening')
     return (
       <main className="gate" aria-busy="true">
-        <p role="status">{text.opening}</p>
+        <p role="status">
+          {text.opening} {state.isLate && text.noServerHint}
+        </p>
       </main>
     )
   const { title, hint } = words(state.error, text)

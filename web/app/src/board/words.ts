@@ -48,10 +48,7 @@ const en = {
   openHint:
     'There is no log-in on this server: everybody who has the address comes in as a teacher. Choose here what each may do.',
   lastTeacher: 'A board needs a teacher: make somebody else one first.',
-  failed: 'That did not work. Try again.',
-  editing: 'Who may change what',
-  editAll: 'Everybody who draws may change everything',
-  editOwn: 'Everybody may change their own only'
+  failed: 'That did not work. Try again.'
 }
 
 export type BoardWords = typeof en
@@ -104,10 +101,7 @@ const ko: BoardWords = {
   openHint:
     '이 서버에는 로그인이 없어 주소를 아는 사람은 누구나 선생님으로 들어옵니다. 각자의 권한을 여기서 정해 주세요.',
   lastTeacher: '칠판에는 선생님이 있어야 합니다. 먼저 다른 사람을 선생님으로 정하세요.',
-  failed: '처리하지 못했습니다. 다시 시도해 주세요.',
-  editing: '고칠 수 있는 것',
-  editAll: '그리는 사람은 무엇이든 고칠 수 있음',
-  editOwn: '자기가 그린 것만 고칠 수 있음'
+  failed: '처리하지 못했습니다. 다시 시도해 주세요.'
 }
 
 export const boardWords = { ko, en }

@@ -57,6 +57,7 @@ export interface CanvasProps extends PointingProps {
 const LANGUAGE_CODES: Readonly<Record<Language, string>> = { ko: 'ko-KR', en: 'en' }
 const BOARD_FILE = /\.(excalidraw|tldr)$/i
 const ACTIONS = { loadScene: false, export: false, saveToActiveFile: false, clearCanvas: false } as const
+const BUTTON_KEYS = /^( |Enter|Arrow.+)$/
 const UI_OPTIONS = { canvasActions: ACTIONS, dockedSidebarBreakpoint: 1200 }
 
 export const Canvas = memo(function Canvas(props: CanvasProps) {
@@ -132,6 +133,7 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
       data-loaded={handle !== null}
       data-pointing={props.isPointing}
       onDropCapture={onDrop}
+      onKeyDown={keepFromCanvas}
     >
       <Excalidraw
         excalidrawAPI={setApi}
@@ -184,6 +186,11 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
     </div>
   )
 })
+
+/** What presses the button that the keyboard is at, or goes to the next one, is not for what is selected on the canvas. */
+function keepFromCanvas(event: React.KeyboardEvent): void {
+  if (BUTTON_KEYS.test(event.key) && (event.target as Element).matches('button:focus-visible')) event.stopPropagation()
+}
 
 function PhoneOnly({ children }: { children: ReactNode }) {
   const device = useDevice()

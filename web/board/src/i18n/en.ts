@@ -109,7 +109,6 @@ export const en = {
   imported: (count: number) => (count === 1 ? 'One element imported' : `${count} elements imported`),
   importFailed: 'The file could not be imported',
   exportFailed: 'The board could not be exported',
-  boardArea: 'Board',
 
   // Dialogs
   cancel: 'Cancel',

@@ -103,7 +103,6 @@ export const ko: Dictionary = {
   imported: (count) => `요소 ${count}개를 가져왔습니다`,
   importFailed: '파일을 가져오지 못했습니다',
   exportFailed: '칠판을 내보내지 못했습니다',
-  boardArea: '칠판',
 
   cancel: '취소',
   ok: '확인',
