@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO := cargo
 NODE_TESTS := tests/interop
+DEPLOY_TESTS := tests/deploy
 WEB := web
 # What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
 SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
@@ -34,10 +35,11 @@ cluster: setup-tests $(WEB)/node_modules ## NODES=2 nodes over Kafka (BROKERS=1)
 	$(CARGO) build --release
 	exec dev/cluster
 
-test: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
+test: setup-tests $(NODE_TESTS)/node_modules $(DEPLOY_TESTS)/node_modules $(WEB)/node_modules ## All tests, as CI runs them
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets $(TESTED) -- -D warnings
+	$(CARGO) clippy --release --all-targets --all-features -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
+	npm --prefix $(DEPLOY_TESTS) test
 	cd $(WEB) && npm run build
 	$(SERVERS) $(CARGO) test --release $(TESTED)
 	$(SERVERS) npm --prefix $(WEB) test
@@ -77,4 +79,4 @@ soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long ver
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf $(NODE_TESTS)/node_modules $(WEB)/node_modules $(WEB)/*/dist
+	rm -rf $(NODE_TESTS)/node_modules $(DEPLOY_TESTS)/node_modules $(WEB)/node_modules $(WEB)/*/dist
