@@ -6,6 +6,7 @@
 
 mod appending;
 mod busy;
+mod counting;
 mod edit;
 mod gather;
 pub mod hub;
@@ -13,6 +14,7 @@ mod level;
 mod opening;
 mod pulse;
 mod refusals;
+mod restoring;
 pub mod ring;
 mod roles;
 mod run;
