@@ -129,6 +129,7 @@ struct File {
     database_url: Option<Secret>,
     assets: Option<String>,
     public_url: Option<String>,
+    roles: Option<String>,
     node: Option<String>,
     limits: Limits,
 }

@@ -14,6 +14,7 @@ mod invites;
 mod ops;
 pub mod origin;
 mod pictures;
+mod places;
 pub mod progress;
 pub mod rates;
 pub mod request;
@@ -31,7 +32,6 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
@@ -45,6 +45,7 @@ use crate::http::auth::AuthMode;
 use crate::http::error::Problem;
 use crate::http::origin::Origins;
 use crate::http::pictures::Pictures;
+use crate::http::places::Places;
 use crate::http::rates::Rates;
 use crate::http::revoked::Revocations;
 use crate::http::seats::Seats;
@@ -54,8 +55,8 @@ use crate::room::hub::Hub;
 use crate::store::BoardStore;
 use crate::telemetry::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS_TOTAL, Metrics};
 
-/// Uploads, imports and exports at a time: each may hold up to 64 MiB several times over.
-const UPLOADS_MAX: usize = 8;
+/// Requests at a time that carry a whole file or board: each may hold up to 64 MiB several times over.
+const TRANSFERS_MAX: usize = 8;
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -82,7 +83,9 @@ pub struct AppState {
     pub clock: fn() -> Timestamp,
     /// Metrics of this process.
     pub metrics: Metrics,
-    uploads: Arc<Semaphore>,
+    /// Whether clients are served here, not operators alone.
+    pub is_edge: bool,
+    transfers: Places,
     pictures: Pictures,
     is_draining: Arc<AtomicBool>,
 }
@@ -117,7 +120,8 @@ impl AppState {
             sockets: TaskTracker::new(),
             clock,
             metrics,
-            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            is_edge: true,
+            transfers: Places::new(TRANSFERS_MAX),
             pictures: Pictures::default(),
             is_draining: Arc::default(),
         }
@@ -149,7 +153,33 @@ struct ApiDoc;
 
 /// All doors of the node.
 pub fn router(state: AppState) -> Router {
-    let (rest, mut api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+    let doors = if state.is_edge {
+        doors()
+    } else {
+        let (doors, _api) = operator_doors().split_for_parts();
+        doors.fallback(|| async {
+            Problem::not_found("This node stores boards and serves none. Go to one with the role edge.")
+        })
+    };
+    doors
+        .method_not_allowed_fallback(|| async {
+            let detail = "This address does not take that method. The API is described at /docs.";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        })
+        .layer(middleware::from_fn_with_state(state.clone(), origin::check))
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+fn operator_doors() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+fn doors() -> Router<AppState> {
+    let (rest, mut api) = operator_doors()
         .routes(routes!(boards::create, boards::list))
         .routes(routes!(boards::read, boards::update, boards::delete))
         .routes(routes!(boards::route))
@@ -169,9 +199,6 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(pictures::thumbnail))
         .routes(routes!(assets::put, assets::get))
         .routes(routes!(revoked::revoke))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
         .split_for_parts();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -191,13 +218,6 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new());
     rest.merge(socket::routes())
-        .method_not_allowed_fallback(|| async {
-            let detail = "This address does not take that method. The API is described at /docs.";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        })
-        .layer(middleware::from_fn_with_state(state.clone(), origin::check))
-        .layer(middleware::from_fn_with_state(state.clone(), observe))
-        .with_state(state)
 }
 
 /// Counts and times the request, and sets the headers that every answer has.

@@ -13,13 +13,12 @@ mod tails;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::tails::Tails;
 use crate::log::kafka::group::{Group, Held, Trouble, Value};
@@ -43,6 +42,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Time for a dead letter to become safe.
 const LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time to store what was read when the node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before a member that was lost joins again.
 const REJOIN_PAUSE: Duration = Duration::from_secs(10);
 /// Boards whose keyframes are asked for and not written yet; the others are asked for later.
@@ -50,33 +51,38 @@ const DUE_MAX: usize = 64;
 
 /// A running materialiser. Dropping it ends it.
 pub struct Materialiser {
-    stop: Arc<AtomicBool>,
+    stop: DropGuard,
     held: Held,
     due: Option<mpsc::Receiver<BoardId>>,
-    thread: Option<JoinHandle<()>>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Materialiser {
     /// Joins the group and begins. To be called within a runtime.
     pub fn start(settings: &KafkaSettings, store: PostgresStore, clock: fn() -> Timestamp) -> Result<Self, KafkaError> {
-        let (stop, held) = (Arc::new(AtomicBool::new(false)), Held::default());
+        let (stop, held) = (CancellationToken::new(), Held::default());
         let (ask, due) = mpsc::channel(DUE_MAX);
         let (settings, runtime, first) = (settings.clone(), Handle::current(), Group::join(settings, &held)?);
-        let (told, stopped, again) = (Arc::clone(&stop), Arc::clone(&stop), Arc::clone(&held));
+        let (told, stopped, again) = (stop.clone(), stop.clone(), Arc::clone(&held));
         let work = move |group| {
-            let (store, runtime, told) = (store.clone(), runtime.clone(), Arc::clone(&told));
+            let (store, runtime, told) = (store.clone(), runtime.clone(), told.clone());
             Work::new(group, store, runtime, clock, told, ask.clone()).run();
         };
-        let is_stopped = move || stopped.load(Ordering::Relaxed);
+        let is_stopped = move || stopped.is_cancelled();
         let named = std::thread::Builder::new().name("materialiser".into());
         let join = move || Group::join(&settings, &again);
-        let spawned = named.spawn(move || keep_working(first, join, work, is_stopped));
-        let thread = spawned.map_err(KafkaError::Thread)?;
+        let (ending, ended) = oneshot::channel();
+        let run = move || {
+            keep_working(first, join, work, is_stopped);
+            // Nobody waits where the node gave it up.
+            _ = ending.send(());
+        };
+        named.spawn(run).map_err(KafkaError::Thread)?;
         Ok(Self {
-            stop,
+            stop: stop.drop_guard(),
             held,
             due: Some(due),
-            thread: Some(thread),
+            ended,
         })
     }
 
@@ -90,22 +96,15 @@ impl Materialiser {
         self.due.take()
     }
 
-    /// Stores what was read, and ends. The partitions stay with this node's name for a while, so that a restart finds
-    /// them.
-    pub async fn stop(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(ended, Ok(Ok(()))) {
-                tracing::error!("The materialiser panicked.");
-            }
+    /// Stores what was read, and ends; gives up after [`STOP_TIMEOUT`]. The partitions stay with this node's name for a
+    /// while, so that a restart finds them.
+    pub async fn stop(self) {
+        drop(self.stop);
+        match tokio::time::timeout(STOP_TIMEOUT, self.ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("The materialiser panicked."),
+            Err(_) => tracing::warn!("The materialiser had not stored all it had read; others will."),
         }
-    }
-}
-
-impl Drop for Materialiser {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +147,7 @@ struct Work {
     store: PostgresStore,
     runtime: Handle,
     clock: fn() -> Timestamp,
-    stop: Arc<AtomicBool>,
+    stop: CancellationToken,
     is_lost: Cell<bool>,
     /// Where each partition of this node stands in the database.
     next: BTreeMap<i32, i64>,
@@ -171,7 +170,7 @@ impl Work {
         store: PostgresStore,
         runtime: Handle,
         clock: fn() -> Timestamp,
-        stop: Arc<AtomicBool>,
+        stop: CancellationToken,
         due: mpsc::Sender<BoardId>,
     ) -> Self {
         Self {
@@ -213,7 +212,7 @@ impl Work {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.is_lost.get()
+        self.stop.is_cancelled() || self.is_lost.get()
     }
 
     fn poll(&self, patience: Duration) -> Option<Value> {

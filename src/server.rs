@@ -203,7 +203,7 @@ pub fn app_state(config: &Config, adapters: Adapters) -> AppState {
         None => AuthMode::Open,
     };
     let limits: Limits = config.limits.clone();
-    AppState::new(
+    let mut state = AppState::new(
         adapters.hub,
         adapters.store,
         auth,
@@ -211,7 +211,9 @@ pub fn app_state(config: &Config, adapters: Adapters) -> AppState {
         limits,
         clock,
         telemetry::metrics(),
-    )
+    );
+    state.is_edge = config.cluster.as_ref().is_none_or(|cluster| cluster.roles.is_edge);
+    state
 }
 
 fn announce(config: &Config, address: SocketAddr) {

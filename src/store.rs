@@ -91,6 +91,17 @@ pub struct Asset {
     pub bytes: Bytes,
 }
 
+/// What is known of an uploaded file without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssetHead {
+    /// Media type, found from the content.
+    pub mime_type: String,
+    /// Width and height in px, for images.
+    pub size: Option<(u32, u32)>,
+    /// Length of the content in bytes.
+    pub length: u64,
+}
+
 /// Why the store did not do what was asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -172,6 +183,8 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn put_asset(&self, board: &BoardId, sha256: &str, asset: Asset, now: Timestamp) -> Result<(), StoreError>;
     /// The file, if it is there.
     async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError>;
+    /// The same without its content: a file that is missing is damaged, one that was changed is not noticed.
+    async fn asset_head(&self, board: &BoardId, sha256: &str) -> Result<Option<AssetHead>, StoreError>;
     /// Removes files that are not in `used` and were uploaded before `before`; gives their number.
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError>;
 

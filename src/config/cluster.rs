@@ -49,6 +49,10 @@ pub struct ClusterArgs {
     /// leave it out where they cannot reach a single node [env: `PANSEO_PUBLIC_URL`]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// What this node does in a cluster: `edge` serves clients, `materialiser` stores in the database; with a comma between,
+    /// both [env: `PANSEO_ROLES`] [default: edge,materialiser]
+    #[arg(long, value_name = "ROLE,..")]
+    pub roles: Option<String>,
     /// Directory, or URL like `s3://BUCKET/FOLDER`, for uploads; all nodes of a cluster must share it [env: `PANSEO_ASSETS`]
     #[arg(long, value_name = "PLACE")]
     pub assets: Option<String>,
@@ -66,6 +70,7 @@ pub(super) struct ClusterFile {
     pub(super) database_url: Option<Secret>,
     pub(super) assets: Option<String>,
     pub(super) public_url: Option<String>,
+    pub(super) roles: Option<String>,
     pub(super) node: Option<String>,
 }
 
@@ -86,6 +91,34 @@ pub struct KafkaConfig {
     pub options: BTreeMap<String, Secret>,
 }
 
+/// What a node of a cluster does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It serves clients.
+    pub is_edge: bool,
+    /// It takes its share of the records and stores them.
+    pub is_materialiser: bool,
+}
+
+impl Roles {
+    /// Everything.
+    pub const ALL: Self = Self {
+        is_edge: true,
+        is_materialiser: true,
+    };
+
+    fn read(given: &Given<String>) -> Result<Self, ConfigError> {
+        let names: Vec<_> = given.value.split(',').map(str::trim).collect();
+        if names.iter().any(|name| !["edge", "materialiser"].contains(name)) {
+            return Err(given.bad("must be edge, materialiser, or both with a comma between"));
+        }
+        Ok(Self {
+            is_edge: names.contains(&"edge"),
+            is_materialiser: names.contains(&"materialiser"),
+        })
+    }
+}
+
 /// What a node in a cluster stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
@@ -99,6 +132,8 @@ pub struct ClusterConfig {
     pub assets: String,
     /// Where clients reach this node.
     pub public_url: Option<String>,
+    /// What the node does.
+    pub roles: Roles,
 }
 
 /// The brokers for a verb without a server.
@@ -125,7 +160,14 @@ pub(super) fn cluster(
         file.database_url.take(),
     );
     let assets = text("assets", args.assets, environment, file.assets.take());
+    let given_roles = text("roles", args.roles, environment, file.roles.take());
+    let roles = given_roles.as_ref().map_or(Ok(Roles::ALL), Roles::read)?;
     let public_url = text("public-url", args.public_url, environment, file.public_url.take());
+    if let Some(given) = &public_url
+        && !roles.is_edge
+    {
+        return Err(given.bad("is for nodes with the role edge: no client comes to this one"));
+    }
     let public_url = public_url.map(|given| {
         normalised(&given.value).ok_or_else(|| given.bad("must be http://HOST:PORT or https://HOST:PORT"))
     });
@@ -138,7 +180,9 @@ pub(super) fn cluster(
         why: format!("cluster mode needs {other} as well; leave both out for one node without a cluster"),
     };
     match (kafka, url, assets) {
-        (None, None, None) => Ok(None),
+        (None, None, None) => given_roles.map_or(Ok(None), |given| {
+            Err(given.bad("is for cluster mode; one node without a cluster does everything"))
+        }),
         (None, None, Some(assets)) => {
             Err(assets.bad("is for cluster mode; without one, uploads lie in the data directory"))
         }
@@ -154,6 +198,7 @@ pub(super) fn cluster(
             database_url: url.value,
             assets: assets.value,
             public_url,
+            roles,
         })),
     }
 }
@@ -250,6 +295,7 @@ impl File {
             database_url: self.database_url.take(),
             assets: self.assets.take(),
             public_url: self.public_url.take(),
+            roles: self.roles.take(),
             node: self.node.take(),
         }
     }

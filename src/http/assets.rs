@@ -161,10 +161,7 @@ pub(super) async fn put(
     path.check()?;
     admit_as(&state, &caller, &path.id, Role::Editor).await?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _permit = state
-        .uploads
-        .try_acquire()
-        .map_err(|_all_taken| Problem::unavailable(2))?;
+    let _place = state.transfers.take().await?;
     let bytes = whole_body(&headers, body, state.limits.asset_bytes_max).await?;
     let content = bytes.clone();
     let (hash, found) = tokio::task::spawn_blocking(move || (sha256_hex(&content), inspect(&content)))
@@ -261,7 +258,7 @@ pub async fn complete(state: &AppState, board: &BoardId, ops: &mut [Op]) -> Resu
         else {
             continue;
         };
-        let asset = match state.store.asset(board, sha256.as_str()).await {
+        let head = match state.store.asset_head(board, sha256.as_str()).await {
             // The upload that the refusal asks for makes it whole.
             Err(StoreError::Damaged(cause)) => {
                 tracing::error!(%cause, "An asset is damaged.");
@@ -269,11 +266,11 @@ pub async fn complete(state: &AppState, board: &BoardId, ops: &mut [Op]) -> Resu
             }
             other => other?,
         };
-        let asset = asset.ok_or_else(|| Problem::not_found("This asset was not uploaded. Upload it first."))?;
-        *bytes = Some(asset.bytes.len() as u64);
-        *width = asset.size.map(|(width, _)| width);
-        *height = asset.size.map(|(_, height)| height);
-        *mime_type = Some(asset.mime_type);
+        let head = head.ok_or_else(|| Problem::not_found("This asset was not uploaded. Upload it first."))?;
+        *bytes = Some(head.length);
+        *width = head.size.map(|(width, _)| width);
+        *height = head.size.map(|(_, height)| height);
+        *mime_type = Some(head.mime_type);
     }
     Ok(())
 }

@@ -81,10 +81,7 @@ pub(super) async fn import_new(
     check_may_create(&caller)?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let title = params.title.map(checked_title).transpose()?;
-    let _permit = state
-        .uploads
-        .try_acquire()
-        .map_err(|_all_taken| Problem::unavailable(2))?;
+    let _place = state.transfers.take().await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let import = read(&state, bytes, Vec::new()).await?;
     let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
@@ -135,10 +132,7 @@ pub(super) async fn import_into(
         ));
     }
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _permit = state
-        .uploads
-        .try_acquire()
-        .map_err(|_all_taken| Problem::unavailable(2))?;
+    let _place = state.transfers.take().await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let items = state.hub.state(&board).await?.items;
     let is_new = items.is_empty();
@@ -333,10 +327,7 @@ pub(super) async fn export(
     Params(params): Params<ExportParams>,
 ) -> Result<impl IntoResponse, Problem> {
     admit_as(&state, &caller, &board, Role::Viewer).await?;
-    let _permit = state
-        .uploads
-        .try_acquire()
-        .map_err(|_all_taken| Problem::unavailable(2))?;
+    let _place = state.transfers.take().await?;
     let items = state.hub.state(&board).await?.items;
     check_page(&items, params.page.as_deref())?;
     let mut assets = HashMap::new();

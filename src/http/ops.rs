@@ -117,6 +117,7 @@ pub(super) struct StateReply {
 /// Reads all entries of a board.
 #[utoipa::path(get, path = "/v1/boards/{id}/state", tag = "content", params(("id" = String, Path)), responses(
     (status = 200, body = StateReply), (status = 403, body = Problem), (status = 404, body = Problem),
+    (status = 503, body = Problem, description = "Ask again later"),
 ))]
 pub(super) async fn state(
     State(state): State<AppState>,
@@ -124,6 +125,7 @@ pub(super) async fn state(
     BoardPath(board): BoardPath,
 ) -> Result<impl IntoResponse, Problem> {
     admit_as(&state, &caller, &board, Role::Viewer).await?;
+    let _place = state.transfers.take().await?;
     let content = state.hub.state(&board).await?;
     let reply = StateReply {
         position: content.position,

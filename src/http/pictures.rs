@@ -15,8 +15,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
@@ -25,6 +25,7 @@ use crate::http::AppState;
 use crate::http::auth::admit_as;
 use crate::http::error::Problem;
 use crate::http::import::check_page;
+use crate::http::places::Places;
 use crate::http::request::{BoardPath, Params, Segments};
 use crate::interchange::{Scope, shown};
 use crate::picture::{Canvas, Image, PictureError, Scene, png, svg};
@@ -40,13 +41,11 @@ const THUMBNAIL: [u32; 2] = [480, 360];
 const THUMBNAILS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time for drawing; the largest board that people make takes a part of it.
 const DRAWING: Duration = Duration::from_secs(10);
-/// Time to wait for a place, so that a page with many thumbnails gets them all.
-const WAITING: Duration = Duration::from_secs(10);
 
 /// Where pictures are drawn, and those that are kept. A clone is the same.
 #[derive(Clone)]
 pub(super) struct Pictures {
-    places: Arc<Semaphore>,
+    places: Places,
     thumbnails: Arc<Mutex<Thumbnails>>,
 }
 
@@ -55,7 +54,7 @@ impl Default for Pictures {
         // Half of the cores at most: boards that are live come first.
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            places: Arc::new(Semaphore::new((cores / 2).max(1))),
+            places: Places::new((cores / 2).max(1)),
             thumbnails: Arc::default(),
         }
     }
@@ -63,11 +62,7 @@ impl Default for Pictures {
 
 impl Pictures {
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = timeout(WAITING, Arc::clone(&self.places).acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or_else(|| {
-            refused("busy");
-            Problem::unavailable(5)
-        })
+        self.places.take().await.inspect_err(|_none_in_time| refused("busy"))
     }
 }
 

@@ -70,15 +70,20 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapter
         sent: progress.last_sent,
     });
     log.check(&stored.collect::<Vec<_>>()).await?;
-    let mut materialiser = Materialiser::start(&settings, store.clone(), clock)?;
-    let log = Arc::new(log.keeping(materialiser.held()));
+    let start = || Materialiser::start(&settings, store.clone(), clock);
+    let mut materialiser = cluster.roles.is_materialiser.then(start).transpose()?;
+    let log = match &materialiser {
+        Some(materialiser) => log.keeping(materialiser.held()),
+        None => log,
+    };
+    let log = Arc::new(log);
     let store: Arc<dyn BoardStore> = Arc::new(store);
     // A lesson goes on while the brokers are away: what waits is bounded by the rooms.
     let hub = Hub::new(log, Arc::clone(&store), config.limits.clone(), clock, || true);
-    if let Some(due) = materialiser.due() {
+    if let Some(due) = materialiser.as_mut().and_then(Materialiser::due) {
         tokio::spawn(keep(hub.clone(), due));
     }
-    Ok((Adapters { hub, store }, Some(materialiser)))
+    Ok((Adapters { hub, store }, materialiser))
 }
 
 /// Opens boards whose keyframes are due, one after the other, until the materialiser ends.

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use verify::{Report, verify};
 
-use super::{Asset, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
+use super::{Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
 use crate::log::disk::Database;
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
 use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS};
@@ -401,6 +401,11 @@ impl BoardStore for DiskStore {
     async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
         let (board, sha256) = (board.clone(), sha256.to_owned());
         self.run(move |files| files.asset(&board, &sha256)).await
+    }
+
+    async fn asset_head(&self, board: &BoardId, sha256: &str) -> Result<Option<AssetHead>, StoreError> {
+        let (board, sha256) = (board.clone(), sha256.to_owned());
+        self.run(move |files| files.asset_head(&board, &sha256)).await
     }
 
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError> {

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Asset, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX,
+    Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe,
+    VISITS_MAX,
 };
 use crate::log::memory::MemoryLog;
 use crate::protocol::Logged;
@@ -205,6 +206,15 @@ impl BoardStore for MemoryStore {
     async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
         let find = |board: &Board| board.assets.get(sha256).map(|(asset, _uploaded)| asset.clone());
         Ok(self.look(board, find).flatten())
+    }
+
+    async fn asset_head(&self, board: &BoardId, sha256: &str) -> Result<Option<AssetHead>, StoreError> {
+        let head = |asset: Asset| AssetHead {
+            mime_type: asset.mime_type,
+            size: asset.size,
+            length: asset.bytes.len() as u64,
+        };
+        Ok(self.asset(board, sha256).await?.map(head))
     }
 
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError> {

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
 
-use super::{Asset, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
+use super::{Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
 use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
 use assets::Contents;
@@ -237,6 +237,11 @@ impl BoardStore for PostgresStore {
     async fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
         super::refuse_bad_hash(sha256)?;
         Self::bounded(self.find_asset(board, sha256)).await
+    }
+
+    async fn asset_head(&self, board: &BoardId, sha256: &str) -> Result<Option<AssetHead>, StoreError> {
+        super::refuse_bad_hash(sha256)?;
+        Self::bounded(self.find_asset_head(board, sha256)).await
     }
 
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError> {

@@ -184,6 +184,38 @@ fn a_cluster_is_chosen_by_brokers_and_database_and_keeps_its_secrets() {
 }
 
 #[test]
+fn a_node_has_the_roles_it_is_given_in_a_cluster_and_all_of_them_else() {
+    let roles = |given: &[(&str, &str)]| {
+        let cluster = [
+            ("PANSEO_KAFKA_BROKERS", "a:9092"),
+            ("PANSEO_DATABASE_URL", "postgres://u@h/d"),
+            ("PANSEO_ASSETS", "/shared"),
+        ];
+        let config = resolve(ServeArgs::default(), &[&cluster, given].concat());
+        let config = config.map_err(|error| error.to_string())?;
+        let roles = config.cluster.expect("it is a cluster").roles;
+        Ok::<_, String>((roles.is_edge, roles.is_materialiser))
+    };
+    assert_eq!(roles(&[]), Ok((true, true)));
+    assert_eq!(roles(&[("PANSEO_ROLES", "edge, materialiser")]), Ok((true, true)));
+    assert_eq!(roles(&[("PANSEO_ROLES", "edge")]), Ok((true, false)));
+    let alone = [
+        ("PANSEO_ROLES", "materialiser"),
+        ("PANSEO_PUBLIC_URL", "https://one.test"),
+    ];
+    assert_eq!(roles(&alone[..1]), Ok((false, true)));
+    assert!(roles(&alone).unwrap_err().contains("PANSEO_PUBLIC_URL"));
+    for bad in ["", "teacher", "edge;materialiser"] {
+        assert!(
+            roles(&[("PANSEO_ROLES", bad)]).unwrap_err().contains("PANSEO_ROLES"),
+            "{bad}"
+        );
+    }
+    let without = resolve(ServeArgs::default(), &[("PANSEO_ROLES", "edge")]);
+    assert!(without.unwrap_err().to_string().contains("PANSEO_ROLES"));
+}
+
+#[test]
 fn a_cluster_that_is_not_there_is_named_in_one_line() {
     let cluster = [
         "serve",

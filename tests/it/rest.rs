@@ -299,6 +299,34 @@ async fn raw(node: &Node, bytes: &[u8]) -> String {
         .to_owned()
 }
 
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_files_and_boards_wait_for_a_place() {
+    let node = Node::open().await;
+    node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
+    let head = format!(
+        "PUT /v1/boards/lesson/assets/{} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 900\r\n\r\nbegin",
+        "a".repeat(64)
+    );
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(node.authority()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let state = || node.get("/v1/boards/lesson/state");
+    while tokio::time::timeout(Duration::from_millis(300), state()).await.is_ok() {
+        // Not all of them have their places yet.
+    }
+    assert_eq!(
+        node.get("/v1/boards/lesson").await.status,
+        200,
+        "what is small needs none"
+    );
+    slow.pop();
+    assert_eq!(state().await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_have_a_size_and_a_time() {
     let node = Node::open().await;

@@ -11,7 +11,7 @@ use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserI
 use panseo::store::disk::{DiskStore, verify};
 use panseo::store::memory::MemoryStore;
 use panseo::store::{
-    Asset, BoardInfo, BoardStore, Invite, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX,
+    Asset, AssetHead, BoardInfo, BoardStore, Invite, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX,
 };
 use sha2::{Digest, Sha256};
 
@@ -350,6 +350,13 @@ async fn keeps_assets(pair: Pair) {
     }
     assert_eq!(pair.store.asset(&id, &hash).await.unwrap(), Some(cat.clone()));
     assert_eq!(pair.store.asset(&board("none"), &hash).await.unwrap(), None);
+    let head = AssetHead {
+        mime_type: cat.mime_type.clone(),
+        size: cat.size,
+        length: 3,
+    };
+    assert_eq!(pair.store.asset_head(&id, &hash).await.unwrap(), Some(head));
+    assert_eq!(pair.store.asset_head(&board("none"), &hash).await.unwrap(), None);
     assert!(
         pair.store
             .put_asset(&id, "../../etc/passwd", cat, Timestamp(1))

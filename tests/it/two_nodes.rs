@@ -49,14 +49,20 @@ impl Ground {
         Server::start(&[flags, &cluster].concat(), "")
     }
 
-    /// What makes a node of this name one of the cluster.
+    /// What makes a node of this name one of the cluster, with an address for clients.
     pub(crate) fn flags(&self, name: &str) -> Vec<String> {
+        [
+            self.plain_flags(name),
+            vec!["--public-url".into(), format!("http://{name}.test")],
+        ]
+        .concat()
+    }
+
+    fn plain_flags(&self, name: &str) -> Vec<String> {
         let settings = &self.broker.settings;
         let partitions = settings.partitions.to_string();
-        let address = format!("http://{name}.test");
         let cluster = [
             ["--node", name],
-            ["--public-url", &address],
             ["--kafka-brokers", &settings.brokers],
             ["--kafka-prefix", &settings.prefix],
             ["--kafka-partitions", &partitions],
@@ -341,4 +347,32 @@ async fn a_node_that_was_frozen_hears_first_what_others_took_meanwhile() {
     are_level(&[&nodes[0], &nodes[1]], "frozen", &["e".to_owned()].into()).await;
     let board = nodes[1].exported("frozen").await;
     assert!(board.contains("\"x\":21,"), "moved by one twenty times: {board}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_serves_and_another_one_stores() {
+    let Some(ground) = Ground::find().await else { return };
+    let [edge, storer] = ["edge", "materialiser"].map(|role| {
+        let flags = ground.plain_flags(role);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Server::start(&[&["--auth", "open", "--roles", role], &flags[..]].concat(), "")
+    });
+    edge.make_board("parted").await;
+    let mut ada = edge.own("parted", "user=ada", Uuid::new_v4()).await;
+    for seq in 1..=20 {
+        ada.op(seq, create(&format!("e{seq}"))).await;
+    }
+    ada.find(|frame| matches!(frame, ServerFrame::Ack { seq: 20, .. }).then_some(()))
+        .await;
+    ground
+        .schema
+        .until("select count(*) from records", |count| count > 0)
+        .await;
+    assert!(edge.metric("panseo_materialiser_partitions").await == 0.0);
+    assert!(storer.metric("panseo_materialiser_partitions").await > 0.0);
+    for (path, status) in [("/health/ready", 200), ("/v1/boards/parted", 404), ("/", 404)] {
+        let (answered, said) = storer.request("GET", path, "", "").await;
+        assert_eq!(answered, status, "{path}: {said}");
+    }
+    assert_eq!(storer.upgrade("/yjs/parted", None).await.err(), Some(404));
 }

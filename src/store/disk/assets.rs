@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Files, Refused, from_stored, require_board, to_stored};
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BOARDS};
 use crate::protocol::ids::{BoardId, Timestamp};
-use crate::store::{Asset, StoreError, refuse_bad_hash};
+use crate::store::{Asset, AssetHead, StoreError, refuse_bad_hash};
 
 /// Directory of the files.
 pub(super) const DIRECTORY: &str = "assets";
@@ -52,14 +52,34 @@ impl Files {
         })
     }
 
-    pub(super) fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
-        let entry = self.database.read(|transaction| {
+    fn asset_entry(&self, board: &BoardId, sha256: &str) -> Result<Option<Entry>, StoreError> {
+        self.database.read(|transaction| {
             let assets = transaction.open_table(ASSETS)?;
             let entry = assets.get((board.as_str(), sha256))?;
             let entry = entry.map(|stored| from_stored::<Entry>(stored.value()));
             entry.transpose().map_err(Refused::Refused)
-        })?;
-        let Some(entry) = entry else { return Ok(None) };
+        })
+    }
+
+    pub(super) fn asset_head(&self, board: &BoardId, sha256: &str) -> Result<Option<AssetHead>, StoreError> {
+        let Some(entry) = self.asset_entry(board, sha256)? else {
+            return Ok(None);
+        };
+        let file = fs::metadata(file_path(self.database.dir(), sha256)).map_err(|error| file_error(&error))?;
+        if !file.is_file() {
+            return Err(StoreError::Failed(format!("asset {sha256} is no file")));
+        }
+        Ok(Some(AssetHead {
+            mime_type: entry.mime_type,
+            size: entry.size,
+            length: file.len(),
+        }))
+    }
+
+    pub(super) fn asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
+        let Some(entry) = self.asset_entry(board, sha256)? else {
+            return Ok(None);
+        };
         let bytes = fs::read(file_path(self.database.dir(), sha256)).map_err(|error| file_error(&error))?;
         if hash_of(&bytes) != sha256 {
             return Err(StoreError::Damaged(format!("asset {sha256}")));

@@ -15,7 +15,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use super::boards::told_of_board;
 use super::{OpenError, PostgresStore, signed, told};
 use crate::protocol::ids::{BoardId, Timestamp};
-use crate::store::{Asset, StoreError};
+use crate::store::{Asset, AssetHead, StoreError};
 
 /// Where contents lie.
 #[derive(Clone)]
@@ -71,6 +71,9 @@ impl Contents {
     }
 }
 
+/// Media type, and width and height where it has them.
+type Entry = (String, Option<(u32, u32)>);
+
 impl PostgresStore {
     pub(super) async fn insert_asset(
         &self,
@@ -103,7 +106,7 @@ impl PostgresStore {
         transaction.commit().await.map_err(|error| told(&error))
     }
 
-    pub(super) async fn find_asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
+    async fn find_entry(&self, board: &BoardId, sha256: &str) -> Result<Option<Entry>, StoreError> {
         let row: Option<(String, Option<i64>, Option<i64>)> =
             sqlx::query_as("select mime_type, width, height from assets where board = $1 and sha256 = $2")
                 .bind(board.as_str())
@@ -111,7 +114,24 @@ impl PostgresStore {
                 .fetch_optional(&self.pool)
                 .await
                 .map_err(|error| told(&error))?;
-        let Some((mime_type, width, height)) = row else {
+        let length = |length: Option<i64>| length.and_then(|length| u32::try_from(length).ok());
+        Ok(row.map(|(mime_type, width, height)| (mime_type, length(width).zip(length(height)))))
+    }
+
+    pub(super) async fn find_asset_head(&self, board: &BoardId, sha256: &str) -> Result<Option<AssetHead>, StoreError> {
+        let Some((mime_type, size)) = self.find_entry(board, sha256).await? else {
+            return Ok(None);
+        };
+        let head = self.contents.objects.head(&self.contents.path(sha256)).await;
+        Ok(Some(AssetHead {
+            mime_type,
+            size,
+            length: head.map_err(|error| told_of_content(&error))?.size,
+        }))
+    }
+
+    pub(super) async fn find_asset(&self, board: &BoardId, sha256: &str) -> Result<Option<Asset>, StoreError> {
+        let Some((mime_type, size)) = self.find_entry(board, sha256).await? else {
             return Ok(None);
         };
         let content = self.contents.objects.get(&self.contents.path(sha256)).await;
@@ -120,12 +140,7 @@ impl PostgresStore {
         if format!("{:x}", Sha256::digest(&bytes)) != sha256 {
             return Err(StoreError::Damaged(format!("asset {sha256}")));
         }
-        let length = |length: Option<i64>| length.and_then(|length| u32::try_from(length).ok());
-        Ok(Some(Asset {
-            mime_type,
-            size: length(width).zip(length(height)),
-            bytes,
-        }))
+        Ok(Some(Asset { mime_type, size, bytes }))
     }
 
     pub(super) async fn remove_unused(
