@@ -298,7 +298,7 @@ impl Room {
             | Input::Restored(..)
             | Input::Closing
             | Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
-            Input::Tick => is_large && self.saving.has_tail() && self.saving.is_idle(),
+            Input::Tick => is_large && (self.saving.has_tail() && self.saving.is_idle() || self.saving.must_measure()),
             Input::Import(..) => true,
             Input::Queued(inputs) => inputs.iter().any(|input| self.is_heavy(input)),
             Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,

@@ -65,10 +65,16 @@ pub enum OpenError {
 }
 
 impl Board {
-    /// The board up to `position`. Nothing of this room's may be on its way to the log.
-    pub fn keyframe(&mut self, position: Position, now: Timestamp) -> Bytes {
+    /// Finds out how large the document is now, and gives it whole: until then each update counts as if all of it was left.
+    pub fn measure(&mut self) -> Vec<u8> {
         let state = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
         self.document_bytes = state.len();
+        state
+    }
+
+    /// The board up to `position`. Nothing of this room's may be on its way to the log.
+    pub fn keyframe(&mut self, position: Position, now: Timestamp) -> Bytes {
+        let state = self.measure();
         let document = compressed(&state);
         let is_recent = |time: &Timestamp| now.since(*time) < COUNTER_LIFE_MS;
         // The log does not know of this opening before its first blocks.

@@ -71,6 +71,8 @@ pub(super) struct Saving {
     is_keeper: bool,
     /// The document seems to be too large, by updates of which nobody knows what is left.
     is_size_doubted: bool,
+    /// The tail with which the document was measured without a keyframe.
+    measured_tail_bytes: usize,
 }
 
 impl Saving {
@@ -87,6 +89,7 @@ impl Saving {
             tail_bytes,
             is_keeper: true,
             is_size_doubted: false,
+            measured_tail_bytes: 0,
         }
     }
 
@@ -127,7 +130,7 @@ impl Saving {
         self.is_keeper
     }
 
-    /// An update was refused because the document would be too large: a keyframe tells how large it is.
+    /// An update was refused because the document would be too large: it is to be measured.
     pub(super) fn doubt_size(&mut self) {
         self.is_size_doubted = true;
     }
@@ -135,6 +138,12 @@ impl Saving {
     /// Whether there is a keyframe to write.
     pub(super) fn has_tail(&self) -> bool {
         self.is_keeper && self.tail_bytes > 0
+    }
+
+    /// Whether the document is to be measured by a room that writes no keyframes, which would tell its size.
+    pub(super) fn must_measure(&self) -> bool {
+        let since = self.tail_bytes.saturating_sub(self.measured_tail_bytes);
+        !self.is_keeper && self.is_size_doubted && since >= keyframe_due_bytes(0)
     }
 }
 
@@ -354,6 +363,11 @@ impl Room {
             );
         }
         let tail = self.saving.tail_bytes;
+        if self.saving.must_measure() {
+            self.board.measure();
+            self.saving.measured_tail_bytes = tail;
+            self.saving.is_size_doubted = false;
+        }
         let keyframe = if self.is_full() || self.saving.is_size_doubted {
             0
         } else {
@@ -379,6 +393,7 @@ impl Room {
         }
         let bytes = self.board.keyframe(self.position, now);
         self.saving.tail_bytes = 0;
+        self.saving.measured_tail_bytes = 0;
         self.saving.is_size_doubted = false;
         effects.push(Effect::StoreKeyframe(StoredKeyframe {
             position: self.position,
