@@ -6,7 +6,6 @@
 
 mod appending;
 mod busy;
-mod counting;
 mod edit;
 mod gather;
 pub mod hub;
@@ -14,7 +13,6 @@ mod level;
 mod opening;
 mod pulse;
 mod refusals;
-mod restoring;
 pub mod ring;
 mod roles;
 mod run;

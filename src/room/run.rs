@@ -112,41 +112,10 @@ impl Input {
     pub fn editing(&self) -> Option<SessionId> {
         if let Self::Frame(id, ClientFrame::Op { .. } | ClientFrame::Update { .. })
         | Self::Yjs(id, YjsMessage::Update(_)) = self
-            && !self.restores()
         {
             Some(*id)
         } else {
             None
-        }
-    }
-
-    /// Whether it asks for a state that has to be looked for first.
-    fn restores(&self) -> bool {
-        matches!(self, Self::Frame(_, ClientFrame::Op { ops, .. }) if ops.iter().any(|op| matches!(op, Op::BoardRestore { .. })))
-    }
-
-    /// The session that said this; none for what concerns the room.
-    fn sender(&self) -> Option<SessionId> {
-        match self {
-            Self::Frame(id, _)
-            | Self::Yjs(id, _)
-            | Self::BadFrame(id, ..)
-            | Self::Refused(id, ..)
-            | Self::Import(id, _)
-            | Self::Leave(id) => Some(*id),
-            Self::Queued(inputs) => inputs.first().and_then(Self::sender),
-            Self::Join(_)
-            | Self::Behind(..)
-            | Self::Grant(..)
-            | Self::Info(..)
-            | Self::Appended(..)
-            | Self::AppendFailed(..)
-            | Self::Logged(_)
-            | Self::Relayed(_)
-            | Self::Restored(..)
-            | Self::ReadOnly(_)
-            | Self::Tick
-            | Self::Closing => None,
         }
     }
 }
@@ -155,15 +124,6 @@ impl Message {
     fn editing(&self) -> Option<SessionId> {
         if let Self::Input(input) = self {
             input.editing()
-        } else {
-            None
-        }
-    }
-
-    /// The session whose message this is; none for what concerns the room.
-    pub(super) fn sender(&self) -> Option<SessionId> {
-        if let Self::Input(input) = self {
-            input.sender()
         } else {
             None
         }

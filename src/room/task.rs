@@ -15,16 +15,14 @@ use tokio::time::Instant;
 
 use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
-use super::counting::{count, note};
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
 use super::level::{NotLevel, next_logged, reach_level};
 use super::opening::{Found, open, state_at};
 use super::pulse::Pulse;
-use super::restoring::Restoring;
 use super::ring::Ring;
 use super::sharing::{Sharing, heard};
-use super::{Answer, Effect, Input, Room};
+use super::{Answer, Audit, Counter, Deed, Effect, Input, Room, Unshown};
 use crate::log::Logged;
 use crate::protocol::ErrorCode;
 use crate::protocol::close::CloseCode;
@@ -76,7 +74,6 @@ struct Task {
     appending: Appending,
     /// A keyframe on its way to the store: no input waits for it.
     storing: Option<BoxFuture<'static, ()>>,
-    restoring: Restoring,
     answers: HashMap<SessionId, oneshot::Sender<Answer>>,
     sessions: BTreeSet<SessionId>,
     pending_bytes: usize,
@@ -139,7 +136,6 @@ pub(super) async fn run(
         not_level: NotLevel::default(),
         appending: VecDeque::new(),
         storing: None,
-        restoring: Restoring::default(),
         answers: HashMap::new(),
         sessions: BTreeSet::new(),
         pending_bytes: 0,
@@ -152,9 +148,6 @@ pub(super) async fn run(
     task.shared.move_pending(task.pending_bytes, 0);
     if let Some(sharing) = &mut task.sharing {
         sharing.end((task.shared.clock)());
-    }
-    for message in task.restoring.end() {
-        turn_away(message, &task.ring, CloseCode::Rebuilt);
     }
     if matches!(ended, Ended::Poisoned) {
         for session in &task.sessions {
@@ -207,13 +200,11 @@ impl Task {
                     if !self.step(appended(number, result)).await { return Ended::Poisoned }
                 }
                 () = stored(&mut self.storing), if self.storing.is_some() => {}
-                input = self.restoring.found() => {
-                    unsettled += 1;
-                    if !self.step(input).await { return Ended::Poisoned }
-                    batch = self.restoring.end();
-                }
                 sessions = self.not_level.over() => {
-                    if let Some(ended) = self.send_on(&sessions) { return ended }
+                    if self.tail.is_none() { return self.lose_log() }
+                    for session in sessions {
+                        self.ring.close(session, CloseCode::Loading);
+                    }
                 }
                 logged = next_logged(&mut self.tail), if !is_full => {
                     unsettled += 1;
@@ -239,17 +230,6 @@ impl Task {
                 }
             }
         }
-    }
-
-    /// The log answers again: those who came meanwhile join anew.
-    fn send_on(&self, sessions: &[SessionId]) -> Option<Ended> {
-        if self.tail.is_none() {
-            return Some(self.lose_log());
-        }
-        for session in sessions {
-            self.ring.close(*session, CloseCode::Loading);
-        }
-        None
     }
 
     /// Tells those who wait behind the end to come back: nobody else knows of them.
@@ -344,7 +324,6 @@ impl Task {
     }
 
     async fn take(&mut self, message: Message) -> Option<Ended> {
-        let message = self.restoring.hold(message)?;
         // What a session showed before is not overtaken by its edits, nor by its end.
         let is_trusted = (matches!(message, Message::Gathered) || self.take_gathered().await)
             && match message {
@@ -472,8 +451,8 @@ impl Task {
             }
             Effect::FindState(session, seq, at) => {
                 let (shared, board) = (Arc::clone(&self.shared), self.board.clone());
-                let state = state_at(shared, board, self.room.position(), at);
-                return self.restoring.begin(session, seq, state);
+                let items = Box::pin(state_at(shared, board, self.room.position(), at)).await;
+                return Some(Input::Restored(session, seq, items));
             }
             Effect::Count(counter) => count(counter),
             Effect::Audit(audit) => note(&self.board, &audit),
@@ -498,7 +477,7 @@ impl Task {
     }
 
     /// Its sessions come back to a room that reads the log anew, and bring again what was not acknowledged.
-    fn lose_log(&self) -> Ended {
+    fn lose_log(&mut self) -> Ended {
         tracing::warn!(board.id = %self.board, "The log ended for a board; it is opened anew.");
         for session in &self.sessions {
             self.ring.close(*session, CloseCode::Rebuilt);
@@ -561,6 +540,41 @@ async fn stored(storing: &mut Option<BoxFuture<'static, ()>>) {
     if let Some(store) = storing {
         store.await;
         *storing = None;
+    }
+}
+
+fn note(board: &BoardId, audit: &Audit) {
+    let Audit { user, deed, blocks } = audit;
+    let (deed, fact) = match deed {
+        Deed::Relayed => ("relayed", "Blocks of other users were handed over."),
+        Deed::ForeignClient => ("foreign_client", "Blocks under client ids of others were refused."),
+    };
+    tracing::warn!(target: telemetry::AUDIT, { board.id = %board, user.id = %user, deed, ?blocks }, "{fact}");
+    metrics::counter!(telemetry::AUDIT_RECORDS_TOTAL, "deed" => deed).increment(1);
+}
+
+fn count(counter: Counter) {
+    match counter {
+        Counter::Edits => metrics::counter!(telemetry::EDITS_TOTAL).increment(1),
+        Counter::Joined => metrics::counter!(telemetry::EDITS_JOINED_TOTAL).increment(1),
+        Counter::Refusals(code) => {
+            metrics::counter!(telemetry::REFUSALS_TOTAL, "code" => format!("{code:?}")).increment(1);
+        }
+        Counter::Repeats => metrics::counter!(telemetry::REPEATS_TOTAL).increment(1),
+        Counter::ViewerEdits => metrics::counter!(telemetry::VIEWER_EDITS_TOTAL).increment(1),
+        Counter::PutBacks => metrics::counter!(telemetry::PUT_BACKS_TOTAL).increment(1),
+        Counter::Relays => metrics::counter!(telemetry::RELAYS_TOTAL).increment(1),
+        Counter::Late => metrics::counter!(telemetry::LATE_MESSAGES_TOTAL).increment(1),
+        Counter::AwarenessDrops => metrics::counter!(telemetry::AWARENESS_DROPS_TOTAL).increment(1),
+        Counter::Levels => metrics::counter!(telemetry::LEVELS_TOTAL).increment(1),
+        Counter::Unshown(why) => {
+            let reason = match why {
+                Unshown::Old => "old",
+                Unshown::Unknown => "unknown_sender",
+                Unshown::Refused => "refused",
+            };
+            metrics::counter!(telemetry::RELAY_DROPS_TOTAL, "feature" => "shown", "reason" => reason).increment(1);
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use futures_util::future::BoxFuture;
 use panseo::config::ServeArgs;
 use panseo::http::assets::sha256_hex;
 use panseo::log::memory::MemoryLog;
-use panseo::log::{Lead, LogError, UpdateLog};
+use panseo::log::{LogError, UpdateLog};
 use panseo::protocol::codec::Format;
 use panseo::protocol::ids::{BoardId, Position, RecordId, Role, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
@@ -40,7 +39,6 @@ struct Gate {
     takes_records: Arc<AtomicBool>,
     may_write: watch::Receiver<bool>,
     may_open: watch::Receiver<bool>,
-    may_look_back: watch::Receiver<bool>,
 }
 
 #[async_trait]
@@ -66,15 +64,6 @@ impl UpdateLog for Gate {
     async fn end(&self, board: &BoardId) -> Result<Position, LogError> {
         self.log.end(board).await
     }
-
-    async fn lead(&self, board: &BoardId, stored: Option<Position>) -> Result<Lead, LogError> {
-        let mut may_look_back = self.may_look_back.clone();
-        may_look_back
-            .wait_for(|may| *may)
-            .await
-            .expect("the test holds the sender");
-        self.log.lead(board, stored).await
-    }
 }
 
 /// What a test turns to make its node fail.
@@ -84,7 +73,6 @@ struct Levers {
     takes_records: Arc<AtomicBool>,
     may_open: watch::Sender<bool>,
     may_write: watch::Sender<bool>,
-    may_look_back: watch::Sender<bool>,
 }
 
 async fn node() -> (Node, Levers) {
@@ -103,13 +91,11 @@ async fn node_with(limits: &str) -> (Node, Levers) {
     let store = MemoryStore::new(log.clone());
     let (may_open, opens) = watch::channel(true);
     let (may_write, writes) = watch::channel(true);
-    let (may_look_back, looks_back) = watch::channel(true);
     let takes_records = Arc::new(AtomicBool::new(true));
     let gate = Gate {
         log: log.clone(),
         takes_records: Arc::clone(&takes_records),
         may_open: opens,
-        may_look_back: looks_back,
         may_write: writes,
     };
     let is_healthy = Arc::clone(&takes_records);
@@ -123,7 +109,6 @@ async fn node_with(limits: &str) -> (Node, Levers) {
         takes_records,
         may_open,
         may_write,
-        may_look_back,
     };
     (node, levers)
 }
@@ -405,49 +390,6 @@ async fn what_the_log_does_not_keep_up_with_is_bounded_and_refused_until_it_does
     let state = node.get("/v1/boards/lesson/state").await.json();
     let elements = state["entries"].as_array().unwrap().iter();
     assert_eq!(elements.filter(|entry| entry["kind"] == "element").count(), 20);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn while_the_state_of_a_restore_is_looked_for_others_work_on_and_its_author_waits() {
-    let (node, levers) = node().await;
-    let mut ada = own(node.address(), "lesson", "user=ada", Uuid::now_v7()).await;
-    let mut ben = own(node.address(), "lesson", "user=ben", Uuid::now_v7()).await;
-    ada.op(1, element("a")).await;
-    acknowledged(&mut ada, 1).await;
-    let before = node.get("/v1/boards/lesson/state").await.json()["position"].clone();
-    let restore = json!({ "op": "board.restore", "at": before });
-    ben.op(1, element("b")).await;
-    acknowledged(&mut ben, 1).await;
-
-    levers.may_look_back.send_replace(false);
-    ada.op(2, restore.clone()).await;
-    ada.op(3, element("c")).await;
-    ben.op(2, element("d")).await;
-    acknowledged(&mut ben, 2).await;
-    ben.op(3, restore).await;
-    assert_eq!(refused(&mut ben).await, (ErrorCode::Busy, Some(3)), "one at a time");
-    let waiting = tokio::time::timeout(Duration::from_millis(300), acknowledged(&mut ada, 2)).await;
-    assert!(waiting.is_err(), "nothing of hers overtakes the restore");
-    levers.may_look_back.send_replace(true);
-    acknowledged(&mut ada, 3).await;
-    let state = node.get("/v1/boards/lesson/state").await.json();
-    let shown = |entry: &&serde_json::Value| entry["kind"] == "element" && entry["properties"]["deleted"].is_null();
-    let shown = state["entries"].as_array().unwrap().iter().filter(shown);
-    let shown: Vec<_> = shown.filter_map(|entry| entry["id"].as_str()).collect();
-    assert_eq!(shown, ["a", "c"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_restore_comes_back_when_the_node_stops() {
-    let (node, levers) = node().await;
-    let mut ada = own(node.address(), "lesson", "user=ada", Uuid::now_v7()).await;
-    ada.op(1, element("a")).await;
-    acknowledged(&mut ada, 1).await;
-    let position = node.get("/v1/boards/lesson/state").await.json()["position"].clone();
-    levers.may_look_back.send_replace(false);
-    ada.op(2, json!({ "op": "board.restore", "at": position })).await;
-    ada.op(3, element("b")).await;
-    let (_, ()) = tokio::join!(ada.closed(), node.stop());
 }
 
 #[tokio::test(flavor = "multi_thread")]

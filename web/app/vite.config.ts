@@ -22,10 +22,10 @@ const PAGES: readonly { file: string; path: RegExp }[] = [
   { file: 'b.html', path: /^\/b\/[^/]+$/ }
 ]
 
-const LOCALES = /^\.\/locales\/(?!en-|ko-KR|ja-JP|zh-CN|zh-TW|percentages)/
-const LANGUAGES = /\{code:"(?!en|ko-KR|ja-JP|zh-CN|zh-TW)[^"]+",label:"[^"]+"(,rtl:!0)?\},?/g
+const LOCALES = /^\.\/locales\/(?!en-|ko-KR|percentages)/
+const LANGUAGES = /\{code:"(?!en|ko-KR)[^"]+",label:"[^"]+"(,rtl:!0)?\},?/g
 /** How much of a language is translated. */
-const SHARES = /"(?!ko-KR|ja-JP|zh-CN|zh-TW)[a-z]{2,3}-[A-Z]{2,3}":\d+,?/g
+const SHARES = /"(?!ko-KR)[a-z]{2,3}-[A-Z]{2,3}":\d+,?/g
 const NO_WORDS = '\0no-words'
 
 /** Leaves out Excalidraw's languages that nobody here asks for. */

@@ -68,11 +68,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const threads = useFromDoc(board, COMMENT_ROOTS, (doc) => listThreads(doc, board.user ?? ''))
   const here = useMemo(() => threads.filter((thread) => thread.page === page && !thread.isResolved), [threads, page])
   const people = usePeople(board)
-  const nameOf = useCallback(
-    // Who is not here is called by the id; in the open mode its end keeps two of one name apart.
-    (user: string) => people.find((person) => person.user === user)?.name ?? user.replace(/~\w{4}$/, ''),
-    [people]
-  )
+  const nameOf = useCallback((user: string) => people.find((person) => person.user === user)?.name ?? user, [people])
 
   const pageActions = usePageActions({ board, words, handle, page, pages, setPage, ask: setQuestion })
   const comments = useCommentActions({ board, words, handle, page, setPage, ask: setQuestion })

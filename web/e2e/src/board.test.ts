@@ -208,13 +208,10 @@ test('keys on a button press it and nothing else; after a click they are the can
   await ann.draws('r', [400, 300], [500, 400])
   await until('the rectangle is written', async () => (await kinds()).join() === 'rectangle')
   const [drawn] = await ann.shown()
-  const [people, note] = [ann.page.getByTestId('people').first(), ann.page.getByTestId('sticky-note').first()]
-  const tabTo = async (target: typeof people) => {
-    const isThere = () => target.evaluate((node) => node === document.activeElement)
-    for (let count = 0; count < 60 && !(await isThere()); count++) await ann.press('Tab')
-    expect(await isThere()).toBe(true)
-  }
-  await tabTo(people)
+  const [people, comments] = [ann.page.getByTestId('people').first(), ann.page.getByTestId('comments').first()]
+  const isThere = () => people.evaluate((node) => node === document.activeElement)
+  for (let count = 0; count < 60 && !(await isThere()); count++) await ann.press('Tab')
+  expect(await isThere()).toBe(true)
   for (const key of ['Space', 'Enter']) {
     await ann.press(key)
     await ann.page.locator('.panseo-panel').waitFor()
@@ -225,14 +222,13 @@ test('keys on a button press it and nothing else; after a click they are the can
   expect(await ann.shown()).toEqual([drawn])
   expect(await ann.page.locator('textarea.excalidraw-wysiwyg').count()).toBe(0)
 
-  await note.click()
-  await ann.page.locator('textarea.excalidraw-wysiwyg').waitFor()
-  await ann.press('Escape')
-  await until('the note is written', async () => (await kinds()).includes('rectangle'))
-  const count = (await ann.shown()).length
+  await ann.draws('r', [600, 300], [700, 400])
+  await until('another one is written', async () => (await kinds()).length === 2)
+  await comments.click()
   await ann.press('Space')
+  expect(await comments.getAttribute('aria-pressed')).toBe('true')
   await ann.press('ArrowRight')
-  expect((await ann.shown()).length).toBe(count)
+  await until('the selected one has moved', async () => (await ann.shown())[1]?.x !== 600)
   await ann.leave()
 })
 

@@ -5,7 +5,7 @@ import '@excalidraw/excalidraw/index.css'
 import { Excalidraw, Footer, MainMenu, Sidebar, useDevice } from '@excalidraw/excalidraw'
 import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState, ExcalidrawProps } from '@excalidraw/excalidraw/types'
 import type { Board, Rest } from '@panseo/sdk'
-import { type ReactNode, memo, useCallback, useEffect, useRef, useState } from 'react'
+import { type ReactNode, memo, useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react'
 
 import { type Dictionary, type Language, useWords } from '../i18n'
 import { boardIn, drop } from './drop'
@@ -257,6 +257,10 @@ function useHandle(
   useEffect(() => {
     if (handle && handle.session.pageId !== page) handle.session.open(page)
   }, [handle, page])
+  // Before anything is put back: rights may only pause.
+  useLayoutEffect(() => {
+    if (!props.canEdit) handle?.session.leave(true)
+  }, [handle, props.canEdit])
   return handle
 }
 

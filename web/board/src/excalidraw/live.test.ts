@@ -72,6 +72,27 @@ describe('a drag', () => {
     ])
   })
 
+  test('stays below what the server takes', () => {
+    /** As `value_bytes` of the server counts. */
+    const bytes = (value: unknown): number => {
+      if (value instanceof Uint8Array || typeof value === 'string') return 32 + value.length
+      const parts = Array.isArray(value) ? value.map((item) => ['', item] as const) : Object.entries(value ?? {})
+      return 32 + parts.reduce((sum, [key, item]) => sum + key.length + bytes(item), 0)
+    }
+    let shown = 0
+    for (const points of [0, 10, 40, 150])
+      for (let count = 1; count <= 41; count++) {
+        const id = (index: number) => `0123456789abcdef-${points}-${index}`
+        const stroke = { ...drawn(points), width: 5, height: 6, angle: 0.5 }
+        const scene = Array.from({ length: count }, (_, index) => ({ ...stroke, id: id(index) }))
+        const dragged = new Set(scene.map((element) => element.id))
+        const frame = dragFrame('page', scene, () => base, dragged, [1, 2])
+        if (frame) shown = Math.max(shown, bytes(frame))
+      }
+    expect(shown).toBeLessThanOrEqual(8_192)
+    expect(shown).toBeGreaterThan(7_000)
+  })
+
   test('of very many elements, or of none, shows nothing', () => {
     expect(dragFrame('', scene, () => base, new Set(scene.map(({ id }) => id)), undefined)).toBeUndefined()
     expect(dragFrame('', scene, () => undefined, new Set(['e1']), undefined)).toBeUndefined()

@@ -8,8 +8,10 @@ import { type SceneElement, changesOf } from './element'
 
 /** Elements of one drag that are shown while it lasts; larger ones are seen with each commit, four times a second. */
 const DRAGGED_MAX = 40
-/** Bytes of one ephemeral frame that are sure to be taken. */
-const FRAME_BYTES_MAX = 6_000
+/** What the server counts for a value beside its bytes and its key. */
+const VALUE_BYTES = 32
+/** Bytes of the elements of one drag, as the server counts them: with the rest of the frame they stay below 8 KiB. */
+const FRAME_BYTES_MAX = 7_800
 /** Points of one frame of a stroke: far below that. */
 const POINTS_MAX = 500
 /** Points of a stroke in the making that are shown; whoever sends more does not mean well. */
@@ -149,9 +151,9 @@ export function dragFrame(
       const value = key === 'points' ? points : element[key]
       if (!isNumber(value) && !(value instanceof Uint8Array)) continue
       shown[key] = value
-      size += value instanceof Uint8Array ? value.length + 12 : 16
+      size += VALUE_BYTES + key.length + (value instanceof Uint8Array ? value.length : 0)
     }
-    size += element.id.length + 4
+    size += VALUE_BYTES + element.id.length
     if (size > FRAME_BYTES_MAX) return undefined
     elements[element.id] = shown
   }

@@ -82,6 +82,7 @@ export class Others {
 
   /** The document has news of this element: it says more than what was shown of the drag before. */
   committed(id: string, binding: Binding): void {
+    for (const [key, stroke] of this.strokes) if (stroke.id === id) this.strokes.delete(key)
     binding.overlay(id, undefined)
   }
 

@@ -4,10 +4,11 @@ import { beforeEach, expect, test, vi } from 'vitest'
 import * as Y from 'yjs'
 
 import { entriesOf, readEntry, writeEntry } from '../document/entries'
-import { unpack } from '../document/points'
+import { pack, unpack } from '../document/points'
 import type { Changes } from '../document/values'
 import { type SceneElement, toElement } from './element'
 import type { Images } from './images'
+import { StrokeSender } from './live'
 import { CanvasSession } from './session'
 
 vi.mock('@excalidraw/excalidraw', () => ({ CaptureUpdateAction: { NEVER: 'NEVER' } }))
@@ -71,11 +72,21 @@ class FakeBoard {
   readonly user = 'mina'
   readonly shown = []
   readonly people = new Map()
-  private hears = () => {}
+  private readonly listeners = new Map<string, (what?: object) => void>()
 
-  on(name: string, listener: () => void): () => void {
-    if (name === 'document') this.hears = listener
+  on(name: string, listener: (what?: object) => void): () => void {
+    this.listeners.set(name, listener)
     return () => {}
+  }
+
+  tell(name: string, what?: object): void {
+    this.listeners.get(name)?.(what)
+  }
+
+  /** Somebody else's edit, and what the server says of it. */
+  hear(id: string, changes: Changes, kind = 'update', author = 'juno'): void {
+    this.put(id, changes)
+    this.tell('event', { kind, author })
   }
 
   edit<T>(change: (doc: Y.Doc) => T): T {
@@ -91,7 +102,7 @@ class FakeBoard {
     this.doc = new Y.Doc()
     Y.applyUpdate(this.doc, Y.encodeStateAsUpdate(old))
     if (refused) this.entries.delete(refused)
-    this.hears()
+    this.tell('document')
     old.destroy()
   }
 
@@ -115,6 +126,8 @@ class FakeBoard {
 let board: FakeBoard
 let canvas: Canvas
 let session: CanvasSession
+let mayEdit: boolean
+const turned: string[] = []
 const frames: (() => void)[] = []
 
 const paint = () => frames.splice(0).forEach((frame) => frame())
@@ -131,16 +144,18 @@ beforeEach(() => {
   vi.stubGlobal('requestAnimationFrame', (frame: () => void) => frames.push(frame))
   vi.stubGlobal('cancelAnimationFrame', () => {})
   frames.length = 0
+  turned.length = 0
+  mayEdit = true
   board = new FakeBoard()
   board.put('old', { width: 10, height: 10 })
   canvas = new Canvas()
   const container = new EventTarget() as HTMLElement
   const images = { want: () => {}, onReady: () => () => {}, isReady: () => true } as unknown as Images
   session = new CanvasSession(board as unknown as Board, canvas.api, '', images, container, {
-    canEdit: () => true,
+    canEdit: () => mayEdit,
     onCount: () => {},
     onEdit: () => {},
-    onElsewhere: () => {},
+    onElsewhere: (page) => turned.push(page),
     onLeader: () => {}
   })
   paint()
@@ -205,4 +220,52 @@ test('a stroke in the making ends on its page when another page opens', () => {
   expect(board.pointsOf('stroke')).toHaveLength(3)
   expect(board.read('stroke')?.page).toBeUndefined()
   expect([seen(), canvas.newElement]).toEqual([[], null])
+})
+
+test('what is under the pen is written when the rights pause', () => {
+  canvas.begin('stroke', 'freedraw', STROKE)
+  draw([1, 1], [2, 2])
+  mayEdit = false
+  session.leave(true)
+  paint()
+  expect(board.pointsOf('stroke')).toHaveLength(3)
+  expect(seen()).toEqual(['old', 'stroke'])
+})
+
+test('the page turns to the answer of an undo, and to nothing else', () => {
+  board.hear('early', { page: 'second' }, 'undo', 'mina')
+  session.awaitAnswer()
+  board.hear('other', { page: 'third' })
+  board.hear('theirs', { page: 'third' }, 'undo')
+  expect(turned).toEqual([])
+  board.hear('mine', { page: 'second' }, 'undo', 'mina')
+  board.hear('late', { page: 'third' }, 'redo', 'mina')
+  expect(turned).toEqual(['second'])
+})
+
+test('a stroke of somebody else that was erased stays away when its page comes back', () => {
+  const stroke = { ...toElement('live', { type: 'freedraw', x: 0, y: 0, pos: 'V' }, 1, 1), points: [[0, 0]] }
+  const [data] = new StrokeSender('').frames({ ...stroke, pressures: [] } as unknown as SceneElement)
+  board.tell('ephemeral', { session: 7, kind: 'stroke', gesture: 'g', data })
+  session.open('next')
+  session.open('')
+  paint()
+  expect(seen()).toContain('live')
+  board.put('live', { type: 'freedraw', points: pack({ points: [[0, 0]] }) })
+  paint()
+  board.entries.delete('live')
+  paint()
+  session.open('next')
+  session.open('')
+  paint()
+  expect(seen()).toEqual(['old'])
+})
+
+test('a page that opens ends the text editor first', () => {
+  const blur = vi.fn()
+  vi.stubGlobal('document', { hidden: true, activeElement: { blur } })
+  canvas.state = { ...canvas.state, editingTextElement: {} }
+  session.open('next')
+  expect(blur).toHaveBeenCalledOnce()
+  expect(canvas.state.editingTextElement).toBeNull()
 })

@@ -29,8 +29,6 @@ const LIVE_INTERVAL_MS = 50 - 8
 /** A hidden tab draws no frames, but what others do must not pile up without end. */
 const HIDDEN_INTERVAL_MS = 1_000
 
-/** Time in which the answer to an undo is expected. */
-const ANSWER_MS = 1_500
 const WHITE = '#ffffff'
 
 export interface SessionHooks {
@@ -59,7 +57,9 @@ export class CanvasSession {
   private isWriting = false
   private scheduled: { frame: number; timer: ReturnType<typeof setTimeout> } | undefined
   private committedAt = 0
-  private answerUntil = 0
+  private awaitsAnswer = false
+  /** Elements of the last transaction that others made. */
+  private arrived: Iterable<string> = []
   private framedAt = 0
   private hurries = false
   /** Until then what others do waits: the canvas took long to paint. */
@@ -104,6 +104,11 @@ export class CanvasSession {
         this.schedule()
       }),
       board.on('ephemeral', (state) => this.hearEphemeral(state)),
+      board.on('event', ({ kind, author }) => {
+        const ids = this.arrived
+        this.arrived = []
+        if (author === board.user && /^(un|re)do$/.test(kind)) this.turnTo(ids)
+      }),
       board.on('people', () => this.others.setPeople(this.board.people)),
       board.on('document', () => this.open(this.page)),
       images.onReady(() => {
@@ -147,8 +152,7 @@ export class CanvasSession {
     const entries = this.entries
     const isMine = () => this.isWriting
     const endElements = observeEntries(entries, isMine, (ids) => {
-      this.hear(ids)
-      this.turnTo(ids)
+      this.hear((this.arrived = ids))
     })
     const endPages = observeEntries(entriesOf(this.board.doc, 'pages'), isMine, () => this.showBackground())
     const assets = this.board.doc.getMap('board:assets')
@@ -174,10 +178,12 @@ export class CanvasSession {
   }
 
   private leavePage(): void {
+    const { scrollX, scrollY, zoom, editingTextElement } = this.api.getAppState()
+    // What was typed is on the canvas only once the editor ends.
+    if (editingTextElement) (document.activeElement as HTMLElement | null)?.blur()
     this.leave()
-    const { scrollX, scrollY, zoom } = this.api.getAppState()
     this.places.set(this.page, { scrollX, scrollY, zoom })
-    const none = { selectedElementIds: {}, editingGroupId: null, selectedGroupIds: {} }
+    const none = { selectedElementIds: {}, editingGroupId: null, selectedGroupIds: {}, editingTextElement: null }
     // The pen draws no more until it is set down again.
     this.api.updateScene({ appState: { ...none, newElement: null, multiElement: null } })
   }
@@ -203,10 +209,13 @@ export class CanvasSession {
     this.commit()
   }
 
-  /** The window closes, or another page opens: a stroke in the making ends here. */
-  private leave(): void {
+  /**
+   * The window closes, another page opens, or the pen rests: a stroke in the making ends here. Whether somebody whose pen
+   * was taken may keep it is the server's to say.
+   */
+  leave(mayEdit?: boolean): void {
     this.isLeaving = true
-    this.commit()
+    this.commit(mayEdit)
     this.isLeaving = false
   }
 
@@ -220,7 +229,7 @@ export class CanvasSession {
 
   /** What comes next is the answer to an undo: it shall be seen, on whatever page it is. */
   awaitAnswer(): void {
-    this.answerUntil = performance.now() + ANSWER_MS
+    this.awaitsAnswer = true
   }
 
   /** Gesture of the newest edit made here, to know one's own records. */
@@ -258,14 +267,13 @@ export class CanvasSession {
     this.hurry()
   }
 
-  private turnTo(ids: ReadonlySet<string>): void {
-    if (performance.now() > this.answerUntil) return
+  /** Shows the answer to an undo that was asked for here. */
+  private turnTo(ids: Iterable<string>): void {
+    if (!this.awaitsAnswer) return
+    this.awaitsAnswer = false
     const pages = [...ids].map((id) => readEntry(this.entries, id)?.page ?? '')
     const [other] = pages
-    if (typeof other === 'string' && !pages.includes(this.page)) {
-      this.answerUntil = 0
-      this.hooks.onElsewhere(other)
-    }
+    if (typeof other === 'string' && !pages.includes(this.page)) this.hooks.onElsewhere(other)
   }
 
   private hearEphemeral(state: EphemeralState): void {
@@ -320,12 +328,12 @@ export class CanvasSession {
   }
 
   /** Canvas -> document. */
-  private commit(): void {
+  private commit(mayEdit = this.hooks.canEdit()): void {
     this.hasChanged = false
     this.committedAt = performance.now()
     const state = this.api.getAppState()
     const scene = this.scene
-    if (!this.hooks.canEdit()) {
+    if (!mayEdit) {
       const reverted = this.binding.revert(scene, (id) => readEntry(this.entries, id))
       if (reverted.length !== scene.length || reverted.some((element, index) => element !== scene[index]))
         this.update(reverted)

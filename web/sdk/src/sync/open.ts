@@ -95,7 +95,7 @@ const firstSync = (board: Live, signal?: AbortSignal): Promise<void> =>
       void board.close()
       reject(error)
     }
-    const abort = () => give(new OpError('closed', 'opening the board was called off'))
+    const abort = () => give(new OpError('closed', 'it was called off'))
     const look = ({ save, why }: BoardEvents['state']) => {
       if (save === 'read-only' && why !== 'viewer')
         give(new OpError(why ?? 'fault', `the board cannot be opened: ${why}`))

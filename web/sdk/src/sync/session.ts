@@ -153,7 +153,7 @@ export abstract class Live implements Session, Owner {
     return new Promise((resolve, reject) => {
       const look = () => {
         if (this.#unsaved() === 0) resolve()
-        else if (this.#stopped !== null) reject(new OpError('closed', 'the board was closed with unsaved edits'))
+        else if (this.#stopped !== null) reject(new OpError('closed', 'closed with unsaved edits'))
         else return
         end()
       }
@@ -271,7 +271,7 @@ export abstract class Live implements Session, Owner {
     this.#lost(why)
     this.#presence.close()
     for (const call of this.#onStop.splice(0)) call()
-    const error = new OpError('closed', 'the board was closed before the answer came: look whether it was done')
+    const error = new OpError('closed', 'closed before the answer came: look whether it was done')
     for (const { reject } of this.#waiting.values()) reject(error)
     this.#waiting.clear()
   }
@@ -498,7 +498,7 @@ export abstract class Live implements Session, Owner {
     if (suspects.length === 0) return this.link.stop('fault')
     const code = largestOnly ? 'too_large' : 'malformed'
     for (const edit of largestOnly ? suspects.slice(0, 1) : suspects)
-      this.#refuse({ edit, code, message: 'the server ended the connection over this edit' })
+      this.#refuse({ edit, code, message: 'the server hung up over this edit' })
     this.isRenewing = this.refusals.length > 0
   }
 

@@ -167,14 +167,15 @@ export class Link {
   /** Looks from time to time whether anything was heard. */
   #watch(): void {
     const silence_ms = this.#clock.now() - this.#heard
-    if (silence_ms >= SILENCE_MS) this.#ask(PONG_MS_MAX)
+    // Below 0 the clock was set back.
+    if (silence_ms >= SILENCE_MS || silence_ms < 0) this.#ask(PONG_MS_MAX)
     else this.#wait(SILENCE_MS - silence_ms, () => this.#watch())
   }
 
   #ask(patience_ms: number): void {
-    const asked = this.#clock.now()
+    this.#heard = -1
     this.send({ t: 'ping' })
-    this.#wait(patience_ms, () => (this.#heard < asked ? this.#ended(1006, '') : this.#watch()))
+    this.#wait(patience_ms, () => (this.#heard < 0 ? this.#ended(1006, '') : this.#watch()))
   }
 
   #ended(code: number, reason: string): void {
