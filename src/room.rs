@@ -296,7 +296,7 @@ impl Room {
             | Input::Restored(..)
             | Input::Closing
             | Input::Yjs(_, YjsMessage::Step1(_)) => is_large,
-            Input::Tick => is_large && (self.saving.has_tail() && self.saving.is_idle() || self.saving.must_measure()),
+            Input::Tick => is_large && (self.saving.has_tail() && self.saving.is_idle() || self.must_measure()),
             Input::Import(..) => true,
             Input::Queued(inputs) => inputs.iter().any(|input| self.is_heavy(input)),
             Input::Yjs(_, YjsMessage::Step2(update) | YjsMessage::Update(update)) => update.len() > UPDATE_BYTES,
@@ -348,7 +348,7 @@ impl Room {
             Input::Restored(session, seq, items) => self.restored(now, session, seq, items, &mut effects),
             Input::ReadOnly(why) => self.set_read_only(why, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
-            Input::Closing => self.make_keyframe(now, &mut effects),
+            Input::Closing => self.close_with_keyframe(now, &mut effects),
         }
         for effect in &effects {
             if let Effect::Close(id, _) = effect

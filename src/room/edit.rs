@@ -11,6 +11,7 @@ use super::{Counter, Effect, Import, Room};
 use crate::board::Applied;
 use crate::board::rights::Editor;
 use crate::board::undo::{self, Direction};
+use crate::presence::PresenceError;
 use crate::protocol::close::CloseCode;
 use crate::protocol::element::Item;
 use crate::protocol::ids::{EditScope, GestureId, RecordId, Role, SessionId, Timestamp, UserId};
@@ -106,8 +107,13 @@ impl Room {
     }
 
     fn show(&mut self, now: Timestamp, id: SessionId, state: Ephemeral, effects: &mut Vec<Effect>) {
-        if let Err(error) = self.presence.ephemeral(now, id, state) {
-            self.bad_frame(now, id, error.to_string(), None, effects);
+        match self.presence.ephemeral(now, id, state) {
+            Ok(()) => {}
+            // After a stall of the network an honest stroke comes all at once, or after it was taken for ended.
+            Err(error @ (PresenceError::TooFast | PresenceError::NoGesture)) => {
+                self.refuse(id, None, ErrorCode::Busy, error.to_string(), effects);
+            }
+            Err(error) => self.bad_frame(now, id, error.to_string(), None, effects),
         }
     }
 
@@ -147,10 +153,9 @@ impl Room {
         true
     }
 
-    /// Whether the document is as large as it may be. Only who writes its keyframes can tell: elsewhere all updates
-    /// count, whatever is left of them.
+    /// Whether the document is as large as it may be, as far as is known: it is measured soon where it seems so.
     pub(super) fn is_full(&self) -> bool {
-        self.saving.is_keeper() && self.board.document_bytes() >= self.limits.document_bytes_max
+        self.board.document_bytes() >= self.limits.document_bytes_max
     }
 
     /// Whether a frame comes for the first time. A repeat gets the answer that the first one got.

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::hub::Shared;
 use super::ring::Ring;
@@ -20,6 +22,12 @@ use crate::protocol::element::Item;
 use crate::protocol::ids::{BoardId, Position};
 use crate::store::StoreError;
 use crate::telemetry;
+
+/// Time in which an earlier state must be found: the room waits for it.
+const FIND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Records of the history that are read at once.
+const PAGE_RECORDS: usize = 1_000;
 
 /// Why a board was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +137,11 @@ pub(super) async fn state_at(
     if at.epoch() != now.epoch() || at > now {
         return Err(ErrorCode::UnknownPosition);
     }
-    history_to(shared, &board, at).await.map_err(|error| {
+    let Ok(found) = timeout(FIND_TIMEOUT, history_to(shared, &board, at)).await else {
+        tracing::warn!(board.id = %board, "The history of a board took too long to read.");
+        return Err(ErrorCode::Busy);
+    };
+    found.map_err(|error| {
         if let LoadError::Log(LogError::UnknownPosition(_)) = error {
             return ErrorCode::UnknownPosition;
         }
@@ -141,8 +153,19 @@ pub(super) async fn state_at(
 async fn history_to(shared: Arc<Shared>, board: &BoardId, at: Position) -> Result<Vec<Item>, LoadError> {
     let lead = lead(&shared, board).await?;
     let keyframe = shared.store.keyframe_before(board, at).await?;
-    let after = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let mut records = records_after(&shared, board, lead.records, after).await?;
+    let mut last = keyframe.as_ref().map(|keyframe| keyframe.position);
+    let mut records = Vec::new();
+    // Not all of the history: a year may lie behind that place.
+    loop {
+        let page = shared.store.history(board, last, PAGE_RECORDS).await?;
+        let is_last = page.len() < PAGE_RECORDS;
+        last = page.last().map(|logged| logged.position).max(last);
+        records.extend(page);
+        if is_last || last >= Some(at) {
+            break;
+        }
+    }
+    records.extend(lead.records.into_iter().filter(|logged| Some(logged.position) > last));
     records.retain(|logged| logged.position <= at);
     let replica = Shared::fresh_replica();
     let bytes = keyframe.map(|keyframe| keyframe.bytes);

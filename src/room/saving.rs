@@ -21,6 +21,9 @@ const RETRY_MS: u64 = 500;
 const SAVED_INTERVAL_MS: u64 = 250;
 /// Elements deleted for longer than this are purged.
 const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
+/// A room that closes leaves out a keyframe that is larger than this, and so many times what came since the last one:
+/// somebody who only looks in must not cost the disk a whole board.
+const LAST_KEYFRAME: (usize, usize) = (16 * 1024, 16);
 /// Elements in one purge: it stays far below 20 ms.
 const PURGE_ELEMENTS_MAX: usize = 200;
 
@@ -126,10 +129,6 @@ impl Saving {
         !self.is_saved_told || !self.held.is_empty() || self.failing.is_some()
     }
 
-    pub(super) fn is_keeper(&self) -> bool {
-        self.is_keeper
-    }
-
     /// An update was refused because the document would be too large: it is to be measured.
     pub(super) fn doubt_size(&mut self) {
         self.is_size_doubted = true;
@@ -138,12 +137,6 @@ impl Saving {
     /// Whether there is a keyframe to write.
     pub(super) fn has_tail(&self) -> bool {
         self.is_keeper && self.tail_bytes > 0
-    }
-
-    /// Whether the document is to be measured by a room that writes no keyframes, which would tell its size.
-    pub(super) fn must_measure(&self) -> bool {
-        let since = self.tail_bytes.saturating_sub(self.measured_tail_bytes);
-        !self.is_keeper && self.is_size_doubted && since >= keyframe_due_bytes(0)
     }
 }
 
@@ -363,19 +356,41 @@ impl Room {
             );
         }
         let tail = self.saving.tail_bytes;
-        if self.saving.must_measure() {
+        if self.must_measure() {
             self.board.measure();
             self.saving.measured_tail_bytes = tail;
             self.saving.is_size_doubted = false;
         }
-        let keyframe = if self.is_full() || self.saving.is_size_doubted {
+        let keyframe = if self.seems_full() {
             0
         } else {
-            self.board.keyframe_bytes().saturating_sub(tail)
+            self.last_keyframe_bytes()
         };
         if tail >= keyframe_due_bytes(keyframe) {
             self.make_keyframe(now, effects);
         }
+    }
+
+    fn last_keyframe_bytes(&self) -> usize {
+        self.board.keyframe_bytes().saturating_sub(self.saving.tail_bytes)
+    }
+
+    /// The room closes: a keyframe, if it is worth its size.
+    pub(super) fn close_with_keyframe(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let (small, times) = LAST_KEYFRAME;
+        if self.last_keyframe_bytes() <= small.max(times * self.saving.tail_bytes) {
+            self.make_keyframe(now, effects);
+        }
+    }
+
+    fn seems_full(&self) -> bool {
+        self.is_full() || self.saving.is_size_doubted
+    }
+
+    /// Whether the document is to be measured by a room that writes no keyframes, which would tell its size.
+    pub(super) fn must_measure(&self) -> bool {
+        let since = self.saving.tail_bytes.saturating_sub(self.saving.measured_tail_bytes);
+        !self.saving.is_keeper && self.seems_full() && since >= keyframe_due_bytes(0)
     }
 
     /// A keyframe, if it is this room's to write and no own record is on its way; a purge goes first and the keyframe follows it.

@@ -525,13 +525,11 @@ impl Task {
 /// Stores a keyframe, then collects uploads that nothing on the board names.
 async fn keep(shared: Arc<Shared>, board: BoardId, keyframe: StoredKeyframe, used: Vec<String>) {
     let before = Timestamp((shared.clock)().0.saturating_sub(UNUSED_ASSET_MS));
-    let mut outcome = shared.store.put_keyframe(&board, keyframe).await;
-    if outcome.is_ok() {
-        outcome = shared.store.collect_assets(&board, &used, before).await.map(drop);
-    }
-    if let Err(error) = outcome {
+    if let Err(error) = shared.store.put_keyframe(&board, keyframe).await {
         tracing::warn!(board.id = %board, %error, "A keyframe was not stored.");
         metrics::counter!(telemetry::KEYFRAMES_FAILED_TOTAL).increment(1);
+    } else if let Err(error) = shared.store.collect_assets(&board, &used, before).await {
+        tracing::warn!(board.id = %board, %error, "Unused uploads were not removed; the next keyframe does it.");
     }
 }
 

@@ -10,10 +10,11 @@ use futures_util::future::BoxFuture;
 use panseo::config::ServeArgs;
 use panseo::http::assets::sha256_hex;
 use panseo::log::memory::MemoryLog;
-use panseo::log::{LogError, UpdateLog};
+use panseo::log::{Lead, LogError, UpdateLog};
 use panseo::protocol::codec::Format;
-use panseo::protocol::ids::{BoardId, Position, RecordId, Role, Timestamp, UserId};
+use panseo::protocol::ids::{BoardId, Position, RecordId, Role, SessionId, Timestamp, UserId};
 use panseo::protocol::limits::Limits;
+use panseo::protocol::op::Op;
 use panseo::protocol::{Blob, ClientFrame, ErrorCode, Logged, Record, RecordKind, ServerFrame};
 use panseo::room::session::Door;
 use panseo::room::yjs::YjsMessage;
@@ -39,6 +40,7 @@ struct Gate {
     takes_records: Arc<AtomicBool>,
     may_write: watch::Receiver<bool>,
     may_open: watch::Receiver<bool>,
+    may_look_back: watch::Receiver<bool>,
 }
 
 #[async_trait]
@@ -64,6 +66,15 @@ impl UpdateLog for Gate {
     async fn end(&self, board: &BoardId) -> Result<Position, LogError> {
         self.log.end(board).await
     }
+
+    async fn lead(&self, board: &BoardId, stored: Option<Position>) -> Result<Lead, LogError> {
+        let mut may_look_back = self.may_look_back.clone();
+        may_look_back
+            .wait_for(|may| *may)
+            .await
+            .expect("the test holds the sender");
+        self.log.lead(board, stored).await
+    }
 }
 
 /// What a test turns to make its node fail.
@@ -73,6 +84,7 @@ struct Levers {
     takes_records: Arc<AtomicBool>,
     may_open: watch::Sender<bool>,
     may_write: watch::Sender<bool>,
+    may_look_back: watch::Sender<bool>,
 }
 
 async fn node() -> (Node, Levers) {
@@ -91,11 +103,13 @@ async fn node_with(limits: &str) -> (Node, Levers) {
     let store = MemoryStore::new(log.clone());
     let (may_open, opens) = watch::channel(true);
     let (may_write, writes) = watch::channel(true);
+    let (may_look_back, looks_back) = watch::channel(true);
     let takes_records = Arc::new(AtomicBool::new(true));
     let gate = Gate {
         log: log.clone(),
         takes_records: Arc::clone(&takes_records),
         may_open: opens,
+        may_look_back: looks_back,
         may_write: writes,
     };
     let is_healthy = Arc::clone(&takes_records);
@@ -109,6 +123,7 @@ async fn node_with(limits: &str) -> (Node, Levers) {
         takes_records,
         may_open,
         may_write,
+        may_look_back,
     };
     (node, levers)
 }
@@ -390,6 +405,42 @@ async fn what_the_log_does_not_keep_up_with_is_bounded_and_refused_until_it_does
     let state = node.get("/v1/boards/lesson/state").await.json();
     let elements = state["entries"].as_array().unwrap().iter();
     assert_eq!(elements.filter(|entry| entry["kind"] == "element").count(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_whose_history_does_not_come_is_refused_and_what_stands_behind_it_counts() {
+    let (node, levers) = node().await;
+    let mut ada = own(node.address(), "lesson", "user=ada", Uuid::now_v7()).await;
+    ada.op(1, element("a")).await;
+    acknowledged(&mut ada, 1).await;
+    let position = node.get("/v1/boards/lesson/state").await.json()["position"].clone();
+    let restore = json!({ "op": "board.restore", "at": position });
+    ada.op(2, element("b")).await;
+    levers.may_look_back.send_replace(false);
+    ada.op(3, restore.clone()).await;
+    ada.op(4, element("c")).await;
+    assert_eq!(refused(&mut ada).await, (ErrorCode::Busy, Some(3)));
+    acknowledged(&mut ada, 4).await;
+
+    levers.may_look_back.send_replace(true);
+    ada.op(5, restore).await;
+    ada.op(6, element("d")).await;
+    acknowledged(&mut ada, 6).await;
+    let state = node.get("/v1/boards/lesson/state").await.json();
+    let shown = |entry: &&serde_json::Value| entry["kind"] == "element" && entry["properties"]["deleted"].is_null();
+    let shown = state["entries"].as_array().unwrap().iter().filter(shown);
+    let shown: Vec<_> = shown.filter_map(|entry| entry["id"].as_str()).collect();
+    assert_eq!(shown, ["a", "d"]);
+}
+
+#[test]
+fn a_restore_is_not_done_together_with_what_stands_behind_it() {
+    let op = |op| {
+        let (gesture, ops) = (None, vec![op]);
+        Input::Frame(SessionId(1), ClientFrame::Op { seq: 1, gesture, ops })
+    };
+    assert_eq!(op(creation("a")).editing(), Some(SessionId(1)));
+    assert_eq!(op(Op::BoardRestore { at: Position(7, 1) }).editing(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

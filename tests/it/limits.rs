@@ -308,6 +308,18 @@ async fn what_does_not_fit_the_schema_is_refused() {
     assert_ne!(foreign, [0], "the client did draw");
 }
 
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_of_a_stroke_that_was_taken_for_ended_ends_no_connection() {
+    let server = Server::open("");
+    let mut own = server.own("tail", "", Uuid::now_v7()).await;
+    for _ in 0..60 {
+        own.text(&json!({ "t": "more", "d": [1, "AA=="] }).to_string()).await;
+    }
+    own.op(1, element("a")).await;
+    acknowledged(&mut own, 1).await;
+}
+
 //
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_op_frames_are_answered_and_the_twentieth_is_the_last() {

@@ -158,12 +158,19 @@ fn each_request_of_a_client_is_answered_for_itself() {
 
 #[test]
 fn a_board_that_only_seems_full_takes_edits_all_the_same() {
+    for is_keeper in [true, false] {
+        takes_what_seems_too_much(is_keeper);
+    }
+}
+
+fn takes_what_seems_too_much(is_keeper: bool) {
     let limits = Limits {
         document_bytes_max: 1_000_000,
         ..Limits::default()
     };
     let mut cluster = Cluster::new(1, 1, limits);
     let anna = cluster.join(0, "anna", own(1, false), None);
+    cluster.set_keeper(0, is_keeper);
     let mut ops: Vec<_> = ["a", "b", "c", "d"].map(creation).into();
     let says = |name: &str, letter: char, bytes: usize| Op::ElementUpdate {
         target: id(name),
