@@ -55,7 +55,8 @@ use crate::room::hub::Hub;
 use crate::store::BoardStore;
 use crate::telemetry::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS_TOTAL, Metrics};
 
-/// Requests at a time that carry a whole file or board: each may hold up to 64 MiB several times over.
+/// Requests at a time that bring a whole file, and that ask for a whole board: each may hold up to 64 MiB several times
+/// over.
 const TRANSFERS_MAX: usize = 8;
 
 /// What handlers share. Cheap to clone.
@@ -85,7 +86,8 @@ pub struct AppState {
     pub metrics: Metrics,
     /// Whether clients are served here, not operators alone.
     pub is_edge: bool,
-    transfers: Places,
+    uploads: Places,
+    downloads: Places,
     pictures: Pictures,
     is_draining: Arc<AtomicBool>,
 }
@@ -121,7 +123,8 @@ impl AppState {
             clock,
             metrics,
             is_edge: true,
-            transfers: Places::new(TRANSFERS_MAX),
+            uploads: Places::new(TRANSFERS_MAX),
+            downloads: Places::new(TRANSFERS_MAX),
             pictures: Pictures::default(),
             is_draining: Arc::default(),
         }

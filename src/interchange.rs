@@ -145,10 +145,16 @@ pub fn import(bytes: &[u8], options: &ImportOptions<'_>, fresh: FreshIds<'_>) ->
     }
 }
 
-/// Renames all elements and groups, and whatever refers to them: for an import into a board where ids are taken.
+/// Renames all elements, groups and pages, and whatever refers to them: for an import into a board where ids are taken.
 #[must_use]
 pub fn with_fresh_ids(mut import: Import, fresh: FreshIds<'_>) -> Import {
     let mut elements = HashMap::with_capacity(import.elements.len());
+    let mut pages = HashMap::with_capacity(import.pages.len());
+    for page in &mut import.pages {
+        let id = fresh();
+        pages.insert(page.id.shared(), id.shared());
+        page.id = id;
+    }
     let mut groups = HashMap::new();
     for entry in &import.elements {
         elements.insert(entry.id.shared(), fresh().shared());
@@ -158,6 +164,9 @@ pub fn with_fresh_ids(mut import: Import, fresh: FreshIds<'_>) -> Import {
     }
     for entry in &mut import.elements {
         rename(entry, &elements, &groups);
+        if let Some(page) = entry.properties.remove(Property::Page) {
+            entry.properties.set(Property::Page, renamed(&page, &pages));
+        }
     }
     import
 }

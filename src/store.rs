@@ -111,6 +111,9 @@ pub enum StoreError {
     /// The board exists already.
     #[error("the board exists already")]
     BoardExists,
+    /// Nobody would be left who could make somebody else a teacher.
+    #[error("the board would be left without a teacher")]
+    LastTeacher,
     /// The disk is full.
     #[error("the store has no room left")]
     Full,
@@ -148,7 +151,7 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn members(&self, board: &BoardId) -> Result<Vec<Member>, StoreError>;
     /// A person's role, if they are a member.
     async fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError>;
-    /// Sets a person's role; `None` removes them.
+    /// Sets a person's role; `None` removes them. Refused for the only teacher, unless they stay it.
     async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError>;
 
     /// Keeps an invite; another of the same code is replaced.

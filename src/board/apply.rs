@@ -454,12 +454,7 @@ fn update_page(
 
 /// Key of a page right after another, or last. The page `""` comes first while it has no key.
 fn page_place(draft: &Draft<'_>, after: Option<&str>, context: &Context<'_>) -> Result<String, ApplyError> {
-    let mut keys: Vec<String> = draft
-        .read()
-        .entries(EntryKind::Page)
-        .filter_map(|(_, page)| shape::text(page, Property::Pos))
-        .collect();
-    keys.sort();
+    let keys = draft.page_places();
     let lower = match after {
         None => keys.last().cloned(),
         Some("") => draft

@@ -131,6 +131,19 @@ impl<'a> Draft<'a> {
         bound
     }
 
+    /// Places of all pages, lowest first.
+    pub fn page_places(&self) -> Vec<String> {
+        let untouched = self.read.entries(EntryKind::Page).filter_map(|(id, page)| {
+            let target = (EntryKind::Page, Arc::clone(id));
+            (!self.entries.contains_key(&target)).then_some(page)
+        });
+        let drafted = self.order.iter().filter(|(kind, _)| *kind == EntryKind::Page);
+        let pages = untouched.chain(drafted.filter_map(|target| self.get(target)));
+        let mut places: Vec<_> = pages.filter_map(|page| shape::text(page, Property::Pos)).collect();
+        places.sort();
+        places
+    }
+
     fn drafted_pos(&self) -> impl Iterator<Item = String> {
         self.order
             .iter()

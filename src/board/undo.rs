@@ -482,7 +482,10 @@ fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>, may_t
     let may_delete = now.get(Property::Deleted).is_none() && change.print.is_some_and(|known| known == print(&now));
     if let Life::Created(time) = change.life {
         let may_delete = may_delete && may_touch(target, None);
-        if may_delete {
+        if may_delete && target.0 == EntryKind::Page && target.1.is_empty() {
+            // The first page stays: it is as if nothing was ever said of it.
+            draft.create(target, Properties::new());
+        } else if may_delete {
             // The step's time, not now: two nodes that take it back at once write the same value.
             draft.set(target, Property::Deleted, Some(time_value(time)));
         }

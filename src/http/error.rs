@@ -174,6 +174,11 @@ impl From<StoreError> for Problem {
                 "board_exists",
                 "A board of this id exists already. Choose another id, or leave it out.",
             ),
+            StoreError::LastTeacher => Self::new(
+                StatusCode::CONFLICT,
+                "last_teacher",
+                "The board would be left without a teacher. Make somebody else a teacher first.",
+            ),
             StoreError::Full => {
                 tracing::error!("The store has no room left.");
                 Self::unavailable(30)

@@ -24,11 +24,12 @@ use crate::http::request::{BoardPath, Params, whole_body};
 use crate::interchange::{
     Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, with_fresh_ids,
 };
-use crate::protocol::element::{EntryKind, Item, Property, Value};
+use crate::protocol::element::{Entry, EntryKind, Item, Property, Value};
 use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Role};
 use crate::protocol::limits::IMPORT_ELEMENTS_MAX;
-use crate::protocol::op::Op;
-use crate::room::hub::{ImportBatch, OpsFrame};
+use crate::protocol::op::{Op, StepName};
+use crate::room::hub::{HubError, ImportBatch, OpsAnswer, OpsFrame};
+use crate::store::StoreError;
 use crate::telemetry;
 
 /// Media type of what came in a file as an image and is none that this server knows.
@@ -81,7 +82,7 @@ pub(super) async fn import_new(
     check_may_create(&caller)?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let title = params.title.map(checked_title).transpose()?;
-    let _place = state.transfers.take().await?;
+    let _place = state.uploads.take().await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let import = read(&state, bytes, Vec::new()).await?;
     let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
@@ -132,7 +133,7 @@ pub(super) async fn import_into(
         ));
     }
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _place = state.transfers.take().await?;
+    let _place = state.uploads.take().await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let items = state.hub.state(&board).await?.items;
     let is_new = items.is_empty();
@@ -145,7 +146,11 @@ pub(super) async fn import_into(
         gesture: Uuid::now_v7(),
         is_new,
     };
-    Ok(Json(Box::pin(placing.place(import, info.title)).await?))
+    let placed = Box::pin(placing.place(import, info.title)).await;
+    if placed.is_err() {
+        placing.take_back().await;
+    }
+    Ok(Json(placed?))
 }
 
 fn fresh_id() -> EntryId {
@@ -175,7 +180,10 @@ async fn read(state: &AppState, bytes: Bytes, items: Vec<Item>) -> Result<Import
                 format!("The board would have more than {elements_max} elements. Import it into several boards.");
             return Err(Problem::new(StatusCode::CONFLICT, "board_full", detail));
         }
-        if import.elements.iter().any(|entry| taken.contains(entry.id.as_str())) {
+        let has_page = |id: &str| items.iter().any(|item| item.kind == EntryKind::Page && &*item.id == id);
+        if import.elements.iter().any(|entry| taken.contains(entry.id.as_str()))
+            || import.pages.iter().any(|page| has_page(page.id.as_str()))
+        {
             return Ok(with_fresh_ids(import, &mut fresh_id));
         }
         Ok(import)
@@ -196,7 +204,7 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    async fn place(&self, import: Import, title: String) -> Result<ImportReply, Problem> {
+    async fn place(&self, mut import: Import, title: String) -> Result<ImportReply, Problem> {
         let mut notes = import.notes;
         let (elements, pages) = (import.elements.len(), import.pages.len());
         let mut ops = Vec::new();
@@ -216,24 +224,27 @@ impl Placing<'_> {
                 .and_then(|value| value.as_str())
                 .map(str::to_owned)
         };
+        // Places of another board mean nothing here: each page comes behind the one before it.
+        let first = text(&import.page_entry, Property::Pos);
+        import.page_entry.remove(Property::Pos);
+        let is_ahead = |page: &&Entry| text(&page.properties, Property::Pos) < first;
+        let ahead = import.pages.iter().rfind(is_ahead);
+        let ahead = ahead.filter(|_| self.is_new).map(|page| page.id.to_string());
         ops.extend(import.pages.into_iter().map(|page| Op::PageAdd {
             title: text(&page.properties, Property::Title),
             background: text(&page.properties, Property::Background),
             page: page.id,
             after: None,
         }));
+        ops.extend(ahead.map(|after| Op::PageUpdate {
+            page: String::new(),
+            title: None,
+            background: None,
+            after: Some(after),
+        }));
         while !ops.is_empty() {
             let rest = ops.split_off(ops.len().min(IMPORT_ELEMENTS_MAX));
-            let frame = OpsFrame {
-                client: None,
-                seq: None,
-                gesture: Some(self.gesture),
-                ops: std::mem::replace(&mut ops, rest),
-            };
-            self.state
-                .hub
-                .ops(self.board, &self.caller.identity, self.role, frame)
-                .await?;
+            self.send(Some(self.gesture), std::mem::replace(&mut ops, rest)).await?;
         }
         let batch = ImportBatch {
             gesture: self.gesture,
@@ -257,6 +268,26 @@ impl Placing<'_> {
             position: answer.position,
             gesture: self.gesture,
         })
+    }
+
+    async fn send(&self, gesture: Option<GestureId>, ops: Vec<Op>) -> Result<OpsAnswer, HubError> {
+        let frame = OpsFrame {
+            client: None,
+            seq: None,
+            gesture,
+            ops,
+        };
+        let hub = &self.state.hub;
+        hub.ops(self.board, &self.caller.identity, self.role, frame).await
+    }
+
+    /// Undoes what is on the board already of a file whose rest was refused.
+    async fn take_back(&self) {
+        let step = Some(StepName::Gesture(self.gesture));
+        if let Err(error) = self.send(None, vec![Op::Undo { step, user: None }]).await {
+            // Nothing of it may be there.
+            tracing::debug!(?error, board.id = %self.board, "An import that failed was not taken back.");
+        }
     }
 
     /// Keeps an image of the file, perhaps with a remark, or says why it is left out.
@@ -327,13 +358,24 @@ pub(super) async fn export(
     Params(params): Params<ExportParams>,
 ) -> Result<impl IntoResponse, Problem> {
     admit_as(&state, &caller, &board, Role::Viewer).await?;
-    let _place = state.transfers.take().await?;
-    let items = state.hub.state(&board).await?.items;
+    let _place = state.downloads.take().await?;
+    let mut items = state.hub.state(&board).await?.items;
+    if matches!(params.format, ExportFormat::Excalidraw) {
+        leave_out_deleted(&mut items, params.deleted);
+    }
     check_page(&items, params.page.as_deref())?;
     let mut assets = HashMap::new();
     if matches!(params.format, ExportFormat::Excalidraw) {
         for item in items.iter().filter(|item| item.kind == EntryKind::Asset) {
-            if let Some(asset) = state.store.asset(&board, &item.id).await? {
+            let asset = match state.store.asset(&board, &item.id).await {
+                // One image less is better than no board.
+                Err(StoreError::Damaged(cause)) => {
+                    tracing::error!(%cause, "An image was left out of an export.");
+                    None
+                }
+                other => other?,
+            };
+            if let Some(asset) = asset {
                 assets.insert(item.id.to_string(), (asset.mime_type, asset.bytes));
             }
         }
@@ -348,10 +390,7 @@ pub(super) async fn export(
             with_deleted: true,
         };
         serde_json::to_vec(&match params.format {
-            ExportFormat::Excalidraw => {
-                let items = if params.deleted { items } else { without_deleted(items) };
-                export_excalidraw(&items, &scope, &|sha256| assets.get(sha256).cloned())
-            }
+            ExportFormat::Excalidraw => export_excalidraw(&items, &scope, &|sha256| assets.get(sha256).cloned()),
             ExportFormat::Json => export_json(&items),
         })
     });
@@ -370,11 +409,11 @@ pub(super) async fn export(
     Ok((headers, json))
 }
 
-/// Refuses a page that the board does not have.
+/// Refuses a page that the board does not have, or not any more.
 pub(super) fn check_page(items: &[Item], page: Option<&str>) -> Result<(), Problem> {
     let is_known = |page: &str| {
         let mut pages = items.iter().filter(|item| item.kind == EntryKind::Page);
-        page.is_empty() || pages.any(|item| &*item.id == page)
+        page.is_empty() || pages.any(|item| &*item.id == page && item.properties.get(Property::Deleted).is_none())
     };
     if page.is_none_or(is_known) {
         Ok(())
@@ -383,27 +422,31 @@ pub(super) fn check_page(items: &[Item], page: Option<&str>) -> Result<(), Probl
     }
 }
 
-/// Leaves out what was deleted on this board, with what lies on deleted pages. An element that had been deleted before it
-/// was put here is part of the file it came from, and people expect that file back.
-fn without_deleted(mut items: Vec<Item>) -> Vec<Item> {
-    let deleted_pages: HashSet<_> = items
+/// Leaves out deleted pages, and what was deleted on this board or with them; `keeps_elements`: those stay, as deleted. An
+/// element that had been deleted before it was put here is part of the file it came from, and people expect that file back.
+fn leave_out_deleted(items: &mut Vec<Item>, keeps_elements: bool) {
+    let is_page = |item: &Item| item.kind == EntryKind::Page;
+    let deleted_pages: HashMap<_, _> = items
         .iter()
-        .filter(|item| item.kind == EntryKind::Page && item.properties.get(Property::Deleted).is_some())
-        .map(|item| Arc::clone(&item.id))
+        .filter(|item| is_page(item) && !item.id.is_empty())
+        .filter_map(|page| Some((Arc::clone(&page.id), page.properties.get(Property::Deleted)?.clone())))
         .collect();
+    items.retain(|item| !(is_page(item) && deleted_pages.contains_key(&item.id)));
+    for item in items.iter_mut().filter(|item| item.kind == EntryKind::Element) {
+        let page = item.properties.get(Property::Page).and_then(Value::as_str);
+        if let Some(deleted) = page.and_then(|page| deleted_pages.get(page))
+            && item.properties.get(Property::Deleted).is_none()
+        {
+            item.properties.set(Property::Deleted, deleted.clone());
+        }
+    }
     items.retain(|item| {
         let number = |property| item.properties.get(property).and_then(Value::as_f64);
-        let page = item
-            .properties
-            .get(Property::Page)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
         let is_deleted_here = match (number(Property::Deleted), number(Property::Created)) {
-            (Some(deleted), Some(created)) => deleted > created,
+            (Some(deleted), Some(created)) => deleted >= created,
             (deleted, None) => deleted.is_some(),
             (None, Some(_)) => false,
         };
-        item.kind != EntryKind::Element || !(is_deleted_here || deleted_pages.contains(page))
+        item.kind != EntryKind::Element || keeps_elements || !is_deleted_here
     });
-    items
 }

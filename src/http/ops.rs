@@ -125,7 +125,7 @@ pub(super) async fn state(
     BoardPath(board): BoardPath,
 ) -> Result<impl IntoResponse, Problem> {
     admit_as(&state, &caller, &board, Role::Viewer).await?;
-    let _place = state.transfers.take().await?;
+    let _place = state.downloads.take().await?;
     let content = state.hub.state(&board).await?;
     let reply = StateReply {
         position: content.position,

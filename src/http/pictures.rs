@@ -30,7 +30,7 @@ use crate::http::request::{BoardPath, Params, Segments};
 use crate::interchange::{Scope, shown};
 use crate::picture::{Canvas, Image, PictureError, Scene, png, svg};
 use crate::protocol::element::EntryKind;
-use crate::protocol::ids::{BoardId, Position, Role};
+use crate::protocol::ids::{BoardId, Position, Role, Timestamp};
 use crate::telemetry::{PICTURE_SECONDS, PICTURES_REFUSED_TOTAL};
 
 /// Width that may be asked for, in px.
@@ -66,9 +66,12 @@ impl Pictures {
     }
 }
 
+/// A board, and when it was made: another one of the same name is another board.
+type Made = (BoardId, Timestamp);
+
 #[derive(Default)]
 struct Thumbnails {
-    by_board: HashMap<BoardId, Thumbnail>,
+    by_board: HashMap<Made, Thumbnail>,
     size_bytes: usize,
     /// Counts uses, so that the one not used for longest goes first.
     uses: u64,
@@ -81,14 +84,14 @@ struct Thumbnail {
 }
 
 impl Thumbnails {
-    fn find(&mut self, board: &BoardId) -> Option<(Position, Bytes)> {
+    fn find(&mut self, board: &Made) -> Option<(Position, Bytes)> {
         let found = self.by_board.get_mut(board)?;
         self.uses += 1;
         found.last_use = self.uses;
         Some((found.position, found.png.clone()))
     }
 
-    fn keep(&mut self, board: BoardId, position: Position, png: Bytes) {
+    fn keep(&mut self, board: Made, position: Position, png: Bytes) {
         self.remove(&board);
         self.uses += 1;
         self.size_bytes += png.len();
@@ -109,7 +112,7 @@ impl Thumbnails {
         }
     }
 
-    fn remove(&mut self, board: &BoardId) {
+    fn remove(&mut self, board: &Made) {
         if let Some(old) = self.by_board.remove(board) {
             self.size_bytes -= old.png.len();
         }
@@ -184,7 +187,7 @@ pub(super) async fn export(
     Ok((headers, picture).into_response())
 }
 
-/// A small PNG of the board, at most 480 x 360 px. `ETag` is its place in the log: ask again with `If-None-Match`.
+/// A small PNG of the board, at most 480 x 360 px. `ETag` is the board and its place in the log: ask again with `If-None-Match`.
 #[utoipa::path(get, path = "/v1/boards/{id}/thumbnail.png", tag = "content", params(("id" = String, Path)),
     responses((status = 200, content_type = "image/png"), (status = 304), (status = 403, body = Problem),
     (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
@@ -195,15 +198,16 @@ pub(super) async fn thumbnail(
     BoardPath(board): BoardPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    admit_as(&state, &caller, &board, Role::Viewer).await?;
-    let (position, png) = if let Some(kept) = kept(&state, &board).await {
+    let (info, _) = admit_as(&state, &caller, &board, Role::Viewer).await?;
+    let made = (board, info.created);
+    let (position, png) = if let Some(kept) = kept(&state, &made).await {
         kept
     } else {
-        let (position, png) = draw(&state, &board, Kind::Thumbnail, PictureParams::default()).await?;
-        state.pictures.thumbnails.lock().keep(board, position, png.clone());
+        let (position, png) = draw(&state, &made.0, Kind::Thumbnail, PictureParams::default()).await?;
+        state.pictures.thumbnails.lock().keep(made, position, png.clone());
         (position, png)
     };
-    let etag = format!("\"{}-{}\"", position.epoch(), position.offset());
+    let etag = format!("\"{}-{}-{}\"", info.created.0, position.epoch(), position.offset());
     let fixed = [
         (header::CACHE_CONTROL, "private, no-cache".to_owned()),
         (header::ETAG, etag.clone()),
@@ -216,10 +220,10 @@ pub(super) async fn thumbnail(
 }
 
 /// The thumbnail that is kept, unless the board changed since.
-async fn kept(state: &AppState, board: &BoardId) -> Option<(Position, Bytes)> {
-    let found = state.pictures.thumbnails.lock().find(board)?;
+async fn kept(state: &AppState, made: &Made) -> Option<(Position, Bytes)> {
+    let found = state.pictures.thumbnails.lock().find(made)?;
     // A log that was restored does not know the position; then the picture is drawn anew.
-    let newer = state.store.history(board, Some(found.0), 1).await.ok()?;
+    let newer = state.store.history(&made.0, Some(found.0), 1).await.ok()?;
     newer.is_empty().then_some(found)
 }
 
@@ -289,7 +293,7 @@ mod tests {
 
     #[test]
     fn thumbnails_not_used_for_longest_go_first() {
-        let board = |index: usize| BoardId::new(format!("board-{index}")).unwrap();
+        let board = |index: usize| (BoardId::new(format!("board-{index}")).unwrap(), Timestamp(0));
         let mut thumbnails = Thumbnails::default();
         let png = Bytes::from(vec![0; THUMBNAILS_BYTES_MAX / 4]);
         for index in 0..4 {

@@ -30,11 +30,12 @@ pub(super) fn take(file: &mut Map<String, Json>) -> Vec<(String, Properties)> {
     pages
 }
 
-/// Makes the pages, and puts the elements on them.
-pub(super) fn put(import: &mut Import, pages: Vec<(String, Properties)>) {
+/// Makes the pages in their order, and puts the elements on them.
+pub(super) fn put(import: &mut Import, mut pages: Vec<(String, Properties)>) {
     if pages.is_empty() {
         return;
     }
+    pages.sort_by_cached_key(|(id, page)| (page.get(P::Pos).and_then(Value::as_str).map(str::to_owned), id.clone()));
     for (id, properties) in pages {
         if id.is_empty() {
             for property in [P::Title, P::Pos] {

@@ -196,6 +196,23 @@ impl Files {
             require_board(&transaction.open_table(BOARDS)?, id)?;
             let mut members = transaction.open_table(MEMBERS)?;
             let mut member_boards = transaction.open_table(MEMBER_BOARDS)?;
+            if role != Some(Role::Teacher) {
+                let mut teachers = Vec::new();
+                for entry in members.range((id, "")..)? {
+                    let (key, stored) = entry?;
+                    let (of_board, member) = key.value();
+                    if of_board != id {
+                        break;
+                    }
+                    let role: Role = from_stored(stored.value()).map_err(Refused::Refused)?;
+                    if role == Role::Teacher {
+                        teachers.push(member.to_owned());
+                    }
+                }
+                if teachers == [user] {
+                    return Err(Refused::Refused(StoreError::LastTeacher));
+                }
+            }
             if let Some(role) = role {
                 members.insert((id, user), to_stored(&role).as_slice())?;
                 member_boards.insert((user, id), ())?;

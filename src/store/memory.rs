@@ -119,11 +119,20 @@ impl BoardStore for MemoryStore {
 
     async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError> {
         self.with(board, |board| {
+            let is_teacher = |(_, known): &(&UserId, &Role)| **known == Role::Teacher;
+            let mut teachers = board.members.iter().filter(is_teacher);
+            if role != Some(Role::Teacher)
+                && teachers.next().is_some_and(|(only, _)| only == user)
+                && teachers.next().is_none()
+            {
+                return Err(StoreError::LastTeacher);
+            }
             match role {
                 Some(role) => board.members.insert(user.clone(), role),
                 None => board.members.remove(user),
             };
-        })
+            Ok(())
+        })?
     }
 
     async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {

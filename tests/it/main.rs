@@ -31,6 +31,7 @@ mod log_contract;
 mod lost;
 mod materialiser;
 mod monitoring;
+mod pages;
 mod pictures;
 mod postgres;
 mod postgres_schema;

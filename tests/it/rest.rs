@@ -199,6 +199,11 @@ async fn an_undone_import_is_not_exported_unless_asked_for() {
     let count = |json: &Json| json["elements"].as_array().unwrap().len();
     assert_eq!(count(&node.get(&export("")).await.json()), 0);
     assert_eq!(count(&node.get(&export("&deleted=true")).await.json()), 1_200);
+    let drawn = node.draw(&format!("{board}/ops"), "later").await;
+    assert_eq!(drawn.status, 200, "{drawn:?}");
+    assert_eq!(count(&node.get(&export("")).await.json()), 1, "the first page stays");
+    let picture = node.get(&format!("{board}/export.svg")).await.bytes;
+    assert!(String::from_utf8(picture).unwrap().contains("data-id=\"later\""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,17 +319,18 @@ async fn whole_files_and_boards_wait_for_a_place() {
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }
-    let state = || node.get("/v1/boards/lesson/state");
-    while tokio::time::timeout(Duration::from_millis(300), state()).await.is_ok() {
+    let import = || node.send("POST", "/v1/import", json!({ "type": "excalidraw", "elements": [] }));
+    while tokio::time::timeout(Duration::from_millis(300), import()).await.is_ok() {
         // Not all of them have their places yet.
     }
     assert_eq!(
-        node.get("/v1/boards/lesson").await.status,
+        node.get("/v1/boards/lesson/state").await.status,
         200,
-        "what is small needs none"
+        "what goes out has places of its own"
     );
+    assert_eq!(import().await.status, 503, "nobody waits for ever");
     slow.pop();
-    assert_eq!(state().await.status, 200);
+    assert_eq!(import().await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

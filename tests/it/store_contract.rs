@@ -259,6 +259,21 @@ async fn keeps_members(pair: Pair) {
     pair.store.set_role(&id, &user("ben"), None).await.unwrap();
     assert_eq!(pair.store.role(&id, &user("ben")).await.unwrap(), None);
     assert_eq!(pair.store.role(&id, &user("ada")).await.unwrap(), Some(Role::Teacher));
+    for role in [None, Some(Role::Viewer)] {
+        let last = pair.store.set_role(&id, &user("ada"), role).await;
+        assert!(matches!(last, Err(StoreError::LastTeacher)), "{last:?}");
+    }
+    let (ada, ben) = (user("ada"), user("ben"));
+    for _ in 0..20 {
+        for teacher in [&ada, &ben] {
+            pair.store.set_role(&id, teacher, Some(Role::Teacher)).await.unwrap();
+        }
+        let leave = |who| pair.store.set_role(&id, who, None);
+        let (first, second) = tokio::join!(leave(&ada), leave(&ben));
+        assert!(first.is_ok() != second.is_ok(), "one of two who leave at once stays");
+        let stayed = if first.is_ok() { &ben } else { &ada };
+        assert_eq!(pair.store.role(&id, stayed).await.unwrap(), Some(Role::Teacher));
+    }
     let nowhere = pair
         .store
         .set_role(&board("none"), &user("ben"), Some(Role::Viewer))

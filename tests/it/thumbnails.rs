@@ -96,6 +96,22 @@ async fn a_thumbnail_is_kept_until_the_board_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_board_does_not_show_the_thumbnail_of_a_deleted_one() {
+    let node = Node::open().await;
+    let path = "/v1/boards/lesson/thumbnail.png";
+    node.draw("/v1/boards/lesson/ops", "secret").await;
+    let first = node.get(path).await;
+    assert_eq!(
+        node.ask("DELETE", "/v1/boards/lesson").send().await.unwrap().status(),
+        204
+    );
+    node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
+    let second = answer(node.ask("GET", path).header("if-none-match", first.header("etag"))).await;
+    assert_eq!(second.status, 200, "{second:?}");
+    assert_ne!(pixels(&second), pixels(&first));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_of_the_board_is_in_its_picture() {
     let node = Node::open().await;
     let mut red = Cursor::new(Vec::new());

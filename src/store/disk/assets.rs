@@ -36,6 +36,7 @@ impl Files {
     ) -> Result<(), StoreError> {
         refuse_bad_hash(sha256)?;
         let _assets = self.assets.lock();
+        self.database.refuse_unwell()?;
         write_file(self.database.dir(), sha256, &asset.bytes).map_err(|error| file_error(&error))?;
         let entry = to_stored(&Entry {
             mime_type: asset.mime_type.clone(),
@@ -165,25 +166,24 @@ pub(super) fn hash_of(bytes: &[u8]) -> String {
 
 fn write_file(dir: &Path, sha256: &str, bytes: &[u8]) -> io::Result<()> {
     let path = file_path(dir, sha256);
-    // A damaged file is replaced by the upload: the content is at hand.
-    if fs::read(&path).is_ok_and(|known| known == bytes) {
-        return Ok(());
-    }
     let assets = dir.join(DIRECTORY);
     let folder = assets.join(&sha256[..2]);
-    fs::create_dir_all(&folder)?;
-    let draft = path.with_extension("tmp");
-    let written = File::create(&draft).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&draft, &path)) {
-        if let Err(error) = fs::remove_file(&draft) {
-            tracing::warn!(%error, "the draft of an asset could not be removed");
+    // A damaged file is replaced by the upload: the content is at hand.
+    if !fs::read(&path).is_ok_and(|known| known == bytes) {
+        fs::create_dir_all(&folder)?;
+        let draft = path.with_extension("tmp");
+        let written = File::create(&draft).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        if let Err(error) = written.and_then(|()| fs::rename(&draft, &path)) {
+            if let Err(error) = fs::remove_file(&draft) {
+                tracing::warn!(%error, "the draft of an asset could not be removed");
+            }
+            return Err(error);
         }
-        return Err(error);
     }
-    // Each directory on the way holds a name that may be new.
+    // Each directory on the way holds a name that may be new, also where an upload before ended in between.
     for directory in [folder.as_path(), assets.as_path(), dir] {
         File::open(directory)?.sync_all()?;
     }

@@ -183,29 +183,41 @@ impl PostgresStore {
         user: &UserId,
         role: Option<Role>,
     ) -> Result<(), StoreError> {
-        if let Some(role) = role {
-            sqlx::query(
+        let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
+        // One after the other, so that two who leave at once do not both see the other stay.
+        let board_row = sqlx::query("select from boards where id = $1 for update")
+            .bind(board.as_str())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(|error| told(&error))?;
+        if board_row.is_none() {
+            return Err(StoreError::NoBoard);
+        }
+        if role != Some(Role::Teacher) {
+            let teachers: Vec<String> =
+                sqlx::query_scalar("select user_id from members where board = $1 and role = 'teacher'")
+                    .bind(board.as_str())
+                    .fetch_all(&mut *transaction)
+                    .await
+                    .map_err(|error| told(&error))?;
+            if teachers == [user.as_str()] {
+                return Err(StoreError::LastTeacher);
+            }
+        }
+        let writing = match role {
+            Some(role) => sqlx::query(
                 "insert into members (board, user_id, role) values ($1, $2, $3)
                  on conflict (board, user_id) do update set role = excluded.role",
             )
             .bind(board.as_str())
             .bind(user.as_str())
-            .bind(word(&role))
-            .execute(&self.pool)
-            .await
-            .map_err(|error| told_of_board(&error))?;
-            return Ok(());
-        }
-        let removed = sqlx::query("delete from members where board = $1 and user_id = $2")
-            .bind(board.as_str())
-            .bind(user.as_str())
-            .execute(&self.pool)
-            .await
-            .map_err(|error| told(&error))?;
-        if removed.rows_affected() == 0 && self.find_board(board).await?.is_none() {
-            return Err(StoreError::NoBoard);
-        }
-        Ok(())
+            .bind(word(&role)),
+            None => sqlx::query("delete from members where board = $1 and user_id = $2")
+                .bind(board.as_str())
+                .bind(user.as_str()),
+        };
+        writing.execute(&mut *transaction).await.map_err(|error| told(&error))?;
+        transaction.commit().await.map_err(|error| told(&error))
     }
 
     /// Refuses what needs a board where there is none.
