@@ -293,6 +293,7 @@ impl Config {
             None => SocketAddr::from(([127, 0, 0, 1], 8080)),
         };
         let cluster = cluster::cluster(args.cluster, environment, file.take_cluster(), listen_address.port())?;
+        let is_edge = cluster.as_ref().is_none_or(|cluster| cluster.roles.is_edge);
         let data_dir = text("data-dir", args.data_dir, environment, file.data_dir);
         if let Some(given) = data_dir.as_ref().filter(|given| given.value.is_empty()) {
             return Err(given.bad("must not be empty"));
@@ -313,7 +314,7 @@ impl Config {
         Ok(Self {
             listen: listen_address,
             data_dir: data_dir.map_or_else(|| PathBuf::from("panseo-data"), |given| given.value.into()),
-            auth: tokens.into_auth(listen_address)?,
+            auth: tokens.into_auth(listen_address, is_edge)?,
             origins: origins(text("origins", args.origins, environment, file_origins))?,
             log: log.map_or_else(|| "info".to_owned(), |given| given.value),
             cluster,
@@ -328,6 +329,11 @@ impl Config {
     /// The filter of the log.
     pub fn log_filter(&self) -> EnvFilter {
         telemetry::filter(&self.log).expect("the filter was checked when it was read")
+    }
+
+    /// Whether the node serves clients.
+    pub fn is_edge(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.roles.is_edge)
     }
 
     /// The verifier of tokens, with `jwt`.
@@ -383,7 +389,11 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn into_auth(self, listen: SocketAddr) -> Result<AuthConfig, ConfigError> {
+    fn into_auth(self, listen: SocketAddr, is_edge: bool) -> Result<AuthConfig, ConfigError> {
+        // Nobody logs in where nobody is served; such a node may share the settings of the others.
+        if !is_edge {
+            return Ok(AuthConfig::Open);
+        }
         let mode = self.mode.unwrap_or_else(|| Given {
             name: "--auth".to_owned(),
             // A key that is given must not be ignored for want of a second flag.

@@ -43,7 +43,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time to store what was read when the node stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before a member that was lost joins again.
 const REJOIN_PAUSE: Duration = Duration::from_secs(10);
 /// Boards whose keyframes are asked for and not written yet; the others are asked for later.

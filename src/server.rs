@@ -1,7 +1,7 @@
 //! From settings to a running node, and to its end. The only file that names adapters, and that reads the clock.
 //!
 //! Stop: take no more connections, let the hub flush and send everybody away, wait for what is under way, at most
-//! [`DRAIN_TIMEOUT`] in all.
+//! [`DRAIN_TIMEOUT`] in all; then a materialiser has five seconds to store what it has read.
 
 mod accept;
 mod adapters;
@@ -34,7 +34,7 @@ use accept::ConnectionLimits;
 pub use adapters::kafka_settings;
 use watchdog::Watchdog;
 
-/// Time in which a node that was told to stop is gone.
+/// Time in which everybody is gone from a node that was told to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two rounds of folding what was measured.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -212,12 +212,12 @@ pub fn app_state(config: &Config, adapters: Adapters) -> AppState {
         clock,
         telemetry::metrics(),
     );
-    state.is_edge = config.cluster.as_ref().is_none_or(|cluster| cluster.roles.is_edge);
+    state.is_edge = config.is_edge();
     state
 }
 
 fn announce(config: &Config, address: SocketAddr) {
-    if config.auth == AuthConfig::Open {
+    if config.auth == AuthConfig::Open && config.is_edge() {
         tracing::warn!(
             "NO LOG-IN IS NEEDED (--auth open): everybody on this machine may read, change and delete every board."
         );

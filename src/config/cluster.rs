@@ -164,9 +164,9 @@ pub(super) fn cluster(
     let roles = given_roles.as_ref().map_or(Ok(Roles::ALL), Roles::read)?;
     let public_url = text("public-url", args.public_url, environment, file.public_url.take());
     if let Some(given) = &public_url
-        && !roles.is_edge
+        && roles != Roles::ALL
     {
-        return Err(given.bad("is for nodes with the role edge: no client comes to this one"));
+        return Err(given.bad("is for nodes with both roles: boards are at home where they are stored"));
     }
     let public_url = public_url.map(|given| {
         normalised(&given.value).ok_or_else(|| given.bad("must be http://HOST:PORT or https://HOST:PORT"))

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DRAIN_TIMEOUT;
 use crate::http::AppState;
+use crate::materialiser::STOP_TIMEOUT;
 use crate::telemetry::STUCK_TOTAL;
 
 /// Between two looks at most.
@@ -80,7 +81,7 @@ fn watch(state: &AppState, stuck: &CancellationToken, ended: &Receiver<()>) {
     state.start_draining();
     stuck.cancel();
     // The drain needs the runtime, and the room may hold all of it.
-    if ended.recv_timeout(DRAIN_TIMEOUT + PAUSE_MAX) == Err(RecvTimeoutError::Timeout) {
+    if ended.recv_timeout(DRAIN_TIMEOUT + STOP_TIMEOUT + PAUSE_MAX) == Err(RecvTimeoutError::Timeout) {
         exit(FAILED);
     }
 }

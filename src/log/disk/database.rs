@@ -340,7 +340,7 @@ impl Database {
     }
 
     /// Refuses while writes are not taken.
-    pub(super) fn refuse_unwell(&self) -> Result<(), Fault> {
+    pub(crate) fn refuse_unwell(&self) -> Result<(), Fault> {
         match *self.0.health.borrow() {
             Health::Healthy => Ok(()),
             Health::Full => Err(Fault::Full),

@@ -59,6 +59,13 @@ impl Tails {
         };
         let mut boards = self.boards.lock();
         self.catch_up(board, &mut tail);
+        // Those who went are noticed by the next record of their board, which may never come.
+        if boards.len() == boards.capacity() {
+            boards.retain(|_, tails| {
+                tails.retain(|tail| !tail.reader.is_closed());
+                !tails.is_empty()
+            });
+        }
         let tails = boards.entry(board.clone()).or_default();
         tails.retain(|tail| !tail.reader.is_closed());
         tails.push(tail);
@@ -80,7 +87,7 @@ impl Tails {
     /// Lets every reader look into the store for what nobody handed to it, up to `end`.
     pub(super) fn catch_up_all(&self, end: u64) {
         for (board, tails) in self.boards.lock().iter_mut() {
-            for tail in tails {
+            for tail in tails.iter_mut().filter(|tail| !tail.reader.is_closed()) {
                 tail.newest = end;
                 if !tail.is_catching_up {
                     self.catch_up(board, tail);
