@@ -225,8 +225,10 @@ test('keys on a button press it and nothing else; after a click they are the can
   await ann.draws('r', [600, 300], [700, 400])
   await until('another one is written', async () => (await kinds()).length === 2)
   await comments.click()
+  const isOpen = async () => (await comments.getAttribute('aria-pressed')) === 'true'
+  await until('the comments are open', isOpen)
   await ann.press('Space')
-  expect(await comments.getAttribute('aria-pressed')).toBe('true')
+  expect(await isOpen()).toBe(true)
   await ann.press('ArrowRight')
   await until('the selected one has moved', async () => (await ann.shown())[1]?.x !== 600)
   await ann.leave()

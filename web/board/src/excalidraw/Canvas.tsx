@@ -126,6 +126,15 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
     })
   }
 
+  // What presses a button that the keyboard came to, or goes to the next one, is not for what is selected on the canvas.
+  const isAtButton = useRef(false)
+  const onFocus = ({ target }: React.FocusEvent) => {
+    isAtButton.current = target.matches('button:focus-visible')
+  }
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    if (isAtButton.current && BUTTON_KEYS.test(event.key)) event.stopPropagation()
+  }
+
   return (
     <div
       className="panseo-board"
@@ -133,7 +142,8 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
       data-loaded={handle !== null}
       data-pointing={props.isPointing}
       onDropCapture={onDrop}
-      onKeyDown={keepFromCanvas}
+      onFocus={onFocus}
+      onKeyDown={onKeyDown}
     >
       <Excalidraw
         excalidrawAPI={setApi}
@@ -186,11 +196,6 @@ export const Canvas = memo(function Canvas(props: CanvasProps) {
     </div>
   )
 })
-
-/** What presses the button that the keyboard is at, or goes to the next one, is not for what is selected on the canvas. */
-function keepFromCanvas(event: React.KeyboardEvent): void {
-  if (BUTTON_KEYS.test(event.key) && (event.target as Element).matches('button:focus-visible')) event.stopPropagation()
-}
 
 function PhoneOnly({ children }: { children: ReactNode }) {
   const device = useDevice()
