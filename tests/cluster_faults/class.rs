@@ -180,7 +180,7 @@ impl Class {
     pub(super) async fn recovered(&self, since: Instant) -> Duration {
         let is_late = |made: &Option<Instant>| made.is_none_or(|made| made < since);
         let all = self.until(|seen| !seen.kept_to.iter().any(is_late));
-        if timeout(Duration::from_mins(1), all).await.is_err() {
+        if timeout(Duration::from_mins(3), all).await.is_err() {
             let kept_to = self.seen.lock().kept_to.clone();
             let late: Vec<usize> = (0..DRAWERS).filter(|index| is_late(&kept_to[*index])).collect();
             panic!("nothing is acknowledged to {late:?}; {:?}", self.faults());
