@@ -29,6 +29,12 @@ export class FakeClock implements Clock {
     return this.#timers.length
   }
 
+  /** The wall clock is set; timers know nothing of it. */
+  set(ms: number): void {
+    this.#now += ms
+    for (const timer of this.#timers) timer.at += ms
+  }
+
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms
     for (;;) {

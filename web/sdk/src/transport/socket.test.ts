@@ -97,6 +97,15 @@ test('a line that died silently is found: by a ping now and then, sooner after a
   expect(first.readyState).toBe(3)
 })
 
+test('a line that died while the clock was set back is found as soon', async () => {
+  await start()
+  FakeSocket.newest.welcome()
+  await clock.pass(10_000)
+  clock.set(-3_600_000)
+  await clock.pass(30_000)
+  expect(FakeSocket.all).toHaveLength(2)
+})
+
 test('an attempt that hangs is given up', async () => {
   await start()
   await clock.pass(20_500)
