@@ -262,10 +262,8 @@ function useHandle(
   useEffect(() => {
     if (handle && handle.session.pageId !== page) handle.session.open(page)
   }, [handle, page])
-  // Before anything is put back: rights may only pause.
-  useLayoutEffect(() => {
-    if (!props.canEdit) handle?.session.leave(true)
-  }, [handle, props.canEdit])
+  // When the rights go, before anything is put back: they may only pause.
+  useLayoutEffect(() => (props.canEdit ? () => handle?.session.leave(true) : undefined), [handle, props.canEdit])
   return handle
 }
 
