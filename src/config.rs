@@ -277,6 +277,10 @@ fn text(
     given(flag, value, environment, |text| text, file)
 }
 
+fn serves(cluster: Option<&ClusterConfig>) -> bool {
+    cluster.is_none_or(|cluster| cluster.roles.is_edge)
+}
+
 impl Config {
     /// Puts the settings together and checks each.
     pub fn resolve(args: ServeArgs, environment: Environment<'_>) -> Result<Self, ConfigError> {
@@ -293,7 +297,7 @@ impl Config {
             None => SocketAddr::from(([127, 0, 0, 1], 8080)),
         };
         let cluster = cluster::cluster(args.cluster, environment, file.take_cluster(), listen_address.port())?;
-        let is_edge = cluster.as_ref().is_none_or(|cluster| cluster.roles.is_edge);
+        let is_edge = serves(cluster.as_ref());
         let data_dir = text("data-dir", args.data_dir, environment, file.data_dir);
         if let Some(given) = data_dir.as_ref().filter(|given| given.value.is_empty()) {
             return Err(given.bad("must not be empty"));
@@ -333,7 +337,7 @@ impl Config {
 
     /// Whether the node serves clients.
     pub fn is_edge(&self) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.roles.is_edge)
+        serves(self.cluster.as_ref())
     }
 
     /// The verifier of tokens, with `jwt`.
