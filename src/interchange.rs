@@ -23,6 +23,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 pub use export::{Scope, export_excalidraw, export_json, shown};
+pub use pages::is_deleted_page;
 
 use crate::protocol::element::{Entry, Properties, Property, Value};
 use crate::protocol::ids::{EntryId, Timestamp};

@@ -22,7 +22,8 @@ use crate::http::boards::{UNTITLED, checked_title, location};
 use crate::http::error::Problem;
 use crate::http::request::{BoardPath, Params, whole_body};
 use crate::interchange::{
-    Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, with_fresh_ids,
+    Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, is_deleted_page,
+    with_fresh_ids,
 };
 use crate::protocol::element::{Entry, EntryKind, Item, Property, Value};
 use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Role};
@@ -413,7 +414,7 @@ pub(super) async fn export(
 pub(super) fn check_page(items: &[Item], page: Option<&str>) -> Result<(), Problem> {
     let is_known = |page: &str| {
         let mut pages = items.iter().filter(|item| item.kind == EntryKind::Page);
-        page.is_empty() || pages.any(|item| &*item.id == page && item.properties.get(Property::Deleted).is_none())
+        page.is_empty() || pages.any(|item| &*item.id == page && !is_deleted_page(item))
     };
     if page.is_none_or(is_known) {
         Ok(())
@@ -425,13 +426,12 @@ pub(super) fn check_page(items: &[Item], page: Option<&str>) -> Result<(), Probl
 /// Leaves out deleted pages, and what was deleted on this board or with them; `keeps_elements`: those stay, as deleted. An
 /// element that had been deleted before it was put here is part of the file it came from, and people expect that file back.
 fn leave_out_deleted(items: &mut Vec<Item>, keeps_elements: bool) {
-    let is_page = |item: &Item| item.kind == EntryKind::Page;
     let deleted_pages: HashMap<_, _> = items
         .iter()
-        .filter(|item| is_page(item) && !item.id.is_empty())
+        .filter(|item| is_deleted_page(item))
         .filter_map(|page| Some((Arc::clone(&page.id), page.properties.get(Property::Deleted)?.clone())))
         .collect();
-    items.retain(|item| !(is_page(item) && deleted_pages.contains_key(&item.id)));
+    items.retain(|item| !is_deleted_page(item));
     for item in items.iter_mut().filter(|item| item.kind == EntryKind::Element) {
         let page = item.properties.get(Property::Page).and_then(Value::as_str);
         if let Some(deleted) = page.and_then(|page| deleted_pages.get(page))

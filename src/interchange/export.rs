@@ -88,7 +88,7 @@ pub fn export_json(items: &[Item]) -> Json {
 pub fn shown<'a>(items: &'a [Item], scope: &Scope<'_>) -> Vec<&'a Item> {
     let deleted_pages: Vec<_> = items
         .iter()
-        .filter(|item| item.kind == EntryKind::Page && !item.id.is_empty() && item.properties.get(P::Deleted).is_some())
+        .filter(|item| pages::is_deleted_page(item))
         .map(|item| &*item.id)
         .collect();
     let is_shown = |item: &&Item| {

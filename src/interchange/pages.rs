@@ -71,6 +71,11 @@ pub(super) fn put(import: &mut Import, mut pages: Vec<(String, Properties)>) {
     }
 }
 
+/// Whether it is a page that was deleted; the first one always stays.
+pub fn is_deleted_page(item: &Item) -> bool {
+    item.kind == EntryKind::Page && !item.id.is_empty() && item.properties.get(P::Deleted).is_some()
+}
+
 /// The list of pages for the top of a file.
 pub(super) fn list(items: &[Item]) -> Json {
     let pages = items.iter().filter(|item| item.kind == EntryKind::Page);
