@@ -348,7 +348,7 @@ impl Room {
             Input::Restored(session, seq, items) => self.restored(now, session, seq, items, &mut effects),
             Input::ReadOnly(why) => self.set_read_only(why, &mut effects),
             Input::Tick => self.tick(now, &mut effects),
-            Input::Closing => self.close_with_keyframe(now, &mut effects),
+            Input::Closing => self.make_keyframe(now, &mut effects),
         }
         for effect in &effects {
             if let Effect::Close(id, _) = effect

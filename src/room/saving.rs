@@ -21,9 +21,6 @@ const RETRY_MS: u64 = 500;
 const SAVED_INTERVAL_MS: u64 = 250;
 /// Elements deleted for longer than this are purged.
 const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
-/// A room that closes leaves out a keyframe that is larger than this, and so many times what came since the last one:
-/// somebody who only looks in must not cost the disk a whole board.
-const LAST_KEYFRAME: (usize, usize) = (16 * 1024, 16);
 /// Elements in one purge: it stays far below 20 ms.
 const PURGE_ELEMENTS_MAX: usize = 200;
 
@@ -364,21 +361,9 @@ impl Room {
         let keyframe = if self.seems_full() {
             0
         } else {
-            self.last_keyframe_bytes()
+            self.board.keyframe_bytes().saturating_sub(tail)
         };
         if tail >= keyframe_due_bytes(keyframe) {
-            self.make_keyframe(now, effects);
-        }
-    }
-
-    fn last_keyframe_bytes(&self) -> usize {
-        self.board.keyframe_bytes().saturating_sub(self.saving.tail_bytes)
-    }
-
-    /// The room closes: a keyframe, if it is worth its size.
-    pub(super) fn close_with_keyframe(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let (small, times) = LAST_KEYFRAME;
-        if self.last_keyframe_bytes() <= small.max(times * self.saving.tail_bytes) {
             self.make_keyframe(now, effects);
         }
     }

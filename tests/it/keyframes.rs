@@ -45,28 +45,6 @@ fn a_room_writes_none_while_another_node_keeps_the_board() {
     assert_eq!(story.cluster.keyframes.len(), 1, "nothing came since");
 }
 
-#[test]
-fn who_only_looks_in_at_a_large_board_costs_no_keyframe() {
-    let mut story = Story::new(1, 1, [false; 2]);
-    for name in ["X", "Y", "Z"] {
-        story.create(A, name);
-        story.set(A, name, Property::Text, &*name.repeat(100_000));
-        story.rest();
-    }
-    let close = |story: &mut Story| {
-        story.rest();
-        story.cluster.input(0, Input::Closing);
-        story.rest();
-        story.cluster.keyframes.len()
-    };
-    let first = close(&mut story);
-    assert!(first > 0);
-    story.set(A, "X", Property::StrokeColor, "#ffffff");
-    assert_eq!(close(&mut story), first, "it would weigh 300 KB for one edit");
-    story.set(A, "X", Property::Text, &*"x".repeat(100_000));
-    assert_eq!(close(&mut story), first + 1);
-}
-
 /// Draws 320 KiB, and waits until all is acknowledged.
 async fn draw_much(socket: &mut Socket) {
     for seq in 1..=20 {
