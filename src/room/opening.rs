@@ -50,16 +50,29 @@ async fn lead(shared: &Shared, board: &BoardId) -> Result<Lead, LoadError> {
     Ok(shared.log.lead(board, stored).await?)
 }
 
-/// All records of the board after `after`: the store's, and those that only the log had when it was asked.
+/// All records of the board after `after`, up to `until` if one is given: the store's, and those that only the log had when
+/// it was asked.
 async fn records_after(
     shared: &Shared,
     board: &BoardId,
     newest: Vec<Logged>,
     after: Option<Position>,
+    until: Option<Position>,
 ) -> Result<Vec<Logged>, StoreError> {
-    let mut records = shared.store.history(board, after, usize::MAX).await?;
-    let known = records.last().map(|last| last.position).max(after);
-    records.extend(newest.into_iter().filter(|logged| Some(logged.position) > known));
+    // A year may lie behind that place.
+    let limit = until.map_or(usize::MAX, |_| PAGE_RECORDS);
+    let (mut records, mut last) = (Vec::new(), after);
+    loop {
+        let page = shared.store.history(board, last, limit).await?;
+        let is_last = page.len() < limit;
+        last = page.last().map(|logged| logged.position).max(last);
+        records.extend(page);
+        if is_last || last >= until {
+            break;
+        }
+    }
+    records.extend(newest.into_iter().filter(|logged| Some(logged.position) > last));
+    records.retain(|logged| until.is_none_or(|until| logged.position <= until));
     Ok(records)
 }
 
@@ -91,7 +104,14 @@ pub(super) async fn open(
     let keyframe = shared.store.keyframe(board).await?;
     let after = keyframe.as_ref().map(|keyframe| keyframe.position);
     let end = lead.as_ref().map(|lead| lead.end);
-    let records = records_after(shared, board, lead.map_or_else(Vec::new, |lead| lead.records), after).await?;
+    let records = records_after(
+        shared,
+        board,
+        lead.map_or_else(Vec::new, |lead| lead.records),
+        after,
+        None,
+    )
+    .await?;
     // Nobody is let in before all is here that was durable when they came.
     let position = records.last().map(|last| last.position).max(after).max(stored).max(end);
     let position = position.unwrap_or(Position(0, 0));
@@ -153,20 +173,8 @@ pub(super) async fn state_at(
 async fn history_to(shared: Arc<Shared>, board: &BoardId, at: Position) -> Result<Vec<Item>, LoadError> {
     let lead = lead(&shared, board).await?;
     let keyframe = shared.store.keyframe_before(board, at).await?;
-    let mut last = keyframe.as_ref().map(|keyframe| keyframe.position);
-    let mut records = Vec::new();
-    // Not all of the history: a year may lie behind that place.
-    loop {
-        let page = shared.store.history(board, last, PAGE_RECORDS).await?;
-        let is_last = page.len() < PAGE_RECORDS;
-        last = page.last().map(|logged| logged.position).max(last);
-        records.extend(page);
-        if is_last || last >= Some(at) {
-            break;
-        }
-    }
-    records.extend(lead.records.into_iter().filter(|logged| Some(logged.position) > last));
-    records.retain(|logged| logged.position <= at);
+    let after = keyframe.as_ref().map(|keyframe| keyframe.position);
+    let records = records_after(&shared, board, lead.records, after, Some(at)).await?;
     let replica = Shared::fresh_replica();
     let bytes = keyframe.map(|keyframe| keyframe.bytes);
     let building = tokio::task::spawn_blocking(move || build(replica, bytes.as_deref(), &records));

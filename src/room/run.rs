@@ -112,17 +112,13 @@ impl Input {
     pub fn editing(&self) -> Option<SessionId> {
         if let Self::Frame(id, ClientFrame::Op { .. } | ClientFrame::Update { .. })
         | Self::Yjs(id, YjsMessage::Update(_)) = self
-            && !self.restores()
+            // What reads the state is not done together with what stands behind it.
+            && !matches!(self, Self::Frame(_, ClientFrame::Op { ops, .. }) if ops.iter().any(Op::stands_alone))
         {
             Some(*id)
         } else {
             None
         }
-    }
-
-    /// Whether it asks for a state that has to be found first: what stands behind it must not be done before.
-    fn restores(&self) -> bool {
-        matches!(self, Self::Frame(_, ClientFrame::Op { ops, .. }) if ops.iter().any(|op| matches!(op, Op::BoardRestore { .. })))
     }
 }
 

@@ -433,6 +433,28 @@ async fn a_restore_whose_history_does_not_come_is_refused_and_what_stands_behind
     assert_eq!(shown, ["a", "d"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_reads_a_long_history_up_to_its_place() {
+    let (node, _levers) = node().await;
+    let mut ada = own(node.address(), "lesson", "user=ada", Uuid::now_v7()).await;
+    let mut wanted = json!(null);
+    for seq in 1..=1_200 {
+        // Gestures of their own, so that no two share a record.
+        let frame = json!({ "t": "op", "seq": seq, "gesture": Uuid::now_v7(), "ops": [element(&format!("e{seq}"))] });
+        ada.text(&frame.to_string()).await;
+        if seq == 1_100 {
+            acknowledged(&mut ada, seq).await;
+            wanted = node.get("/v1/boards/lesson/state").await.json()["position"].clone();
+            assert!(wanted[1].as_u64() > Some(1_000), "{wanted}");
+        }
+    }
+    ada.op(1_201, json!({ "op": "board.restore", "at": wanted })).await;
+    acknowledged(&mut ada, 1_201).await;
+    let state = node.get("/v1/boards/lesson/state").await.json();
+    let shown = |entry: &&serde_json::Value| entry["kind"] == "element" && entry["properties"]["deleted"].is_null();
+    assert_eq!(state["entries"].as_array().unwrap().iter().filter(shown).count(), 1_100);
+}
+
 #[test]
 fn a_restore_is_not_done_together_with_what_stands_behind_it() {
     let op = |op| {

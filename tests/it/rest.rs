@@ -320,9 +320,12 @@ async fn whole_files_and_boards_wait_for_a_place() {
         slow.push(stream);
     }
     let import = || node.send("POST", "/v1/import", json!({ "type": "excalidraw", "elements": [] }));
-    while tokio::time::timeout(Duration::from_millis(300), import()).await.is_ok() {
-        // Not all of them have their places yet.
-    }
+    let taken = async {
+        // Until then not all of them have their places.
+        while tokio::time::timeout(Duration::from_millis(300), import()).await.is_ok() {}
+    };
+    let all_taken = tokio::time::timeout(Duration::from_secs(10), taken).await;
+    assert!(all_taken.is_ok(), "there is no limit");
     assert_eq!(
         node.get("/v1/boards/lesson/state").await.status,
         200,
