@@ -14,8 +14,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 
-/// Bytes copied at once when ranges are written again.
-const COPY_BYTES: u64 = 1024 * 1024;
+use super::fault::is_full;
+
+/// Bytes copied at once when ranges are written again: the unit in which a file system gives room.
+const COPY_BYTES: u64 = 4096;
 
 /// Ranges written since the last good sync: start and length. They outlive a backend, so that an opening that fails
 /// half way leaves nothing unwatched.
@@ -49,10 +51,14 @@ impl Watched {
             let end = (start + size).min(len);
             let mut at = start;
             while at < end {
-                let size = COPY_BYTES.min(end - at);
-                let mut bytes = vec![0; usize::try_from(size).expect("a megabyte fits")];
+                let size = (COPY_BYTES - at % COPY_BYTES).min(end - at);
+                let mut bytes = vec![0; usize::try_from(size).expect("a page fits")];
                 self.inner.read(at, &mut bytes)?;
-                self.inner.write(at, &bytes)?;
+                match self.inner.write(at, &bytes) {
+                    // A hole that the full disk had no room to fill: it reads as zeros from the disk, too.
+                    Err(error) if is_full(&error) && bytes.iter().all(|byte| *byte == 0) => {}
+                    written => written?,
+                }
                 at += size;
             }
         }

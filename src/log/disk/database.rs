@@ -232,8 +232,14 @@ impl Database {
             );
             metrics::counter!("panseo_quarantined_records_total").increment(last - first + 1);
         }
-        shared.move_left()?;
-        Ok(Self(Arc::new(shared)))
+        let database = Self(Arc::new(shared));
+        match database.0.move_left() {
+            Ok(()) => {}
+            // The boards can be read all the same.
+            Err(fault @ Fault::Full) => drop(database.fail(fault)),
+            Err(fault) => return Err(OpenError::Unmoved(fault.to_string())),
+        }
+        Ok(database)
     }
 
     /// Opens a closed data directory so that nothing in it is changed: all writes stay in memory.

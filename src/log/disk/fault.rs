@@ -36,13 +36,18 @@ impl Fault {
     }
 }
 
+/// Whether there was no room for a write.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Self {
         if let redb::Error::Io(source) = &error
-            && matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-            )
+            && is_full(source)
         {
             return Self::Full;
         }

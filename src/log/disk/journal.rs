@@ -153,6 +153,11 @@ impl Journal {
         Ok(())
     }
 
+    /// What was appended and not given out.
+    pub(super) fn held(&self) -> &[Batch] {
+        &self.held
+    }
+
     /// Gives out what is to be moved and goes on in the other half. All that was given out before must be moved: that
     /// is up to `floor`.
     pub(super) fn turn(&mut self, floor: u64) -> Vec<Batch> {

@@ -80,6 +80,21 @@ impl Database {
         self.settle_if(|journal| journal.concerns(board, self.floor()))
     }
 
+    /// Durable records of the board that the tables lack, as they are stored: for when nothing can be moved.
+    pub(super) fn unmoved(&self, board: &BoardId) -> Vec<(u64, Vec<u8>)> {
+        let (floor, end) = (self.floor(), self.end());
+        let moving = self.0.moving.lock();
+        let journal = self.0.journal.lock();
+        let records = moving.iter().chain(journal.held()).flat_map(Batch::records);
+        let of_board = records.filter(|(name, offset, _record)| {
+            // Beyond the end lies what no author was told of.
+            *name == board.as_str() && (floor + 1..=end).contains(offset)
+        });
+        of_board
+            .map(|(_name, offset, record)| (offset, record.to_vec()))
+            .collect()
+    }
+
     /// Moves the journal into the tables if they lack records up to `offset`. A keyframe must wait for it: it must not
     /// be durable ahead of records that it covers.
     pub(crate) fn settle_to(&self, offset: u64) -> Result<(), Fault> {

@@ -133,11 +133,34 @@ pub(crate) fn unseal(stored: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, String> {
     Ok(records)
 }
 
-/// What a read came to: records, and places that are damaged.
+/// What a read comes to: records after a place, and places that are damaged.
 #[derive(Default)]
 struct Found {
+    epoch: u64,
+    after: u64,
     records: Vec<Logged>,
     damaged: Vec<(u64, String)>,
+}
+
+impl Found {
+    fn add(&mut self, offset: u64, stored: &[u8]) {
+        if offset <= self.after {
+            return;
+        }
+        match decode(stored) {
+            Ok(record) => self.records.push(Logged {
+                position: Position(self.epoch, offset),
+                record: Arc::new(record),
+            }),
+            Err(reason) => self.damaged.push((offset, reason)),
+        }
+    }
+
+    fn last(&self) -> u64 {
+        let last = self.records.last().map(|last| last.position.offset());
+        last.max(self.damaged.last().map(|(offset, _reason)| *offset))
+            .unwrap_or(self.after)
+    }
 }
 
 /// Records of the board after `after`, sealed or not, at most `limit`. Damaged ones are left out.
@@ -147,37 +170,34 @@ pub(crate) fn read<E: From<Fault>>(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Logged>, E> {
-    database.settle_board(board)?;
-    let epoch = database.epoch();
-    let found = database.read(|transaction| find(transaction, epoch, board, after, limit))?;
+    let unmoved = match database.settle_board(board) {
+        Ok(()) => Vec::new(),
+        // Nothing moves now, and the board is shown all the same.
+        Err(Fault::Full) => database.unmoved(board),
+        Err(fault) => return Err(fault.into()),
+    };
+    let mut found = Found {
+        epoch: database.epoch(),
+        after,
+        ..Found::default()
+    };
+    database.read(|transaction| find(transaction, &mut found, board, limit))?;
+    // What was moved since is in the tables.
+    let last = found.last();
+    for (offset, stored) in unmoved.iter().filter(|(offset, _stored)| *offset > last) {
+        if found.records.len() < limit {
+            found.add(*offset, stored);
+        }
+    }
     for (offset, reason) in found.damaged {
         quarantine(database, board, offset, &reason);
     }
     Ok(found.records)
 }
 
-fn find<E>(
-    transaction: &ReadTransaction,
-    epoch: u64,
-    board: &BoardId,
-    after: u64,
-    limit: usize,
-) -> Result<Found, Aborted<E>> {
-    let mut found = Found::default();
-    let add = |found: &mut Found, offset: u64, stored: &[u8]| {
-        if offset <= after {
-            return;
-        }
-        match decode(stored) {
-            Ok(record) => found.records.push(Logged {
-                position: Position(epoch, offset),
-                record: Arc::new(record),
-            }),
-            Err(reason) => found.damaged.push((offset, reason)),
-        }
-    };
+fn find<E>(transaction: &ReadTransaction, found: &mut Found, board: &BoardId, limit: usize) -> Result<(), Aborted<E>> {
     let range = (
-        Bound::Excluded((board.as_str(), after)),
+        Bound::Excluded((board.as_str(), found.after)),
         Bound::Included((board.as_str(), u64::MAX)),
     );
     for entry in transaction.open_table(BLOCKS)?.range(range)? {
@@ -186,9 +206,7 @@ fn find<E>(
         }
         let (key, stored) = entry?;
         match unseal(stored.value()) {
-            Ok(records) => records
-                .iter()
-                .for_each(|(offset, record)| add(&mut found, *offset, record)),
+            Ok(records) => records.iter().for_each(|(offset, record)| found.add(*offset, record)),
             Err(reason) => found.damaged.push((key.value().1, format!("sealed block: {reason}"))),
         }
     }
@@ -197,10 +215,10 @@ fn find<E>(
             break;
         }
         let (key, stored) = entry?;
-        add(&mut found, key.value().1, stored.value());
+        found.add(key.value().1, stored.value());
     }
     found.records.truncate(limit);
-    Ok(found)
+    Ok(())
 }
 
 /// Notes a damaged place; told once, however often the board is read.

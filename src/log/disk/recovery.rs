@@ -71,7 +71,10 @@ impl Shared {
         }
         probe(&self.dir).map_err(|error| storage_error(&self.dir, error.into()))?;
         // A transaction that fails costs the database its opening.
-        self.move_left().inspect_err(|_error| *is_reopened = false)?;
+        self.move_left().map_err(|fault| {
+            *is_reopened = false;
+            OpenError::Unmoved(fault.to_string())
+        })?;
         self.health.send_replace(Health::Healthy);
         tracing::info!("the database was opened again and verified");
         Ok(())
@@ -110,12 +113,11 @@ impl Shared {
     }
 
     /// Moves what an opening found in the journal into the tables.
-    pub(super) fn move_left(&self) -> Result<(), OpenError> {
+    pub(super) fn move_left(&self) -> Result<(), Fault> {
         let mut moving = self.moving.lock();
         let open = self.open.read();
-        let unmoved = |fault: Fault| OpenError::Unmoved(fault.to_string());
-        let database = open.as_ref().ok_or_else(|| unmoved(Fault::Recovering))?;
-        self.move_into(database, &mut moving).map_err(unmoved)
+        let database = open.as_ref().ok_or(Fault::Recovering)?;
+        self.move_into(database, &mut moving)
     }
 }
 

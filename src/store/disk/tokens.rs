@@ -1,6 +1,6 @@
-//! Revoked tokens. The table is made when it is first asked for: older data directories do not have it.
+//! Revoked tokens. The table is made with the first one: older data directories do not have it.
 
-use redb::{ReadableTable as _, TableDefinition};
+use redb::{ReadableTable as _, TableDefinition, TableError};
 
 use super::{Files, Refused, from_stored, to_stored};
 use crate::protocol::ids::Timestamp;
@@ -24,11 +24,14 @@ impl Files {
         })
     }
 
-    /// Those that still count; the others are removed.
+    /// Those that still count; the others are removed, now or at a later time.
     pub(super) fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
-        self.database.write(|transaction| {
-            let mut table = transaction.open_table(REVOKED)?;
+        let (found, ended) = self.database.read(|transaction| {
             let (mut found, mut ended) = (Vec::new(), Vec::new());
+            let table = match transaction.open_table(REVOKED) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok((found, ended)),
+                table => table?,
+            };
             for entry in table.iter()? {
                 let (key, stored) = entry?;
                 let revocation: Revocation = from_stored(stored.value()).map_err(Refused::Refused)?;
@@ -38,10 +41,21 @@ impl Files {
                     ended.push(key.value().to_owned());
                 }
             }
-            for key in ended {
-                table.remove(key.as_str())?;
+            Ok::<_, Refused>((found, ended))
+        })?;
+        if !ended.is_empty() {
+            let removed = self.database.write::<_, StoreError>(|transaction| {
+                let mut table = transaction.open_table(REVOKED)?;
+                for key in &ended {
+                    table.remove(key.as_str())?;
+                }
+                Ok(())
+            });
+            // They do no harm: a node must start on a full disk, too.
+            if let Err(error) = removed {
+                tracing::warn!(%error, "Revocations that have ended were not removed.");
             }
-            Ok(found)
-        })
+        }
+        Ok(found)
     }
 }
