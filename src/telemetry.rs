@@ -128,8 +128,10 @@ pub const KAFKA_ROUNDTRIP_SECONDS: &str = "panseo_kafka_roundtrip_seconds";
 pub const KAFKA_QUEUE_MESSAGES: &str = "panseo_kafka_queue_messages";
 /// Records that the producer did not take because its queue was full; they wait.
 pub const KAFKA_QUEUE_FULL_TOTAL: &str = "panseo_kafka_queue_full_total";
-/// Producers that failed and were replaced.
+/// Producers that failed or stood still, and were replaced.
 pub const KAFKA_FATAL_TOTAL: &str = "panseo_kafka_fatal_total";
+/// Partitions that were read anew because nothing came of them though the brokers had more.
+pub const KAFKA_READ_AGAIN_TOTAL: &str = "panseo_kafka_read_again_total";
 /// Partitions that are read for boards open here.
 pub const KAFKA_ASSIGNED_PARTITIONS: &str = "panseo_kafka_assigned_partitions";
 /// Records that the brokers have and this node has not read, by `feature` and `partition`.
@@ -222,6 +224,7 @@ fn describe() {
         "Time the disk took for a batch of records, until it was durable."
     );
     describe_rooms();
+    describe_materialiser();
     describe_kafka();
 }
 
@@ -296,7 +299,7 @@ fn describe_rooms() {
     describe_counter!(ASSET_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted assets.");
 }
 
-fn describe_kafka() {
+fn describe_materialiser() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_gauge!(MATERIALISER_PARTITIONS, "Partitions that this node materialises.");
     describe_histogram!(
@@ -325,6 +328,10 @@ fn describe_kafka() {
         DLQ_TOTAL,
         "Records that cannot be stored and were put among the dead letters: somebody must look."
     );
+}
+
+fn describe_kafka() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_histogram!(
         KAFKA_ACK_SECONDS,
         Unit::Seconds,
@@ -361,7 +368,14 @@ fn describe_kafka() {
         KAFKA_READ_BYTES_TOTAL,
         "Bytes of records that the brokers sent for the boards that are open here, and others of their partitions."
     );
-    describe_counter!(KAFKA_FATAL_TOTAL, "Producers that failed and were replaced.");
+    describe_counter!(
+        KAFKA_FATAL_TOTAL,
+        "Producers that failed or stood still, and were replaced."
+    );
+    describe_counter!(
+        KAFKA_READ_AGAIN_TOTAL,
+        "Partitions that were read anew because nothing came of them though the brokers had more."
+    );
     describe_gauge!(
         KAFKA_ASSIGNED_PARTITIONS,
         "Partitions that are read for boards open here."

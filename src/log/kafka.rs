@@ -22,6 +22,7 @@ mod relay;
 mod rights;
 mod roundtrip;
 mod settings;
+mod standstill;
 mod tails;
 mod topics;
 
@@ -172,7 +173,12 @@ impl KafkaLog {
         self.tails.standing().len()
     }
 
-    /// Producers that failed and were replaced.
+    /// How often a partition was read anew, because its reader stood still.
+    pub fn read_again(&self) -> u64 {
+        self.tails.again()
+    }
+
+    /// Producers that failed or stood still, and were replaced.
     pub fn replacements(&self) -> u64 {
         self.edits.replacements()
     }

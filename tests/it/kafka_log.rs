@@ -95,6 +95,42 @@ async fn a_producer_that_failed_is_replaced_and_nothing_is_lost_or_out_of_order(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_stands_still_is_replaced() {
+    let (cluster, _broker, log) = imitated().await;
+    let maths = board("maths");
+    append_all(&log, &maths, 1..=10, 40).await;
+    // It tries again and again, and says nothing.
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; 10_000]);
+    let mut waiting: Vec<_> = (11..=50).map(|number| log.append(&maths, record(number, 40))).collect();
+    until("the producer is replaced", async || log.replacements() > 0).await;
+    assert!(waiting.iter_mut().all(|append| append.now_or_never().is_none()));
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    for append in waiting {
+        timeout(SOON, append).await.expect("it is durable in time").unwrap();
+    }
+    let records = log.lead(&maths, Some(Position(EPOCH, 0))).await.unwrap().records;
+    assert_eq!(once(&records), (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_of_which_nothing_comes_is_read_anew() {
+    let (cluster, broker, log) = imitated().await;
+    let maths = board("maths");
+    let mut tail = log.tail(&maths, None).await.unwrap();
+    append_all(&log, &maths, 1..=10, 40).await;
+    assert_eq!(numbers(&take(&mut tail, 10).await), (1..=10).collect::<Vec<_>>());
+    // The broker sends the consumer to one that is not there.
+    let edits = broker.settings.edits_topic();
+    cluster.partition_follower(&edits, 0, 7).unwrap();
+    let behind = append_all(&log, &maths, 11..=20, 40).await;
+    until("the partition is read anew", async || log.read_again() > 0).await;
+    assert!(tail.try_recv().is_err(), "{behind:?}");
+    cluster.partition_follower(&edits, 0, -1).unwrap();
+    assert_eq!(numbers(&take(&mut tail, 10).await), (11..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_the_brokers_only_know_is_looked_for() {
     let (cluster, _broker, log) = imitated().await;
     let maths = board("maths");

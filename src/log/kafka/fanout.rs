@@ -23,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::backfill::Backfill;
 use super::producer::Edits;
 use super::settings::KafkaSettings;
+use super::standstill::watch_reader;
 use super::tails::Tails;
 use super::{KafkaError, payload, tell};
 use crate::telemetry;
@@ -45,9 +46,10 @@ pub(super) fn start(
         topic: settings.edits_topic(),
         consumer,
         tails: tails.clone(),
-        edits,
+        edits: Arc::clone(&edits),
     };
     tokio::spawn(fan_out.run(stop.clone()));
+    tokio::spawn(watch_reader(tails.clone(), edits, stop.clone()));
     Ok((tails, stop.drop_guard()))
 }
 
@@ -88,6 +90,7 @@ impl FanOut {
     }
 
     fn assign(&self) {
+        self.unassign(&self.tails.to_unassign());
         let mut wanted = TopicPartitionList::new();
         for (partition, from) in self.tails.to_assign() {
             let from = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
@@ -136,8 +139,7 @@ impl FanOut {
                 self.unassign(&[partition]);
                 self.lose([partition]);
             } else {
-                self.unassign(&[partition]);
-                self.tails.assign_again(partition);
+                self.tails.read_again(partition, next);
             }
         }
         self.assign();

@@ -1,8 +1,8 @@
 //! The way into the topic of edits.
 //!
 //! Every append is kept here, in the order of calls, until its delivery report has come. So a full queue only makes the
-//! rest wait, and a producer that has failed is replaced by another one which sends all of them again, in order. What
-//! the brokers may then have twice has one record id, and readers count it once.
+//! rest wait, and a producer that has failed or stands still is replaced by another one which sends all of them again, in
+//! order. What the brokers may then have twice has one record id, and readers count it once.
 //!
 //! One thread serves the delivery reports and replaces the producer. A delivery error always means a replacement: the
 //! producer stops by itself at an error that would leave a hole, so nothing behind the failed record has been written.
@@ -20,6 +20,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 
 use super::roundtrip::Travelling;
 use super::settings::KafkaSettings;
+use super::standstill::Oldest;
 use super::{ASK_TIMEOUT, KafkaError, tell};
 use crate::log::LogError;
 use crate::log::order::{Refusal, Unheard};
@@ -214,7 +216,7 @@ impl Edits {
         self.shared.travelling.clone()
     }
 
-    /// Producers that failed and were replaced.
+    /// Producers that failed or stood still, and were replaced.
     pub(super) fn replacements(&self) -> u64 {
         self.shared.state.lock().generation
     }
@@ -418,6 +420,7 @@ fn is_moving(error: &ClientError) -> bool {
 fn serve(shared: &Arc<Shared>) {
     let mut pause = PAUSE_MIN;
     let mut deadline = None;
+    let mut oldest = Oldest::default();
     loop {
         let Some(producer) = shared.state.lock().producer.clone() else {
             return;
@@ -426,7 +429,9 @@ fn serve(shared: &Arc<Shared>) {
         let mut state = shared.state.lock();
         #[expect(clippy::cast_precision_loss, reason = "a gauge of messages")]
         metrics::gauge!(telemetry::KAFKA_QUEUE_MESSAGES).set(state.unreported.len() as f64);
-        let waits = !state.unreported.is_empty();
+        let first = state.unreported.first_key_value();
+        let waiting = first.map(|(number, append)| (*number, append.since));
+        let partition = first.map(|(_number, append)| append.partition);
         let has_failed = state.has_failed || producer.client().fatal_error().is_some();
         if std::mem::take(&mut state.has_delivered) {
             pause = PAUSE_MIN;
@@ -438,13 +443,17 @@ fn serve(shared: &Arc<Shared>) {
         drop(state);
         if shared.is_closing.load(Ordering::Acquire) {
             let until = *deadline.get_or_insert_with(|| Instant::now() + FLUSH_MAX);
-            if !waits || Instant::now() >= until {
+            if waiting.is_none() || Instant::now() >= until {
                 return end(shared);
             }
         }
         if has_failed {
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
+            replace(shared, producer);
+        } else if oldest.is_stuck(waiting, Instant::now(), || can_take(shared, &producer, partition)) {
+            tracing::error!("The Kafka producer stands still though the brokers could take records; it is replaced.");
+            oldest = Oldest::default();
             replace(shared, producer);
         } else if shared.away.lock().is_some()
             && producer
@@ -455,6 +464,19 @@ fn serve(shared: &Arc<Shared>) {
             *shared.away.lock() = None;
         }
     }
+}
+
+/// Whether the brokers could take records of the partition now.
+fn can_take(shared: &Shared, producer: &Producer, partition: Option<i32>) -> bool {
+    let metadata = producer.client().fetch_metadata(Some(&shared.topic), PROBE_TIMEOUT);
+    let copies_min = shared.settings.min_insync();
+    metadata.is_ok_and(|metadata| {
+        let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        partitions.any(|known| {
+            let copies = u32::try_from(known.isr().len()).unwrap_or(u32::MAX);
+            Some(known.id()) == partition && known.error().is_none() && known.leader() >= 0 && copies >= copies_min
+        })
+    })
 }
 
 /// Takes the producer away, and answers those that wait.
@@ -496,8 +518,11 @@ fn replace(shared: &Arc<Shared>, old: Arc<Producer>) {
     shared.send(&mut state);
     drop(state);
     tracing::info!("The Kafka producer was replaced.");
-    // Their last reports need the lock.
-    drop((former, old));
+    // Their last reports need the lock, and the end of one that stands still may take long.
+    let ending = std::thread::Builder::new().name("kafka-end".into());
+    if let Err(error) = ending.spawn(move || drop((former, old))) {
+        tracing::warn!(%error, "A former Kafka producer was ended on the thread of the new one.");
+    }
 }
 
 impl ClientContext for Reports {

@@ -115,6 +115,11 @@ impl KafkaSettings {
             || ["bootstrap.servers", "client.id", "group.id", "message.max.bytes"].contains(&option)
     }
 
+    /// Copies that must have a record of a topic that is to be safe: all but one, so that one broker may be away.
+    pub(super) fn min_insync(&self) -> u32 {
+        (self.replication - 1).max(1)
+    }
+
     /// The group of those who store the edits.
     pub(super) fn storing_group(&self) -> String {
         format!("{}-materialiser", self.prefix)

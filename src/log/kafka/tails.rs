@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,11 +43,13 @@ struct Shared {
     travelling: Travelling,
     partitions: Mutex<HashMap<i32, Partition>>,
     wanted: Notify,
+    /// Partitions that were read anew.
+    again: AtomicU64,
 }
 
 /// One partition. Offsets are Kafka's.
 struct Partition {
-    is_assigned: bool,
+    reading: Reading,
     /// Everything from here on is in `kept`.
     base: u64,
     /// The record that comes next.
@@ -55,6 +58,16 @@ struct Partition {
     kept_bytes: usize,
     tails: HashMap<Arc<str>, Vec<Tail>>,
     idle_since: Option<Instant>,
+}
+
+/// Whether the consumer reads a partition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Not yet.
+    Wanted,
+    Assigned,
+    /// It is to begin anew.
+    Again,
 }
 
 struct Kept {
@@ -88,6 +101,7 @@ impl Tails {
             travelling,
             partitions: Mutex::default(),
             wanted: Notify::new(),
+            again: AtomicU64::new(0),
         }))
     }
 
@@ -214,18 +228,40 @@ impl Tails {
     /// Partitions to be assigned, and the offset to begin at.
     pub(super) fn to_assign(&self) -> Vec<(i32, u64)> {
         let mut partitions = self.0.partitions.lock();
-        let new = partitions.iter_mut().filter(|(_, partition)| !partition.is_assigned);
+        let new = partitions
+            .iter_mut()
+            .filter(|(_, partition)| partition.reading != Reading::Assigned);
         new.map(|(number, partition)| {
-            partition.is_assigned = true;
+            partition.reading = Reading::Assigned;
             (*number, *partition.next.borrow())
         })
         .collect()
     }
 
-    /// The partition is to be assigned once more, where it stands.
-    pub(super) fn assign_again(&self, number: i32) {
-        if let Some(partition) = self.0.partitions.lock().get_mut(&number) {
-            partition.is_assigned = false;
+    /// Partitions to be unassigned before that.
+    pub(super) fn to_unassign(&self) -> Vec<i32> {
+        let partitions = self.0.partitions.lock();
+        let again = partitions
+            .iter()
+            .filter(|(_, partition)| partition.reading == Reading::Again);
+        again.map(|(number, _)| *number).collect()
+    }
+
+    /// The partition is to be read anew, unless it has moved on from `next`.
+    pub(super) fn read_again(&self, number: i32, next: u64) {
+        if let Some(partition) = self.0.partitions.lock().get_mut(&number)
+            && partition.reading == Reading::Assigned
+            && *partition.next.borrow() == next
+        {
+            tracing::warn!(
+                log.partition = number,
+                log.offset = next,
+                "The consumer stands still; the partition is read anew from there."
+            );
+            metrics::counter!(telemetry::KAFKA_READ_AGAIN_TOTAL).increment(1);
+            self.0.again.fetch_add(1, Ordering::Relaxed);
+            partition.reading = Reading::Again;
+            self.0.wanted.notify_one();
         }
     }
 
@@ -242,12 +278,17 @@ impl Tails {
             if !partition.tails.is_empty() || partition.next.receiver_count() > 0 {
                 partition.idle_since = None;
             } else if now - *partition.idle_since.get_or_insert(now) >= IDLE_MAX {
-                gone.extend(partition.is_assigned.then_some(*number));
+                gone.extend((partition.reading != Reading::Wanted).then_some(*number));
                 return false;
             }
             true
         });
         gone
+    }
+
+    /// How often a partition was read anew.
+    pub(super) fn again(&self) -> u64 {
+        self.0.again.load(Ordering::Relaxed)
     }
 
     /// Where each partition stands.
@@ -268,7 +309,7 @@ impl Tails {
         partitions.entry(number).or_insert_with(|| {
             self.0.wanted.notify_one();
             Partition {
-                is_assigned: false,
+                reading: Reading::Wanted,
                 base: from,
                 next: watch::Sender::new(from),
                 kept: VecDeque::new(),

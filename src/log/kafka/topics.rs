@@ -106,13 +106,9 @@ impl Topic {
         self.partitions.unwrap_or(settings.partitions)
     }
 
-    /// Copies that must have a record before it counts: all but one, so that one broker may be away.
+    /// Copies that must have a record before it counts.
     fn min_insync(&self, settings: &KafkaSettings) -> u32 {
-        if self.is_safe {
-            (settings.replication - 1).max(1)
-        } else {
-            1
-        }
+        if self.is_safe { settings.min_insync() } else { 1 }
     }
 }
 
