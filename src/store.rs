@@ -170,7 +170,8 @@ pub trait BoardStore: Send + Sync + 'static {
 
     /// The newest keyframe.
     async fn keyframe(&self, board: &BoardId) -> Result<Option<StoredKeyframe>, StoreError>;
-    /// Stores a keyframe and seals the records before it into compressed history blocks, in one transaction.
+    /// Stores a keyframe and seals the records before it into compressed history blocks, in one transaction. The keyframe
+    /// before it may go, where it weighs more than the history it spares.
     async fn put_keyframe(&self, board: &BoardId, keyframe: StoredKeyframe) -> Result<(), StoreError>;
     /// Where somebody else fills the history: the place up to which it has all records of the board. Those behind it come
     /// from the log. Read it before the history: what is stored meanwhile may only add to it.

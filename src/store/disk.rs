@@ -224,23 +224,31 @@ impl Files {
         })
     }
 
+    /// The newest keyframe up to `at` that can be read: what a damaged one holds is in the records, too.
     fn keyframe_before(&self, board: &BoardId, at: u64) -> Result<Option<StoredKeyframe>, StoreError> {
         let id = board.as_str();
         let epoch = self.database.epoch();
-        self.database.read(|transaction| {
-            let keyframes = transaction.open_table(KEYFRAMES)?;
-            let Some(entry) = keyframes.range((id, 0)..=(id, at))?.next_back() else {
-                return Ok(None);
-            };
-            let (key, stored) = entry?;
-            let offset = key.value().1;
-            let bytes = content(stored.value())
-                .map_err(|reason| Refused::Refused(StoreError::Damaged(format!("keyframe {offset}: {reason}"))))?;
-            Ok(Some(StoredKeyframe {
-                position: Position(epoch, offset),
-                bytes: Bytes::copy_from_slice(bytes),
-            }))
-        })
+        let mut damaged = Vec::new();
+        let found = self.database.read::<_, StoreError>(|transaction| {
+            for entry in transaction.open_table(KEYFRAMES)?.range((id, 0)..=(id, at))?.rev() {
+                let (key, stored) = entry?;
+                let offset = key.value().1;
+                match content(stored.value()) {
+                    Ok(bytes) => {
+                        return Ok(Some(StoredKeyframe {
+                            position: Position(epoch, offset),
+                            bytes: Bytes::copy_from_slice(bytes),
+                        }));
+                    }
+                    Err(reason) => damaged.push((offset, format!("keyframe: {reason}"))),
+                }
+            }
+            Ok(None)
+        })?;
+        for (offset, reason) in damaged {
+            records::quarantine(&self.database, board, offset, &reason);
+        }
+        Ok(found)
     }
 }
 

@@ -442,6 +442,51 @@ async fn a_keyframe_ahead_of_the_log_is_refused() {
     }
 }
 
+/// A keyframe that spares less than it weighs goes with the next one; the newest always stays.
+async fn thins_keyframes(pair: Pair) {
+    let id = pair.create("maths").await;
+    let large: &'static str = "x".repeat(20_000).leak();
+    let first = pair.append(&id, 1..=3).await;
+    pair.keyframe(&id, first, "small").await;
+    let second = pair.append(&id, 4..=6).await;
+    pair.keyframe(&id, second, large).await;
+    assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, second);
+    let third = pair.append(&id, 7..=9).await;
+    pair.keyframe(&id, third, large).await;
+    let before = async |at| {
+        let keyframe = pair.store.keyframe_before(&id, at).await.unwrap();
+        keyframe.map(|keyframe| keyframe.position)
+    };
+    assert_eq!(before(third).await, Some(third));
+    assert_eq!(
+        before(second).await,
+        Some(first),
+        "it was large, and six small records lie around it"
+    );
+    assert_eq!(before(first).await, Some(first));
+    assert_eq!(pair.history(&id, None, 100).await, (1..=9).collect::<Vec<_>>());
+    let fourth = pair.append(&id, 10..=12).await;
+    pair.keyframe(&id, fourth, "small").await;
+    assert_eq!(before(third).await, Some(first));
+    let fifth = pair.append(&id, 13..=15).await;
+    pair.keyframe(&id, fifth, "small").await;
+    assert_eq!(before(fourth).await, Some(fourth));
+}
+
+#[tokio::test]
+async fn a_data_directory_does_not_fill_with_keyframes() {
+    let dir = tempfile::tempdir().unwrap();
+    thins_keyframes(on_disk(dir.path())).await;
+    assert!(verify(dir.path()).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_database_does_not_fill_with_keyframes() {
+    if let Some(schema) = Schema::make().await {
+        thins_keyframes(in_postgres(&schema).await).await;
+    }
+}
+
 #[tokio::test]
 async fn everything_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -456,6 +501,42 @@ async fn everything_survives_a_restart() {
     assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, position);
 }
 
+/// Puts something else there in a closed data directory.
+fn damage(dir: &Path, table: &str, offset: u64) {
+    let database = redb::Database::open(dir.join(FILE_NAME)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<(&str, u64), &[u8]>::new(table);
+    let mut table = transaction.open_table(table).unwrap();
+    table.insert(("maths", offset), &b"broken"[..]).unwrap();
+    drop(table);
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_keyframe_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = on_disk(dir.path());
+    let id = pair.create("maths").await;
+    let first = pair.append(&id, 1..=3).await;
+    pair.keyframe(&id, first, "one").await;
+    let second = pair.append(&id, 4..=6).await;
+    pair.keyframe(&id, second, "two").await;
+    drop(pair);
+    damage(dir.path(), "keyframes", second.offset());
+    assert_eq!(
+        verify(dir.path()).unwrap().damage,
+        ["keyframe 6 of board maths: wrong check sum"]
+    );
+    let pair = on_disk(dir.path());
+    assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, first);
+    drop(pair);
+    assert_eq!(verify(dir.path()).unwrap().quarantined, 1, "it is told");
+    damage(dir.path(), "keyframes", first.offset());
+    let pair = on_disk(dir.path());
+    assert_eq!(pair.store.keyframe(&id).await.unwrap(), None);
+    assert_eq!(pair.history(&id, None, 10).await, (1..=6).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_damaged_record_is_skipped_and_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -463,16 +544,7 @@ async fn a_damaged_record_is_skipped_and_named() {
     let id = pair.create("maths").await;
     let Position(_epoch, offset) = pair.append(&id, 1..=3).await;
     drop(pair);
-    let database = redb::Database::open(dir.path().join(FILE_NAME)).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let log = redb::TableDefinition::<(&str, u64), &[u8]>::new("log");
-    transaction
-        .open_table(log)
-        .unwrap()
-        .insert(("maths", offset - 1), &b"broken"[..])
-        .unwrap();
-    transaction.commit().unwrap();
-    drop(database);
+    damage(dir.path(), "log", offset - 1);
     let report = verify(dir.path()).unwrap();
     assert_eq!(report.damage, ["record 2 of board maths: wrong check sum"]);
     let pair = on_disk(dir.path());

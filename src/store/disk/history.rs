@@ -3,6 +3,8 @@
 //! Records are read, compressed and read back outside the write transaction, so that appends wait only for the change
 //! itself. They cannot change meanwhile: the log never touches a durable record, and only one thread seals.
 
+use redb::{ReadableTable as _, WriteTransaction};
+
 use super::{Files, Refused, remove_all, require_board};
 use crate::log::disk::database::{BLOCKS, BOARDS, KEYFRAMES, LOG};
 use crate::log::disk::records::{self, checked};
@@ -31,7 +33,8 @@ impl Files {
                 history.insert((id, *last), block.stored.as_slice())?;
                 remove_all(&mut log, (id, *first), (id, *last))?;
             }
-            Ok(())
+            drop(history);
+            thin(transaction, id, at)
         })
     }
 
@@ -47,4 +50,29 @@ impl Files {
             Ok::<_, Refused>(found)
         })
     }
+}
+
+/// Removes the keyframe before the one at `at` if it weighs more than the history between its neighbours, which it spares
+/// from being read: else every time somebody looks in at a board would cost the disk all of it.
+fn thin(transaction: &WriteTransaction, id: &str, at: u64) -> Result<(), Refused> {
+    let mut keyframes = transaction.open_table(KEYFRAMES)?;
+    let mut before = keyframes.range((id, 0)..(id, at))?;
+    let Some(former) = before.next_back().transpose()? else {
+        return Ok(());
+    };
+    let (offset, keyframe_bytes) = (former.0.value().1, former.1.value().len());
+    let start = before
+        .next_back()
+        .transpose()?
+        .map_or(0, |(key, _stored)| key.value().1);
+    drop((former, before));
+    let mut history_bytes = 0;
+    for entry in transaction.open_table(BLOCKS)?.range((id, start + 1)..=(id, at))? {
+        history_bytes += entry?.1.value().len();
+        if history_bytes >= keyframe_bytes {
+            return Ok(());
+        }
+    }
+    keyframes.remove((id, offset))?;
+    Ok(())
 }

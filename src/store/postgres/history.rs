@@ -236,7 +236,27 @@ async fn seal_to(
             break;
         }
     }
+    thin(&mut transaction, board, at).await.map_err(|error| told(&error))?;
     transaction.commit().await.map_err(|error| told(&error))
+}
+
+/// Removes the keyframe before the one at `at` if it weighs more than the history between its neighbours, which it spares
+/// from being read: else every time somebody looks in at a board would cost the database all of it.
+async fn thin(connection: &mut PgConnection, board: &BoardId, at: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "delete from keyframes using (
+             select kafka_offset, octet_length(bytes) weight,
+                    coalesce(lead(kafka_offset) over (order by kafka_offset desc), -1) earlier
+             from keyframes where board = $1 and kafka_offset < $2 order by kafka_offset desc limit 1) former
+         where keyframes.board = $1 and keyframes.kafka_offset = former.kafka_offset and former.weight > (
+             select coalesce(sum(octet_length(bytes)), 0) from blocks
+             where board = $1 and last_offset > former.earlier and last_offset <= $2)",
+    )
+    .bind(board.as_str())
+    .bind(at)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Compresses off the workers.
