@@ -3,6 +3,7 @@
 //! An import is one gesture: pages and assets first, then the elements, so that one undo takes all of it back.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::access::Caller;
+use crate::board::shape::fit;
 use crate::http::AppState;
 use crate::http::assets::{inspect, keep, sha256_hex};
 use crate::http::auth::{admit, admit_as, check_may_create, create};
@@ -25,7 +27,7 @@ use crate::interchange::{
     Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, is_deleted_page,
     with_fresh_ids,
 };
-use crate::protocol::element::{Entry, EntryKind, Item, Property, Value};
+use crate::protocol::element::{Entry, EntryKind, Item, Properties, Property, Value};
 use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Role};
 use crate::protocol::limits::IMPORT_ELEMENTS_MAX;
 use crate::protocol::op::{Op, StepName};
@@ -173,8 +175,8 @@ async fn read(state: &AppState, bytes: Bytes, items: Vec<Item>) -> Result<Import
             seed,
             above: top.as_deref(),
         };
-        let import = read_file(&bytes, &options, &mut fresh_id)
-            .map_err(|error| Problem::bad_request(format!("The file cannot be imported: {error}.")))?;
+        let import = read_file(&bytes, &options, &mut fresh_id).map_err(|error| not_imported(&error))?;
+        check_values(&import)?;
         let taken: HashSet<&str> = elements().map(|item| &*item.id).collect();
         if taken.len() + import.elements.len() > elements_max {
             let detail =
@@ -192,6 +194,37 @@ async fn read(state: &AppState, bytes: Bytes, items: Vec<Item>) -> Result<Import
     let import = import.await.map_err(|error| Problem::internal(&error))??;
     metrics::counter!(telemetry::IMPORT_BYTES_TOTAL).increment(size_bytes);
     Ok(import)
+}
+
+fn not_imported(why: &dyn Display) -> Problem {
+    Problem::bad_request(format!("The file cannot be imported: {why}."))
+}
+
+/// Refuses what no board takes, with its place in the file.
+fn check_values(import: &Import) -> Result<(), Problem> {
+    let check = |kind, properties: &Properties, place: &dyn Display| {
+        let mut misfits = properties
+            .iter()
+            .filter_map(|(property, value)| fit(kind, property, value).err());
+        misfits
+            .next()
+            .map_or(Ok(()), |misfit| Err(not_imported(&format!("{place}: {misfit}"))))
+    };
+    for element in &import.elements {
+        check(
+            EntryKind::Element,
+            &element.properties,
+            &format!("element {:?}", element.id.as_str()),
+        )?;
+    }
+    for page in &import.pages {
+        check(
+            EntryKind::Page,
+            &page.properties,
+            &format!("page {:?}", page.id.as_str()),
+        )?;
+    }
+    check(EntryKind::Page, &import.page_entry, &"what stands beside the elements")
 }
 
 /// An import on its way to a board.
@@ -219,7 +252,7 @@ impl Placing<'_> {
             }
         }
         let assets = ops.len();
-        let text = |properties: &crate::protocol::element::Properties, property| {
+        let text = |properties: &Properties, property| {
             properties
                 .get(property)
                 .and_then(|value| value.as_str())

@@ -241,6 +241,29 @@ async fn a_bad_file_leaves_no_board_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_board_takes_is_named_with_its_place_in_the_file() {
+    let node = Node::open().await;
+    let file = |text: &str, state: &str| {
+        let element = json!({ "id": "poem", "type": "text", "x": 0, "y": 0, "text": text });
+        json!({ "type": "excalidraw", "elements": [element], "appState": { "own": state } })
+    };
+    let long = "x".repeat(300_000);
+    for (file, place) in [
+        (file(&long, ""), r#"element "poem": `text` must be at most 256 KiB"#),
+        (
+            file("", &long),
+            "what stands beside the elements: `extra` must be at most 256 KiB",
+        ),
+    ] {
+        let refused = node.send("POST", "/v1/import", file).await;
+        let (status, _code) = refused.problem();
+        let detail = refused.json()["detail"].to_string().replace('\\', "");
+        assert_eq!((status, detail.contains(place)), (400, true), "{detail}");
+    }
+    assert_eq!(node.get("/v1/boards").await.json()["boards"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_error_is_a_problem_document() {
     let node = Node::open().await;
     for (method, path, status) in [
