@@ -16,8 +16,8 @@ use redb::{BackendError, StorageBackend};
 
 use super::fault::is_full;
 
-/// Bytes copied at once when ranges are written again: the unit in which a file system gives room.
-const COPY_BYTES: u64 = 4096;
+/// Bytes copied at once when ranges are written again: no file system gives room in smaller pieces.
+const COPY_BYTES: u64 = 512;
 
 /// Ranges written since the last good sync: start and length. They outlive a backend, so that an opening that fails
 /// half way leaves nothing unwatched.

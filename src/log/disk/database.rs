@@ -235,8 +235,11 @@ impl Database {
         let database = Self(Arc::new(shared));
         match database.0.move_left() {
             Ok(()) => {}
-            // The boards can be read all the same.
-            Err(fault @ Fault::Full) => drop(database.fail(fault)),
+            // The boards can be read all the same, once it is opened again.
+            Err(fault @ Fault::Full) => {
+                database.0.reopen()?;
+                drop(database.fail(fault));
+            }
             Err(fault) => return Err(OpenError::Unmoved(fault.to_string())),
         }
         Ok(database)

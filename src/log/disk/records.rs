@@ -172,9 +172,9 @@ pub(crate) fn read<E: From<Fault>>(
 ) -> Result<Vec<Logged>, E> {
     let unmoved = match database.settle_board(board) {
         Ok(()) => Vec::new(),
-        // Nothing moves now, and the board is shown all the same.
-        Err(Fault::Full) => database.unmoved(board),
-        Err(fault) => return Err(fault.into()),
+        // Nothing moves now, and the board is shown all the same, where the database can be read.
+        Err(Fault::Full | Fault::Recovering) => database.unmoved(board),
+        Err(fault @ (Fault::Damaged(_) | Fault::Io(_))) => return Err(fault.into()),
     };
     let mut found = Found {
         epoch: database.epoch(),

@@ -45,9 +45,9 @@ impl Database {
         tracing::error!(error = %fault, "a write to the database failed; boards are read-only");
         let shared = Arc::downgrade(&self.0);
         let recovery = move || {
-            let mut is_reopened = false;
+            let mut is_open = false;
             while let Some(shared) = shared.upgrade() {
-                match shared.recover(&mut is_reopened) {
+                match shared.recover(&mut is_open) {
                     Ok(()) => return,
                     Err(error) => tracing::warn!(%error, "the database could not be recovered yet"),
                 }
@@ -64,23 +64,25 @@ impl Database {
 impl Shared {
     /// Brings the database back: readable as soon as it is open again, writable once there is room and what the journal
     /// holds is in the tables.
-    fn recover(&self, is_reopened: &mut bool) -> Result<(), OpenError> {
-        if !*is_reopened {
+    fn recover(&self, is_open: &mut bool) -> Result<(), OpenError> {
+        if !*is_open {
             self.reopen()?;
-            *is_reopened = true;
+            *is_open = true;
         }
         probe(&self.dir).map_err(|error| storage_error(&self.dir, error.into()))?;
-        // A transaction that fails costs the database its opening.
-        self.move_left().map_err(|fault| {
-            *is_reopened = false;
-            OpenError::Unmoved(fault.to_string())
-        })?;
+        if let Err(fault) = self.move_left() {
+            // A transaction that fails costs the database its opening, and boards are to be read meanwhile.
+            *is_open = false;
+            self.reopen()?;
+            *is_open = true;
+            return Err(OpenError::Unmoved(fault.to_string()));
+        }
         self.health.send_replace(Health::Healthy);
         tracing::info!("the database was opened again and verified");
         Ok(())
     }
 
-    fn reopen(&self) -> Result<(), OpenError> {
+    pub(super) fn reopen(&self) -> Result<(), OpenError> {
         let mut moving = self.moving.lock();
         let mut journal = self.journal.lock();
         let mut open = self.open.write();

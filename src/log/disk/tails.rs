@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -20,6 +21,9 @@ use crate::protocol::ids::BoardId;
 const TAIL_RECORDS_MAX: usize = 256;
 /// Records read from the store at once.
 const PAGE_RECORDS_MAX: usize = 256;
+
+/// Before the store is read again that did not answer.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// All readers of the log.
 #[derive(Clone)]
@@ -151,7 +155,8 @@ async fn follow(tails: Tails, board: BoardId, mut seen: u64, reader: mpsc::Sende
                 let mut health = tails.database.health();
                 tokio::select! {
                     () = reader.closed() => return tails.remove(&board, &reader),
-                    _ = health.wait_for(|health| *health == Health::Healthy) => continue,
+                    // It may be read before it can be written.
+                    _ = tokio::time::timeout(RETRY, health.wait_for(|health| *health == Health::Healthy)) => continue,
                 }
             }
         };

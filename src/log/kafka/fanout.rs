@@ -90,9 +90,11 @@ impl FanOut {
     }
 
     fn assign(&self) {
-        self.unassign(&self.tails.to_unassign());
         let mut wanted = TopicPartitionList::new();
-        for (partition, from) in self.tails.to_assign() {
+        for (partition, from, is_again) in self.tails.to_assign() {
+            if is_again {
+                self.unassign(&[partition]);
+            }
             let from = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
             let added = wanted.add_partition_offset(&self.topic, partition, from);
             added.expect("an offset of the topic is one");
@@ -102,7 +104,11 @@ impl FanOut {
         }
         if let Err(error) = self.consumer.incremental_assign(&wanted) {
             tracing::error!(%error, "Partitions could not be assigned; their boards are opened anew.");
-            self.lose(wanted.elements().iter().map(TopicPartitionListElem::partition));
+            for partition in wanted.elements().iter().map(TopicPartitionListElem::partition) {
+                // One of them may be assigned already, and would be in the way for ever.
+                self.unassign(&[partition]);
+                self.tails.lose(partition);
+            }
         }
         self.count();
     }

@@ -447,12 +447,16 @@ fn serve(shared: &Arc<Shared>) {
                 return end(shared);
             }
         }
-        if has_failed {
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
-            replace(shared, producer);
-        } else if oldest.is_stuck(waiting, Instant::now(), || can_take(shared, &producer, partition)) {
-            tracing::error!("The Kafka producer stands still though the brokers could take records; it is replaced.");
+        let mut is_stuck = || oldest.is_stuck(waiting, Instant::now(), || can_take(shared, &producer, partition));
+        if has_failed || is_stuck() {
+            if has_failed {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
+            } else {
+                tracing::error!(
+                    "The Kafka producer stands still though the brokers could take records; it is replaced."
+                );
+            }
             oldest = Oldest::default();
             replace(shared, producer);
         } else if shared.away.lock().is_some()

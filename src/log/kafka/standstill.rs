@@ -12,7 +12,7 @@ use super::producer::Edits;
 use super::tails::Tails;
 
 /// A record that the brokers could have taken for so long is stuck in the producer.
-const STUCK_AFTER: Duration = Duration::from_secs(20);
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// A record that waits less is not asked about.
 const LATE_AFTER: Duration = Duration::from_secs(5);
 /// Between two questions to the brokers.
@@ -45,7 +45,8 @@ impl Oldest {
         if number != self.number {
             *self = Self {
                 number,
-                ..Self::default()
+                able_since: None,
+                asked: self.asked,
             };
         }
         if self.asked.is_some_and(|asked| now - asked < ASK_EVERY) {
@@ -74,7 +75,14 @@ pub(super) async fn watch_reader(tails: Tails, edits: Arc<Edits>, stop: Cancella
             let former = last.get(&partition).filter(|(former, _was_behind)| *former == next);
             let is_behind = former.is_some() && edits.watermarks(partition).await.is_ok_and(|(_low, high)| next < high);
             if is_behind && former.is_some_and(|(_next, was_behind)| *was_behind) {
-                tails.read_again(partition, next);
+                if tails.read_again(partition, next) {
+                    tracing::warn!(
+                        log.partition = partition,
+                        log.offset = next,
+                        "Nothing came of a partition though the brokers have more; it is read anew."
+                    );
+                    tails.count_again();
+                }
             } else {
                 seen.insert(partition, (next, is_behind));
             }
@@ -97,14 +105,14 @@ mod tests {
         for second in 5..100 {
             assert!(!oldest.is_stuck(Some((0, begin)), at(second), || false));
         }
-        for second in 100..120 {
+        for second in 100..130 {
             assert!(!oldest.is_stuck(Some((0, begin)), at(second), || true), "{second}");
         }
-        assert!(oldest.is_stuck(Some((0, begin)), at(120), || true));
+        assert!(oldest.is_stuck(Some((0, begin)), at(130), || true));
         // Another one is the oldest: it moves.
-        assert!(!oldest.is_stuck(Some((1, begin)), at(121), || true));
-        assert!(!oldest.is_stuck(Some((1, begin)), at(121), || unreachable!("once a second")));
-        assert!(!oldest.is_stuck(None, at(122), || unreachable!("there is none")));
-        assert!(!oldest.is_stuck(Some((1, begin)), at(142), || true));
+        assert!(!oldest.is_stuck(Some((1, begin)), at(130), || unreachable!("once a second")));
+        assert!(!oldest.is_stuck(Some((1, begin)), at(131), || true));
+        assert!(!oldest.is_stuck(None, at(132), || unreachable!("there is none")));
+        assert!(!oldest.is_stuck(Some((1, begin)), at(162), || true));
     }
 }

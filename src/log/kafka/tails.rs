@@ -225,44 +225,35 @@ impl Tails {
         self.0.wanted.notified().await;
     }
 
-    /// Partitions to be assigned, and the offset to begin at.
-    pub(super) fn to_assign(&self) -> Vec<(i32, u64)> {
+    /// Partitions to be assigned: the offset to begin at, and whether it is to be unassigned first.
+    pub(super) fn to_assign(&self) -> Vec<(i32, u64, bool)> {
         let mut partitions = self.0.partitions.lock();
         let new = partitions
             .iter_mut()
             .filter(|(_, partition)| partition.reading != Reading::Assigned);
         new.map(|(number, partition)| {
-            partition.reading = Reading::Assigned;
-            (*number, *partition.next.borrow())
+            let former = std::mem::replace(&mut partition.reading, Reading::Assigned);
+            (*number, *partition.next.borrow(), former == Reading::Again)
         })
         .collect()
     }
 
-    /// Partitions to be unassigned before that.
-    pub(super) fn to_unassign(&self) -> Vec<i32> {
-        let partitions = self.0.partitions.lock();
-        let again = partitions
-            .iter()
-            .filter(|(_, partition)| partition.reading == Reading::Again);
-        again.map(|(number, _)| *number).collect()
+    /// The partition is to be read anew, unless it has moved on from `next`; whether it is.
+    pub(super) fn read_again(&self, number: i32, next: u64) -> bool {
+        let mut partitions = self.0.partitions.lock();
+        let partition = partitions.get_mut(&number);
+        let standing =
+            partition.filter(|partition| partition.reading == Reading::Assigned && *partition.next.borrow() == next);
+        let Some(partition) = standing else { return false };
+        partition.reading = Reading::Again;
+        self.0.wanted.notify_one();
+        true
     }
 
-    /// The partition is to be read anew, unless it has moved on from `next`.
-    pub(super) fn read_again(&self, number: i32, next: u64) {
-        if let Some(partition) = self.0.partitions.lock().get_mut(&number)
-            && partition.reading == Reading::Assigned
-            && *partition.next.borrow() == next
-        {
-            tracing::warn!(
-                log.partition = number,
-                log.offset = next,
-                "The consumer stands still; the partition is read anew from there."
-            );
-            metrics::counter!(telemetry::KAFKA_READ_AGAIN_TOTAL).increment(1);
-            self.0.again.fetch_add(1, Ordering::Relaxed);
-            partition.reading = Reading::Again;
-            self.0.wanted.notify_one();
-        }
+    /// Counts partitions that were read anew because nothing came of them.
+    pub(super) fn count_again(&self) {
+        metrics::counter!(telemetry::KAFKA_READ_AGAIN_TOTAL).increment(1);
+        self.0.again.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets partitions that nobody reads any more; gives those that were assigned.
