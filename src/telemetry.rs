@@ -68,6 +68,8 @@ pub const STUCK_TOTAL: &str = "panseo_stuck_total";
 pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
 /// Keyframes the store did not take.
 pub const KEYFRAMES_FAILED_TOTAL: &str = "panseo_keyframes_failed_total";
+/// Damaged keyframes that were passed over for older ones.
+pub const KEYFRAMES_DAMAGED_TOTAL: &str = "panseo_keyframes_damaged_total";
 /// Boards that were opened without a session, because their keyframe was due.
 pub const KEYFRAME_ROOMS_TOTAL: &str = "panseo_keyframe_rooms_total";
 /// Records that cannot be applied, left out when a board opened.
@@ -262,6 +264,10 @@ fn describe_rooms() {
     );
     describe_counter!(KEYFRAMES_FAILED_TOTAL, "Keyframes the store did not take.");
     describe_counter!(
+        KEYFRAMES_DAMAGED_TOTAL,
+        "Damaged keyframes that were passed over for older ones."
+    );
+    describe_counter!(
         KEYFRAME_ROOMS_TOTAL,
         "Boards that were opened without a session, because their keyframe was due."
     );
@@ -270,18 +276,6 @@ fn describe_rooms() {
         "Records that cannot be applied, left out when a board opened."
     );
     describe_counter!(QUARANTINED_RECORDS_TOTAL, "Damaged records that boards open without.");
-    describe_counter!(
-        MATERIALISED_RECORDS_TOTAL,
-        "Records that the materialiser stored in PostgreSQL."
-    );
-    describe_counter!(
-        MATERIALISED_REPEATS_TOTAL,
-        "Records that the topic has twice: the materialiser left the second one out."
-    );
-    describe_counter!(
-        MATERIALISED_UNKNOWN_TOTAL,
-        "Records of boards that are deleted: the materialiser left them out."
-    );
     describe_gauge!(ROOMS, "Boards live on this node.");
     describe_counter!(
         ROOMS_POISONED_TOTAL,
@@ -301,6 +295,18 @@ fn describe_rooms() {
 
 fn describe_materialiser() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(
+        MATERIALISED_RECORDS_TOTAL,
+        "Records that the materialiser stored in PostgreSQL."
+    );
+    describe_counter!(
+        MATERIALISED_REPEATS_TOTAL,
+        "Records that the topic has twice: the materialiser left the second one out."
+    );
+    describe_counter!(
+        MATERIALISED_UNKNOWN_TOTAL,
+        "Records of boards that are deleted: the materialiser left them out."
+    );
     describe_gauge!(MATERIALISER_PARTITIONS, "Partitions that this node materialises.");
     describe_histogram!(
         MATERIALISER_DELAY_SECONDS,

@@ -29,6 +29,7 @@ use crate::log::disk::fault::Aborted;
 use crate::log::disk::records::{self, checked, content};
 use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
+use crate::telemetry;
 
 type Refused = Aborted<StoreError>;
 
@@ -228,8 +229,7 @@ impl Files {
     fn keyframe_before(&self, board: &BoardId, at: u64) -> Result<Option<StoredKeyframe>, StoreError> {
         let id = board.as_str();
         let epoch = self.database.epoch();
-        let mut damaged = Vec::new();
-        let found = self.database.read::<_, StoreError>(|transaction| {
+        self.database.read::<_, StoreError>(|transaction| {
             for entry in transaction.open_table(KEYFRAMES)?.range((id, 0)..=(id, at))?.rev() {
                 let (key, stored) = entry?;
                 let offset = key.value().1;
@@ -240,15 +240,19 @@ impl Files {
                             bytes: Bytes::copy_from_slice(bytes),
                         }));
                     }
-                    Err(reason) => damaged.push((offset, format!("keyframe: {reason}"))),
+                    Err(reason) => {
+                        tracing::error!(
+                            board.id = id,
+                            log.offset = offset,
+                            reason,
+                            "A damaged keyframe is passed over."
+                        );
+                        metrics::counter!(telemetry::KEYFRAMES_DAMAGED_TOTAL).increment(1);
+                    }
                 }
             }
             Ok(None)
-        })?;
-        for (offset, reason) in damaged {
-            records::quarantine(&self.database, board, offset, &reason);
-        }
-        Ok(found)
+        })
     }
 }
 

@@ -530,7 +530,6 @@ async fn a_damaged_keyframe_is_passed_over() {
     let pair = on_disk(dir.path());
     assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, first);
     drop(pair);
-    assert_eq!(verify(dir.path()).unwrap().quarantined, 1, "it is told");
     damage(dir.path(), "keyframes", first.offset());
     let pair = on_disk(dir.path());
     assert_eq!(pair.store.keyframe(&id).await.unwrap(), None);
