@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::bench::{self, BenchArgs, Scenario};
-use crate::config::{Config, ConfigError, JwtArgs, KafkaArgs, ServeArgs, process_environment, token_key_of};
-use crate::http::token::{KeyError, TokenClaims, mint};
+use crate::config::{Config, ConfigError, JwtArgs, KafkaArgs, ServeArgs, minting, process_environment};
+use crate::http::token::{TokenClaims, is_name};
 use crate::protocol::ids::{BoardId, Role, UserId};
 use crate::server::{self, StartError};
 use crate::store::disk::verify;
@@ -99,8 +99,8 @@ enum CliError {
     Life,
     #[error("--jwt-key or --jwt-key-file is needed to mint a token")]
     NoKey,
-    #[error(transparent)]
-    Key(#[from] KeyError),
+    #[error("--name: at most 128 bytes, without control characters")]
+    Name,
     #[error(transparent)]
     Topics(#[from] TopicsError),
     #[error(transparent)]
@@ -122,7 +122,8 @@ impl CliError {
             | Self::Grant(_)
             | Self::Life
             | Self::NoKey
-            | Self::Key(_) => 2,
+            | Self::Name
+            | Self::Transfer(TransferError::Use(_)) => 2,
             Self::Start(_)
             | Self::Runtime(_)
             | Self::Topics(TopicsError::Kafka(_))
@@ -166,13 +167,11 @@ pub fn main() -> ExitCode {
 
 /// Help goes out whole; what is wrong is said in one line.
 fn refused(error: &clap::Error) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
+    let is_asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_asked_for || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // A closed standard output is nothing to complain about.
         drop(error.print());
-        return ExitCode::SUCCESS;
+        return ExitCode::from(if is_asked_for { 0 } else { 2 });
     }
     let text = error.to_string();
     let mut lines = text
@@ -226,8 +225,10 @@ fn token(args: TokenArgs) -> Result<(), CliError> {
         .iter()
         .map(|grant| granted(grant))
         .collect::<Result<Vec<_>, _>>()?;
-    let (iss, aud) = (args.jwt.jwt_issuer.clone(), args.jwt.jwt_audience.clone());
-    let key = token_key_of(args.jwt, &process_environment)?.ok_or(CliError::NoKey)?;
+    if !args.name.as_deref().is_none_or(is_name) {
+        return Err(CliError::Name);
+    }
+    let minting = minting(args.jwt, &process_environment)?.ok_or(CliError::NoKey)?;
     let iat = server::clock().0 / 1_000;
     let claims = TokenClaims {
         sub,
@@ -236,11 +237,11 @@ fn token(args: TokenArgs) -> Result<(), CliError> {
         jti: Some(uuid::Uuid::new_v4().to_string()),
         admin: args.admin,
         name: args.name,
-        iss,
-        aud,
+        iss: None,
+        aud: None,
         boards: (!boards.is_empty()).then(|| boards.into_iter().collect()),
     };
-    say(&mint(key.reveal(), &claims)?);
+    say(&minting.mint(claims)?);
     Ok(())
 }
 

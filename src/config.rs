@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 pub use cluster::{ClusterArgs, ClusterConfig, KafkaArgs, KafkaConfig, kafka_of};
 
 use crate::http::origin;
-use crate::http::token::{KeyError, Verifier};
+use crate::http::token::{self, KeyError, TokenClaims, Verifier};
 use crate::protocol::limits::Limits;
 use crate::telemetry;
 
@@ -59,16 +59,16 @@ pub struct ServeArgs {
 /// Options about tokens.
 #[derive(Debug, Clone, Default, Args)]
 pub struct JwtArgs {
-    /// Secret of at least 32 bytes (HS256) or PEM public key (ES256, `EdDSA`); better: a file [env: `PANSEO_JWT_KEY`]
+    /// Secret of at least 32 bytes (HS256) or PEM key (ES256, `EdDSA`), private to mint, public to serve; better: a file [env: `PANSEO_JWT_KEY`]
     #[arg(long, value_name = "KEY")]
     pub jwt_key: Option<Secret>,
     /// File with the same [env: `PANSEO_JWT_KEY_FILE`]
     #[arg(long, value_name = "FILE", conflicts_with = "jwt_key")]
     pub jwt_key_file: Option<String>,
-    /// `iss` that tokens must have [env: `PANSEO_JWT_ISSUER`]
+    /// `iss` of the tokens [env: `PANSEO_JWT_ISSUER`]
     #[arg(long, value_name = "TEXT")]
     pub jwt_issuer: Option<String>,
-    /// `aud` that tokens must have [env: `PANSEO_JWT_AUDIENCE`]
+    /// `aud` of the tokens [env: `PANSEO_JWT_AUDIENCE`]
     #[arg(long, value_name = "TEXT")]
     pub jwt_audience: Option<String>,
 }
@@ -352,9 +352,32 @@ impl Config {
     }
 }
 
-/// The key for tokens from flag, environment or file, itself or the file it lies in.
-pub fn token_key_of(args: JwtArgs, environment: Environment<'_>) -> Result<Option<Secret>, ConfigError> {
-    Ok(token_key(args, environment, None, None)?.map(|given| given.value))
+/// What tokens are minted with.
+pub struct Minting {
+    key: Given<Secret>,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+/// The key for tokens from flag or environment, itself or the file it lies in, and whom they name as issuer and audience.
+pub fn minting(args: JwtArgs, environment: Environment<'_>) -> Result<Option<Minting>, ConfigError> {
+    let value = |given: Option<Given<String>>| given.map(|given| given.value);
+    let issuer = value(text("jwt-issuer", args.jwt_issuer.clone(), environment, None));
+    let audience = value(text("jwt-audience", args.jwt_audience.clone(), environment, None));
+    let key = token_key(args, environment, None, None)?;
+    Ok(key.map(|key| Minting { key, issuer, audience }))
+}
+
+impl Minting {
+    /// A token with these claims.
+    pub fn mint(self, claims: TokenClaims) -> Result<String, ConfigError> {
+        let claims = TokenClaims {
+            iss: self.issuer,
+            aud: self.audience,
+            ..claims
+        };
+        token::mint(self.key.value.reveal(), &claims).map_err(|error| self.key.bad(error))
+    }
 }
 
 fn token_key(

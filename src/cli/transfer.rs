@@ -22,12 +22,22 @@ struct ServerArgs {
         long,
         value_name = "URL",
         env = "PANSEO_SERVER",
-        default_value = "http://127.0.0.1:8080"
+        default_value = "http://127.0.0.1:8080",
+        value_parser = server
     )]
     server: Url,
     /// Token, where the server needs one
     #[arg(long, env = "PANSEO_TOKEN", hide_env_values = true)]
     token: Option<String>,
+}
+
+fn server(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err("it must begin with http:// or https://".to_owned())
+    }
 }
 
 /// Options of `panseo import`.
@@ -88,6 +98,9 @@ pub(super) enum TransferError {
     /// The server said no.
     #[error("{what}: {detail} ({status})")]
     Refused { what: String, detail: String, status: u16 },
+    /// Options that do not go together.
+    #[error("{0}")]
+    Use(&'static str),
     /// Some files were not imported; each was complained about.
     #[error("{failed} of {all} files were not imported")]
     Some { failed: usize, all: usize },
@@ -117,7 +130,10 @@ impl ServerArgs {
     }
 
     async fn send(&self, request: RequestBuilder, what: &str) -> Result<Response, TransferError> {
-        let request = match &self.token {
+        let request = match self.token.as_deref().map(str::trim) {
+            Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                return Err(TransferError::Use("--token: this is no token"));
+            }
             Some(token) => request.bearer_auth(token),
             None => request,
         };
@@ -125,10 +141,7 @@ impl ServerArgs {
             .timeout(TIMEOUT)
             .send()
             .await
-            .map_err(|error| TransferError::NoAnswer {
-                server: self.server.clone(),
-                why: error.without_url().to_string(),
-            })?;
+            .map_err(|error| self.no_answer(&error))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -144,11 +157,23 @@ impl ServerArgs {
         })
     }
 
-    fn no_answer(&self, error: reqwest::Error) -> TransferError {
-        TransferError::NoAnswer {
-            server: self.server.clone(),
-            why: error.without_url().to_string(),
+    fn no_answer(&self, error: &reqwest::Error) -> TransferError {
+        // The cause of all says most: «Connection refused», «invalid certificate».
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(source) = cause.source() {
+            cause = source;
         }
+        let why = if error.is_decode() {
+            "what it says is no answer to this".to_owned()
+        } else {
+            cause.to_string()
+        };
+        // Somebody may have put a password or a token into the address.
+        let mut server = self.server.clone();
+        server.set_query(None);
+        server.set_username("").ok();
+        server.set_password(None).ok();
+        TransferError::NoAnswer { server, why }
     }
 }
 
@@ -173,7 +198,10 @@ pub(super) async fn import(args: ImportArgs) -> Result<(), TransferError> {
                     complain(&format!("{name}: {note}"));
                 }
             }
-            Err(error @ TransferError::NoAnswer { .. }) => return Err(error),
+            Err(error @ TransferError::NoAnswer { .. }) => {
+                progress("");
+                return Err(error);
+            }
             Err(error) => {
                 progress("");
                 failed += 1;
@@ -203,7 +231,7 @@ async fn import_one(client: &Client, args: &ImportArgs, file: &PathBuf) -> Resul
     }
     let what = file.display().to_string();
     let answer = args.server.send(client.post(url).body(bytes), &what).await?;
-    answer.json().await.map_err(|error| args.server.no_answer(error))
+    answer.json().await.map_err(|error| args.server.no_answer(&error))
 }
 
 /// Writes a board to a file or to standard output.
@@ -214,6 +242,12 @@ pub(super) async fn export(args: ExportArgs) -> Result<(), TransferError> {
         Format::Svg => ("export.svg", None),
         Format::Png => ("export.png", None),
     };
+    if args.page.is_some() && matches!(args.format, Format::Json) {
+        return Err(TransferError::Use("--page: JSON holds the whole board; leave it out"));
+    }
+    if args.width.is_some() && format.is_some() {
+        return Err(TransferError::Use("--width: only pictures have one; leave it out"));
+    }
     let mut url = args.server.url(&["v1", "boards", &args.board, name]);
     let width = args.width.map(|width| width.to_string());
     for (key, value) in [
@@ -226,7 +260,7 @@ pub(super) async fn export(args: ExportArgs) -> Result<(), TransferError> {
         }
     }
     let answer = args.server.send(Client::new().get(url), &args.board).await?;
-    let bytes = answer.bytes().await.map_err(|error| args.server.no_answer(error))?;
+    let bytes = answer.bytes().await.map_err(|error| args.server.no_answer(&error))?;
     let path = args.output.unwrap_or_else(|| PathBuf::from("-"));
     let written = if path.as_os_str() == "-" {
         std::io::stdout().write_all(&bytes)

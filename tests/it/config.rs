@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use panseo::config::{AuthConfig, Config, ConfigError, ServeArgs};
+use panseo::http::token::Verifier;
 use panseo::log::disk::{Database, FILE_NAME};
+use panseo::protocol::limits::Limits;
 use tempfile::TempDir;
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
@@ -46,6 +48,18 @@ fn flag_wins_over_environment_over_file_over_default() {
         (defaults.listen.to_string(), defaults.auth),
         ("127.0.0.1:8080".to_owned(), AuthConfig::Open)
     );
+}
+
+#[test]
+fn the_limits_are_written_down() {
+    let operations = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md")).unwrap();
+    let limits = serde_json::to_value(Limits::default()).unwrap();
+    for (key, value) in limits.as_object().unwrap() {
+        assert!(
+            operations.contains(&format!("| `{key}` | {value} |")),
+            "{key} = {value}"
+        );
+    }
 }
 
 #[test]
@@ -263,13 +277,62 @@ fn other_verbs_complain_the_same_way() {
         ),
         (vec!["import"], "<FILE>"),
         (vec!["import", "a", "--server", "not a url"], "--server"),
+        (vec!["import", "a", "--server", "localhost:8080"], "--server"),
+        (
+            vec!["export", "lesson", "--format", "json", "--token", "a b"],
+            "--token",
+        ),
         (vec!["export", "lesson", "--format", "pdf"], "--format"),
+        (vec!["export", "lesson", "--format", "json", "--page", "p"], "--page"),
+        (vec!["export", "lesson", "--format", "json", "--width", "9"], "--width"),
+        (vec!["token", "--user", "a", "--jwt-key", "short"], "--jwt-key"),
+        (
+            vec!["token", "--user", "a", "--jwt-key", SECRET, "--name", "a\nb"],
+            "--name",
+        ),
         (vec!["fly"], "fly"),
     ] {
         let (code, line) = complaint(&panseo(&args, &[]));
         assert_eq!(code, 2, "{args:?}: {line}");
         assert!(line.contains(name), "{args:?}: {line}");
     }
+}
+
+#[test]
+fn a_minted_token_is_for_the_server_of_the_same_environment() {
+    let environment = [
+        ("PANSEO_JWT_KEY", SECRET),
+        ("PANSEO_JWT_ISSUER", "school"),
+        ("PANSEO_JWT_AUDIENCE", "boards"),
+    ];
+    let minted = panseo(&["token", "--user", "ada"], &environment);
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let named = |name: &str| Some(name.to_owned());
+    let verifier = Verifier::new(SECRET, named("school"), named("boards")).unwrap();
+    let caller = verifier.verify(token.trim(), panseo::server::clock()).unwrap();
+    assert_eq!(caller.identity.user.as_str(), "ada");
+}
+
+#[test]
+fn who_does_not_answer_is_told_with_the_cause() {
+    let file = TempDir::new().unwrap();
+    let path = file.path().join("a.excalidraw");
+    fs::write(&path, "{}").unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let server = format!("http://me:hush@{free}");
+    let (code, line) = complaint(&panseo(&["import", path.to_str().unwrap(), "--server", &server], &[]));
+    assert_eq!(code, 1, "{line}");
+    assert!(line.contains("refused") && !line.contains("hush"), "{line}");
+}
+
+#[test]
+fn without_a_verb_the_help_is_shown_and_nothing_is_done() {
+    let shown = panseo(&[], &[]);
+    assert_eq!(shown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("serve"), "{shown:?}");
 }
 
 #[test]
