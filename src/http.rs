@@ -215,12 +215,18 @@ fn doors() -> Router<AppState> {
         Vec::<String>::new(),
     )]);
     let rest = rest
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+        .merge(docs(api))
         .fallback(site::serve)
         // The limits of `protocol/limits.rs` are applied where bodies are read.
         .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new());
     rest.merge(socket::routes())
+}
+
+/// The page that describes the doors. It calls nobody, not even to have the description checked.
+fn docs(api: utoipa::openapi::OpenApi) -> SwaggerUi {
+    let config = utoipa_swagger_ui::Config::default().validator_url("none");
+    SwaggerUi::new("/docs").config(config).url("/openapi.json", api)
 }
 
 /// Counts and times the request, and sets the headers that every answer has.

@@ -92,16 +92,13 @@ pub fn identify(state: &AppState, peer: IpAddr, headers: &HeaderMap, uri: &Uri) 
     }
 }
 
-/// Who a token names; counts failures of the address. In the open mode every token is a guest's.
+/// Who a token names; counts failures of the address, and refuses to say more after too many. A good token is good all the
+/// same: a school is one address. In the open mode every token is a guest's.
 pub fn identify_token(state: &AppState, peer: IpAddr, token: &str) -> Result<Caller, AuthError> {
     let AuthMode::Jwt(verifier) = &*state.auth else {
         return Ok(open_caller(None));
     };
     let now = (state.clock)();
-    state
-        .rates
-        .may_log_in(peer, now)
-        .map_err(|retry_after_seconds| AuthError::TooManyFailures { retry_after_seconds })?;
     let outcome = verifier.verify(token, now).and_then(|caller| {
         if state.revoked.holds(&caller) {
             Err(TokenError::Revoked)
@@ -109,11 +106,20 @@ pub fn identify_token(state: &AppState, peer: IpAddr, token: &str) -> Result<Cal
             Ok(caller)
         }
     });
-    outcome.map_err(|error| {
+    let error = match outcome {
+        Ok(caller) => return Ok(caller),
+        Err(error) => error,
+    };
+    metrics::counter!(LOGINS_FAILED_TOTAL).increment(1);
+    state
+        .rates
+        .may_log_in(peer, now)
+        .map_err(|retry_after_seconds| AuthError::TooManyFailures { retry_after_seconds })?;
+    // A page that was left open over night asks with what was good once.
+    if !matches!(error, TokenError::Expired | TokenError::NotYet | TokenError::Revoked) {
         state.rates.log_in_failed(peer, now);
-        metrics::counter!(LOGINS_FAILED_TOTAL).increment(1);
-        AuthError::BadToken(error)
-    })
+    }
+    Err(AuthError::BadToken(error))
 }
 
 /// The caller in the open mode, under the name they give: `Mina~4f2a` is shown as «Mina», so that two may have one name.
@@ -200,7 +206,7 @@ pub fn check_may_create(caller: &Caller) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::forbidden(
-        "Your token does not let you make boards. It would need the role teacher for `*`.",
+        "Your token does not let you make boards. It would need no `boards`, or the role teacher for `*`.",
     ))
 }
 

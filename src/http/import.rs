@@ -176,7 +176,7 @@ async fn read(state: &AppState, bytes: Bytes, items: Vec<Item>) -> Result<Import
             above: top.as_deref(),
         };
         let import = read_file(&bytes, &options, &mut fresh_id).map_err(|error| not_imported(&error))?;
-        check_values(&import)?;
+        check_values(&import, items.is_empty())?;
         let taken: HashSet<&str> = elements().map(|item| &*item.id).collect();
         if taken.len() + import.elements.len() > elements_max {
             let detail =
@@ -200,8 +200,8 @@ fn not_imported(why: &dyn Display) -> Problem {
     Problem::bad_request(format!("The file cannot be imported: {why}."))
 }
 
-/// Refuses what no board takes, with its place in the file.
-fn check_values(import: &Import) -> Result<(), Problem> {
+/// Refuses what no board takes, with its place in the file. Only a new board takes what stands beside the elements.
+fn check_values(import: &Import, is_new: bool) -> Result<(), Problem> {
     let check = |kind, properties: &Properties, place: &dyn Display| {
         let mut misfits = properties
             .iter()
@@ -224,7 +224,10 @@ fn check_values(import: &Import) -> Result<(), Problem> {
             &format!("page {:?}", page.id.as_str()),
         )?;
     }
-    check(EntryKind::Page, &import.page_entry, &"what stands beside the elements")
+    if is_new {
+        check(EntryKind::Page, &import.page_entry, &"what stands beside the elements")?;
+    }
+    Ok(())
 }
 
 /// An import on its way to a board.

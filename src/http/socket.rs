@@ -188,8 +188,12 @@ fn ends(state: &AppState, caller: &Caller) -> Option<Instant> {
 }
 
 fn sized(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
-    // A message carries a few bytes around the largest update.
-    let bytes_max = limits.first_update_bytes_max + 1_024;
+    let largest = limits
+        .first_update_bytes_max
+        .max(limits.update_bytes_max)
+        .max(limits.op_bytes_max);
+    // A message carries a few bytes around it.
+    let bytes_max = largest + 1_024;
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(bytes_max)
@@ -227,6 +231,9 @@ async fn greet(
         .map_err(|_elapsed| Some(CloseCode::HandshakeTimeout))?;
     let message = first.ok_or(None)?.map_err(|error| close_code(&error))?;
     let bytes = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
+    if bytes.len() > line.limits.update_bytes_max {
+        return Err(Some(CloseCode::TooBig));
+    }
     let Ok(ClientFrame::Hello(hello)) = codec::decode_client(format, &bytes) else {
         return Err(Some(CloseCode::Malformed));
     };

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -152,10 +154,20 @@ fn decoding_key(text: &str) -> Result<(Algorithm, DecodingKey), KeyError> {
     if text.contains("PRIVATE KEY") {
         return Err(KeyError::Pem("public"));
     }
-    DecodingKey::from_ec_pem(pem)
-        .map(|key| (Algorithm::ES256, key))
-        .or_else(|_not_ec| DecodingKey::from_ed_pem(pem).map(|key| (Algorithm::EdDSA, key)))
-        .map_err(|_neither| KeyError::Pem("public"))
+    let ec = DecodingKey::from_ec_pem(pem).ok().filter(|_any_curve| is_p256(text));
+    if let Some(key) = ec {
+        return Ok((Algorithm::ES256, key));
+    }
+    let ed = DecodingKey::from_ed_pem(pem).map_err(|_neither| KeyError::Pem("public"))?;
+    Ok((Algorithm::EdDSA, ed))
+}
+
+/// Whether the key in the PEM text names the curve P-256 (RFC 5480 §2.1.1.1).
+fn is_p256(text: &str) -> bool {
+    const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
+    let key = BASE64.decode(lines.collect::<String>());
+    key.is_ok_and(|key| key.windows(P256.len()).any(|part| part == P256))
 }
 
 fn is_pem(text: &str) -> bool {
@@ -199,10 +211,9 @@ impl Claims {
         reason = "`check_time` has bounded it: not negative, at most 12 hours ahead"
     )]
     fn into_caller(self) -> Result<Caller, TokenError> {
-        let is_name = |name: &String| name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
         let is_board = |key: &String| key == ANY_BOARD || BoardId::new(key.as_str()).is_ok();
-        let is_well_formed =
-            self.name.iter().chain(&self.jti).all(is_name) && self.boards.iter().flat_map(BTreeMap::keys).all(is_board);
+        let is_well_formed = self.name.iter().chain(&self.jti).all(|name| is_name(name))
+            && self.boards.iter().flat_map(BTreeMap::keys).all(is_board);
         if !is_well_formed {
             return Err(TokenError::Claims);
         }
@@ -221,6 +232,11 @@ impl Claims {
             expires: Some(Timestamp((self.exp * 1000.0) as u64)),
         })
     }
+}
+
+/// Whether a token may hold this as `name` or `jti`.
+pub fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
 }
 
 /// What to put into a token.
@@ -259,9 +275,9 @@ pub fn mint(key: &str, claims: &TokenClaims) -> Result<String, KeyError> {
         EncodingKey::from_ec_pem(pem)
             .map(|key| (Algorithm::ES256, key))
             .or_else(|_not_ec| EncodingKey::from_ed_pem(pem).map(|key| (Algorithm::EdDSA, key)))
-            .map_err(|_neither| KeyError::Pem("private"))?
+            .map_err(|_neither| KeyError::Pem("private PKCS#8"))?
     } else {
         (Algorithm::HS256, EncodingKey::from_secret(secret(key)?))
     };
-    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).map_err(|_unusable| KeyError::Pem("private"))
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).map_err(|_unusable| KeyError::Pem("private PKCS#8"))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use panseo::access::{Grants, may_create, role_on_board, sees_all};
-use panseo::http::token::{TokenClaims, TokenError, Verifier, mint};
+use panseo::http::token::{KeyError, TokenClaims, TokenError, Verifier, mint};
 use panseo::protocol::ids::{BoardId, Role, Timestamp, UserId};
 use serde_json::{Value as Json, json};
 
@@ -124,9 +124,19 @@ fn the_key_fixes_the_algorithm() {
     assert!(Verifier::new("too short", None, None).is_err());
 }
 
-#[test]
-fn what_is_minted_is_accepted() {
-    let claims = TokenClaims {
+/// Keys of this test and of nothing else: private and public half.
+const EC_P256: [&str; 2] = [
+    "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgSMnTTqYtgeEP083V\nSVIVGDCC4elvFdaOkNGC6kce7MehRANCAAQ1/uWmHuEx+WTW4d2z/9Cei34J7aSn\n/ophwBnkkERiVvsqhWmQ1zK/nK0q8z55QQBqEWOGV2E1zthjFi1ARyCm\n-----END PRIVATE KEY-----\n",
+    "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAENf7lph7hMflk1uHds//Qnot+Ce2k\np/6KYcAZ5JBEYlb7KoVpkNcyv5ytKvM+eUEAahFjhldhNc7YYxYtQEcgpg==\n-----END PUBLIC KEY-----\n",
+];
+const ED25519: [&str; 2] = [
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFhclSshw3Rma81iQLd9MXp0w4isj0n6/nutJ6ZptSRh\n-----END PRIVATE KEY-----\n",
+    "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAjtMsDUxDHzLTf4QPH35/iCv3XDMvbD+SRxMm9aMKuG0=\n-----END PUBLIC KEY-----\n",
+];
+const EC_P384: &str = "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEgm42XwcNQfvgvusvSxuMTyReCIH8nAYA\nio+qbUpv3nmoik/zyDFSf7YNq8H6g/LhGOpNI6zkitrLU7mfbShBDlpCxZr2Vvq5\n/5I+mEhl7E206Avd6glJhUnUbxR441+T\n-----END PUBLIC KEY-----\n";
+
+fn of_alice() -> TokenClaims {
+    TokenClaims {
         sub: UserId::new("alice").unwrap(),
         iat: NOW,
         exp: NOW + 12 * 3600,
@@ -136,13 +146,48 @@ fn what_is_minted_is_accepted() {
         admin: false,
         iss: None,
         aud: None,
-    };
-    let verifier = Verifier::new(SECRET, None, None).unwrap();
-    let caller = verifier
-        .verify(&mint(SECRET, &claims).unwrap(), Timestamp(NOW * 1000))
-        .unwrap();
-    assert_eq!(caller.identity.name.as_deref(), Some("Alice"));
-    assert_eq!(caller.grants, listed(&[("lesson", Role::Editor)]));
+    }
+}
+
+#[test]
+fn what_is_minted_is_accepted() {
+    for [private, public] in [[SECRET, SECRET], EC_P256, ED25519] {
+        let verifier = Verifier::new(public, None, None).unwrap();
+        let token = mint(private, &of_alice()).unwrap();
+        let caller = verifier.verify(&token, Timestamp(NOW * 1000)).unwrap();
+        assert_eq!(caller.identity.name.as_deref(), Some("Alice"));
+        assert_eq!(caller.grants, listed(&[("lesson", Role::Editor)]));
+    }
+}
+
+#[test]
+fn a_key_is_taken_for_what_it_is() {
+    let now = Timestamp(NOW * 1000);
+    for [_private, public] in [EC_P256, ED25519] {
+        let verifier = Verifier::new(public, None, None).unwrap();
+        // Whoever knows the public half must not use it as a secret.
+        let key = jsonwebtoken::EncodingKey::from_secret(public.as_bytes());
+        let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+        let forged = jsonwebtoken::encode(&header, &of_alice(), &key).unwrap();
+        assert_eq!(verifier.verify(&forged, now), Err(TokenError::Signature));
+        for [private, _public] in [EC_P256, ED25519].iter().filter(|[_, other]| *other != public) {
+            let other = mint(private, &of_alice()).unwrap();
+            assert_eq!(verifier.verify(&other, now), Err(TokenError::Signature));
+        }
+        assert_eq!(mint(public, &of_alice()), Err(KeyError::Pem("private PKCS#8")));
+    }
+    for bad in [
+        EC_P256[0],
+        ED25519[0],
+        EC_P384,
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+    ] {
+        assert_eq!(
+            Verifier::new(bad, None, None).unwrap_err(),
+            KeyError::Pem("public"),
+            "{bad}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

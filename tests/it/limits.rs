@@ -145,6 +145,13 @@ async fn messages_above_their_limit_end_the_connection() {
     socket.binary(y(&[0, 2], &updates(5, 1)[0])).await;
     socket.binary(y(&[0, 2], &[0; 5_000])).await;
     assert_eq!(socket.closed().await, 1009, "a second large update");
+    let mut greeting = server
+        .upgrade("/v1/boards/fates/ws", Some("panseo.v1.json"))
+        .await
+        .expect("the door opens");
+    let hello = json!({ "t": "hello", "client": Uuid::now_v7(), "padding": "x".repeat(5_000) });
+    greeting.text(&hello.to_string()).await;
+    assert_eq!(greeting.closed().await, 1009, "a large greeting");
     let mut own = server.own("fates", "", Uuid::now_v7()).await;
     own.text(&json!({ "t": "op", "seq": 1, "ops": [], "padding": "x".repeat(3_000) }).to_string())
         .await;
@@ -167,7 +174,7 @@ async fn messages_above_their_limit_end_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fragments_that_add_up_to_more_end_the_connection() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let server = Server::open("update_bytes_max = 4000\nfirst_update_bytes_max = 4000");
+    let server = Server::open("op_bytes_max = 4000\nupdate_bytes_max = 4000\nfirst_update_bytes_max = 4000");
     let mut socket = server.yjs("fragments").await;
     let stream = socket.0.get_mut();
     for number in 0..6 {

@@ -88,9 +88,16 @@ async fn only_those_with_a_good_token_and_a_role_come_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_tokens_are_tried_so_often_and_no_more() {
     let (server, _) = school("failed_logins_per_minute = 3").await;
+    let ended = token("teacher", -60, ANY);
+    for status in [401; 4] {
+        assert_eq!(server.request_as(&ended, "GET", "/v1/boards", "").await, status);
+    }
     for status in [401, 401, 401, 429] {
         assert_eq!(server.request_as("nonsense", "GET", "/v1/boards", "").await, status);
     }
+    let good = token("teacher", 600, ANY);
+    assert_eq!(server.request_as(&good, "GET", "/v1/boards", "").await, 200);
+    server.own("lesson", &format!("token={good}"), Uuid::now_v7()).await;
 }
 
 //
