@@ -460,14 +460,11 @@ async fn a_node_that_starts_on_a_full_disk_shows_its_boards() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Disk::default());
     let id = board("maths");
-    let database = disk.open(dir.path()).unwrap();
-    let log = DiskLog::new(database.clone());
+    let log = DiskLog::new(disk.open(dir.path()).unwrap());
     log.append(&id, record(1, 300)).await.unwrap();
-    assert_eq!(
-        numbers(&DiskStore::new(database), &id).await.unwrap(),
-        [1],
-        "in the tables"
-    );
+    // What ends moves all into the tables.
+    drop(log);
+    let log = DiskLog::new(disk.open(dir.path()).unwrap());
     log.append(&id, record(2, 20_000)).await.unwrap();
     log.append(&id, record(3, 300)).await.unwrap();
 
