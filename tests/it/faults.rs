@@ -31,6 +31,7 @@ use crate::support::cluster::{Cluster, user};
 use crate::support::hostile::document;
 use crate::support::live::{Server, Socket, own, payload, upgrade, y};
 use crate::support::node::{Node, create};
+use crate::support::soon::until;
 use crate::support::story::creation;
 
 /// A log in memory that can be shut, and whose tails can be made to wait.
@@ -192,7 +193,13 @@ async fn a_board_that_keeps_failing_is_opened_anew_and_then_read_only() {
     acknowledged(&mut author, 1).await;
     let mut other = own(node.address(), "well", "", Uuid::now_v7()).await;
     drop(author);
-    levers.log.append_now(&board("sick"), Arc::new(poison())).unwrap();
+    let poisoned = levers.log.append_now(&board("sick"), Arc::new(poison())).unwrap();
+    // Else an update could come before it.
+    until("the room has read it", async || {
+        let state = node.get("/v1/boards/sick/state").await.json();
+        state["position"][1].as_u64() >= Some(poisoned.offset())
+    })
+    .await;
     let before = counted(&node, "panseo_boards_failing").await;
     for round in 0..3 {
         let mut author = own(node.address(), "sick", "", client).await;
