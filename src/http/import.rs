@@ -202,32 +202,24 @@ fn not_imported(why: &dyn Display) -> Problem {
 
 /// Refuses what no board takes, with its place in the file. Only a new board takes what stands beside the elements.
 fn check_values(import: &Import, is_new: bool) -> Result<(), Problem> {
-    let check = |kind, properties: &Properties, place: &dyn Display| {
-        let mut misfits = properties
-            .iter()
-            .filter_map(|(property, value)| fit(kind, property, value).err());
-        misfits
-            .next()
-            .map_or(Ok(()), |misfit| Err(not_imported(&format!("{place}: {misfit}"))))
-    };
-    for element in &import.elements {
-        check(
-            EntryKind::Element,
-            &element.properties,
-            &format!("element {:?}", element.id.as_str()),
-        )?;
+    let elements = import.elements.iter().map(|entry| (EntryKind::Element, entry));
+    let pages = import.pages.iter().map(|entry| (EntryKind::Page, entry));
+    for (kind, entry) in elements.chain(pages) {
+        if let Some(misfit) = misfit(kind, &entry.properties) {
+            let what = if kind == EntryKind::Page { "page" } else { "element" };
+            return Err(not_imported(&format!("{what} {:?}: {misfit}", entry.id.as_str())));
+        }
     }
-    for page in &import.pages {
-        check(
-            EntryKind::Page,
-            &page.properties,
-            &format!("page {:?}", page.id.as_str()),
-        )?;
+    match misfit(EntryKind::Page, &import.page_entry).filter(|_| is_new) {
+        Some(misfit) => Err(not_imported(&format!("what stands beside the elements: {misfit}"))),
+        None => Ok(()),
     }
-    if is_new {
-        check(EntryKind::Page, &import.page_entry, &"what stands beside the elements")?;
-    }
-    Ok(())
+}
+
+/// What is wrong with the first property that no entry of this kind may have.
+fn misfit(kind: EntryKind, properties: &Properties) -> Option<String> {
+    let mut fits = properties.iter().map(|(property, value)| fit(kind, property, value));
+    fits.find_map(Result::err)
 }
 
 /// An import on its way to a board.

@@ -261,6 +261,12 @@ async fn what_no_board_takes_is_named_with_its_place_in_the_file() {
         assert_eq!((status, detail.contains(place)), (400, true), "{detail}");
     }
     assert_eq!(node.get("/v1/boards").await.json()["boards"], json!([]));
+    node.draw("/v1/boards/lesson/ops", "here").await;
+    let added = node.send("POST", "/v1/boards/lesson/import", file("", &long)).await;
+    assert_eq!(
+        added.status, 200,
+        "a board in use does not take what stands beside the elements"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,6 +303,9 @@ async fn the_server_describes_itself() {
             .unwrap()
             .contains("swagger")
     );
+    let page = node.get("/docs/swagger-initializer.js").await.bytes;
+    let page = String::from_utf8(page).unwrap().replace(' ', "");
+    assert!(page.contains(r#""validatorUrl":"none""#), "it calls nobody: {page}");
     let front = String::from_utf8(node.get("/").await.bytes).unwrap();
     assert!(front.contains("판서"), "{front}");
     assert_eq!(node.get("/health/live").await.status, 200);
