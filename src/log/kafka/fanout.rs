@@ -143,18 +143,12 @@ impl FanOut {
                     "The brokers no longer have what comes next."
                 );
                 self.unassign(&[partition]);
-                self.lose([partition]);
+                self.tails.lose(partition);
             } else {
                 self.tails.read_again(partition, next);
             }
         }
         self.assign();
-    }
-
-    fn lose(&self, partitions: impl IntoIterator<Item = i32>) {
-        for partition in partitions {
-            self.tails.lose(partition);
-        }
     }
 
     fn count(&self) {
