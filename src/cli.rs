@@ -237,11 +237,11 @@ fn token(args: TokenArgs) -> Result<(), CliError> {
         jti: Some(uuid::Uuid::new_v4().to_string()),
         admin: args.admin,
         name: args.name,
-        iss: None,
-        aud: None,
+        iss: minting.issuer.clone(),
+        aud: minting.audience.clone(),
         boards: (!boards.is_empty()).then(|| boards.into_iter().collect()),
     };
-    say(&minting.mint(claims)?);
+    say(&minting.mint(&claims)?);
     Ok(())
 }
 

@@ -355,8 +355,10 @@ impl Config {
 /// What tokens are minted with.
 pub struct Minting {
     key: Given<Secret>,
-    issuer: Option<String>,
-    audience: Option<String>,
+    /// `iss` of the tokens.
+    pub issuer: Option<String>,
+    /// `aud` of the tokens.
+    pub audience: Option<String>,
 }
 
 /// The key for tokens from flag or environment, itself or the file it lies in, and whom they name as issuer and audience.
@@ -370,13 +372,8 @@ pub fn minting(args: JwtArgs, environment: Environment<'_>) -> Result<Option<Min
 
 impl Minting {
     /// A token with these claims.
-    pub fn mint(self, claims: TokenClaims) -> Result<String, ConfigError> {
-        let claims = TokenClaims {
-            iss: self.issuer,
-            aud: self.audience,
-            ..claims
-        };
-        token::mint(self.key.value.reveal(), &claims).map_err(|error| self.key.bad(error))
+    pub fn mint(&self, claims: &TokenClaims) -> Result<String, ConfigError> {
+        token::mint(self.key.value.reveal(), claims).map_err(|error| self.key.bad(error))
     }
 }
 

@@ -168,13 +168,18 @@ impl ServerArgs {
         } else {
             cause.to_string()
         };
-        // Somebody may have put a password or a token into the address.
-        let mut server = self.server.clone();
-        server.set_query(None);
-        server.set_username("").ok();
-        server.set_password(None).ok();
+        let server = shown(self.server.clone());
         TransferError::NoAnswer { server, why }
     }
+}
+
+/// An address fit to be printed: somebody may have put a password or a token into it.
+fn shown(mut url: Url) -> Url {
+    url.set_query(None);
+    // Only an address without a host has no place for these.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    url
 }
 
 /// Imports file after file; one that fails does not stop the others.
@@ -186,7 +191,7 @@ pub(super) async fn import(args: ImportArgs) -> Result<(), TransferError> {
         match import_one(&client, &args, file).await {
             Ok(imported) => {
                 progress("");
-                let address = args.server.url(&["b", &imported.board]);
+                let address = shown(args.server.url(&["b", &imported.board]));
                 let name = file
                     .file_name()
                     .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
