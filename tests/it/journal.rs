@@ -3,6 +3,7 @@
 //! A crash is a copy of both files while the log is open: that is what a killed process leaves behind.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::{fs, io};
 
@@ -239,6 +240,56 @@ async fn a_journal_of_another_directory_is_not_read() {
     drop(open(dir.path()));
     fs::copy(copy.path().join(JOURNAL_NAME), dir.path().join(JOURNAL_NAME)).unwrap();
     assert_eq!(verify(dir.path()).unwrap().records, 0);
+}
+
+/// What `panseo verify` prints, and its exit code.
+fn verified(dir: &Path) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_panseo"));
+    let output = command.args(["verify", "--data-dir"]).arg(dir).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_told_on_the_command_line() {
+    let sound = crash_with(|_journal| ()).await;
+    let (told, code) = verified(sound.path());
+    assert!(
+        told.ends_with(": sound\n") && told.contains("3 records in the log (3 of them"),
+        "{told}"
+    );
+    assert_eq!(code, Some(0));
+    let damaged = crash_with(|journal| journal[PAGE_BYTES + 40] ^= 1).await;
+    let (told, code) = verified(damaged.path());
+    assert!(told.starts_with("journal: records 2 to 2 are missing\n"), "{told}");
+    assert!(told.ends_with(": damaged\n"), "{told}");
+    assert_eq!(code, Some(1));
+    let nothing = tempfile::tempdir().unwrap();
+    assert_eq!(verified(nothing.path()), (String::new(), Some(1)));
+}
+
+#[tokio::test]
+async fn a_journal_that_is_missing_or_cut_short_is_told() {
+    let cut = crash_with(|_journal| ()).await;
+    let journal = cut.path().join(JOURNAL_NAME);
+    fs::File::options()
+        .write(true)
+        .open(&journal)
+        .unwrap()
+        .set_len(2 * PAGE_BYTES as u64)
+        .unwrap();
+    let missing = crash_with(|_journal| ()).await;
+    fs::remove_file(missing.path().join(JOURNAL_NAME)).unwrap();
+    for (dir, left) in [(cut, 2), (missing, 0)] {
+        let report = verify(dir.path()).unwrap();
+        assert_eq!((report.records, report.damage.len()), (left, 1), "{report:?}");
+        assert!(
+            report.damage[0].starts_with("journal: missing or cut short"),
+            "{report:?}"
+        );
+        drop(open(dir.path()));
+        let report = verify(dir.path()).unwrap();
+        assert!(report.is_sound(), "it was told when the server opened it: {report:?}");
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::backend::{Overlay, Ranges, Watched};
 use super::direct::DirectFile;
 use super::fault::{Aborted, Fault};
-use super::journal::{Batch, Found, JOURNAL_BYTES, JOURNAL_NAME, Journal};
+use super::journal::{Batch, Found, JOURNAL_BYTES, JOURNAL_NAME, Journal, fill};
 
 /// Version of the tables and of what lies in them.
 pub const FORMAT_VERSION: u64 = 3;
@@ -35,8 +35,8 @@ pub const FILE_NAME: &str = "panseo.redb";
 /// Cache of database pages: the tail of the busy boards; keyframes are read once and kept by their rooms.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// `format`, `epoch`, `journal` (its secret) and `floor`: records up to there are in the tables, or gone with their
-/// board; no offset up to there is given again.
+/// `format`, `epoch`, `journal` (its secret), `journal_bytes` (0: not known) and `floor`: records up to there are in the
+/// tables, or gone with their board; no offset up to there is given again.
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// (board, offset) -> record.
 pub(crate) const LOG: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("log");
@@ -156,13 +156,22 @@ pub(super) struct Shared {
     pub(super) journal: Mutex<Journal>,
     /// Tells that the journal holds something.
     pub(super) held: Condvar,
-    /// What the journal held when the directory was opened: records, and what was missing between them.
-    left: (u64, Vec<(u64, u64)>),
+    left: Left,
     /// Counts the openings, so that the log sees that its tails may have missed something.
     pub(super) openings: AtomicU64,
     pub(super) open: RwLock<Option<redb::Database>>,
     pub(super) watched: Mutex<Watched>,
     pub(super) health: watch::Sender<Health>,
+}
+
+/// What the journal held when the directory was opened.
+pub(crate) struct Left {
+    /// Number of records.
+    pub(crate) records: u64,
+    /// First and last offset of what was missing between them.
+    pub(crate) missing: Vec<(u64, u64)>,
+    /// Whether the file was missing, or shorter than it is made.
+    pub(crate) is_cut: bool,
 }
 
 /// What the database says of itself when it is opened.
@@ -173,6 +182,8 @@ pub(super) struct Opened {
     pub(super) floor: u64,
     pub(super) journal: Journal,
     pub(super) found: Found,
+    /// Whether the journal was missing, or shorter than it is made.
+    is_cut: bool,
 }
 
 impl Opened {
@@ -215,7 +226,11 @@ impl Database {
             epoch: start.epoch,
             end: AtomicU64::new(start.end()),
             floor: AtomicU64::new(start.floor),
-            left: (left.sum(), start.found.missing),
+            left: Left {
+                records: left.sum(),
+                missing: start.found.missing,
+                is_cut: start.is_cut,
+            },
             moving: Mutex::new(start.found.batches),
             journal: Mutex::new(start.journal),
             held: Condvar::new(),
@@ -224,7 +239,10 @@ impl Database {
             watched: Mutex::new(start.watched),
             health: watch::Sender::new(Health::Healthy),
         };
-        for (first, last) in &shared.left.1 {
+        if shared.left.is_cut {
+            tracing::error!("The journal is missing or was cut short: what was acknowledged last may be gone.");
+        }
+        for (first, last) in &shared.left.missing {
             tracing::error!(
                 first,
                 last,
@@ -306,8 +324,8 @@ impl Database {
         self.0.floor.load(Ordering::Acquire)
     }
 
-    /// What the journal held when the directory was opened: records, and first and last offset of what was missing.
-    pub(crate) fn left_in_journal(&self) -> &(u64, Vec<(u64, u64)>) {
+    /// What the journal held when the directory was opened.
+    pub(crate) fn left_in_journal(&self) -> &Left {
         &self.0.left
     }
 
@@ -431,14 +449,18 @@ pub(super) fn open_once(dir: &Path, storage: &Storage, unsynced: Ranges) -> Resu
         .map_err(|error| open_error(dir, error))?;
     let found = read_format(&database).map_err(|source| storage_error(dir, source))?;
     check_format(dir, found)?;
-    let [epoch, floor, secret] = prepare(&database, found).map_err(|source| storage_error(dir, source))?;
-    // Behind the lock on the database: only one process has the journal open.
+    // Behind the lock on the database: only one process has the journal open. It has its size before the database says
+    // so, and is never shorter from then on.
     let file = (storage.journal)().map_err(|error| open_error(dir, error))?;
-    let read = Journal::open(file, storage.journal_bytes, secret).and_then(|mut journal| {
-        let found = journal.read(floor)?;
-        Ok((journal, found))
-    });
-    let (journal, found) = read.map_err(|error| storage_error(dir, error.into()))?;
+    let filled = file
+        .len()
+        .and_then(|was| fill(&*file, storage.journal_bytes).and_then(|()| Ok((was, file.len()?))));
+    let (was, is) = filled.map_err(|error| storage_error(dir, error.into()))?;
+    let [epoch, floor, secret, bytes] = prepare(&database, found, is).map_err(|source| storage_error(dir, source))?;
+    let is_cut = found.is_some_and(|format| format >= JOURNAL_SINCE) && was < bytes;
+    let mut journal = Journal::new(file, storage.journal_bytes, secret);
+    let read = journal.read(floor);
+    let found = read.map_err(|error| storage_error(dir, error.into()))?;
     Ok(Opened {
         database,
         watched,
@@ -446,6 +468,7 @@ pub(super) fn open_once(dir: &Path, storage: &Storage, unsynced: Ranges) -> Resu
         floor,
         journal,
         found,
+        is_cut,
     })
 }
 
@@ -457,8 +480,8 @@ fn read_format(database: &redb::Database) -> Result<Option<u64>, redb::Error> {
     }
 }
 
-/// Makes what a fresh file, or one of an older version, lacks; gives epoch, floor and the journal's secret.
-fn prepare(database: &redb::Database, format: Option<u64>) -> Result<[u64; 3], redb::Error> {
+/// Makes what a fresh file, or one of an older version, lacks; gives epoch, floor, the journal's secret and its size.
+fn prepare(database: &redb::Database, format: Option<u64>, journal_bytes: u64) -> Result<[u64; 4], redb::Error> {
     if format != Some(FORMAT_VERSION) {
         let transaction = database.begin_write()?;
         {
@@ -472,6 +495,7 @@ fn prepare(database: &redb::Database, format: Option<u64>) -> Result<[u64; 3], r
                 let floor = meta.get("floor")?.map_or(0, |value| value.value());
                 meta.insert("floor", floor.max(last))?;
                 meta.insert("journal", random_number())?;
+                meta.insert("journal_bytes", journal_bytes)?;
             }
             meta.insert("format", FORMAT_VERSION)?;
         }
@@ -490,7 +514,12 @@ fn prepare(database: &redb::Database, format: Option<u64>) -> Result<[u64; 3], r
     }
     let meta = database.begin_read()?.open_table(META)?;
     let number = |name| -> Result<u64, redb::Error> { Ok(meta.get(name)?.map_or(0, |value| value.value())) };
-    Ok([number("epoch")?, number("floor")?, number("journal")?])
+    Ok([
+        number("epoch")?,
+        number("floor")?,
+        number("journal")?,
+        number("journal_bytes")?,
+    ])
 }
 
 /// The highest offset in the log, found by one step for each board.

@@ -53,20 +53,25 @@ pub(super) struct Found {
     pub(super) missing: Vec<(u64, u64)>,
 }
 
+/// Fills the file up to `bytes`, so that later syncs need no metadata.
+pub(super) fn fill(file: &dyn StorageBackend, bytes: u64) -> io::Result<()> {
+    let mut len = file.len()?;
+    if len >= bytes {
+        return Ok(());
+    }
+    // Page by page: the kernel would keep a larger write as one large page of its cache, and every small write into that
+    // would cost and count as all of it.
+    while len < bytes {
+        file.write(len, &[0; PAGE_BYTES])?;
+        len += PAGE_BYTES as u64;
+    }
+    file.sync_data()
+}
+
 impl Journal {
-    /// Opens the file, and fills it up to `bytes` so that later syncs need no metadata.
-    pub(super) fn open(file: Arc<dyn StorageBackend>, bytes: u64, secret: u64) -> io::Result<Self> {
-        let mut len = file.len()?;
-        if len < bytes {
-            // Page by page: the kernel would keep a larger write as one large page of its cache, and every small write
-            // into that would cost and count as all of it.
-            while len < bytes {
-                file.write(len, &[0; PAGE_BYTES])?;
-                len += PAGE_BYTES as u64;
-            }
-            file.sync_data()?;
-        }
-        Ok(Self {
+    /// The journal in a file that was filled up to `bytes`.
+    pub(super) fn new(file: Arc<dyn StorageBackend>, bytes: u64, secret: u64) -> Self {
+        Self {
             file,
             half_bytes: bytes / 2,
             secret,
@@ -74,7 +79,7 @@ impl Journal {
             used: 0,
             held: Vec::new(),
             boards: HashMap::new(),
-        })
+        }
     }
 
     /// What the file holds beyond `floor`. Until that is moved nothing may be appended.

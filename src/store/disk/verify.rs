@@ -82,9 +82,15 @@ type Check = fn(&ReadTransaction, &mut Report) -> Result<(), Refused>;
 
 fn verify_database(database: &Database) -> Report {
     let mut report = Report::default();
-    let (records, missing) = database.left_in_journal();
-    report.journal_records = *records;
-    for (first, last) in missing {
+    let left = database.left_in_journal();
+    report.journal_records = left.records;
+    if left.is_cut {
+        report.note(
+            "journal",
+            "missing or cut short: what was acknowledged last may be gone",
+        );
+    }
+    for (first, last) in &left.missing {
         report.note("journal", format_args!("records {first} to {last} are missing"));
     }
     if let Err(error) = database.check_pages() {
