@@ -85,7 +85,7 @@ pub(super) async fn import_new(
     check_may_create(&caller)?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let title = params.title.map(checked_title).transpose()?;
-    let _place = state.uploads.take().await?;
+    let _place = state.uploads.take(&caller.identity.user).await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let import = read(&state, bytes, Vec::new()).await?;
     let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
@@ -136,7 +136,7 @@ pub(super) async fn import_into(
         ));
     }
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _place = state.uploads.take().await?;
+    let _place = state.uploads.take(&caller.identity.user).await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
     let items = state.hub.state(&board).await?.items;
     let is_new = items.is_empty();

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{ConnectInfo, FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -58,6 +59,28 @@ pub fn routes() -> Router<AppState> {
         .route("/yjs/{id}", get(yjs_door))
 }
 
+/// The request to go over to the WebSocket protocol.
+struct Upgrade(WebSocketUpgrade);
+
+impl FromRequestParts<AppState> for Upgrade {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
+        let asked = WebSocketUpgrade::from_request_parts(parts, state).await;
+        asked.map(Self).map_err(|_plain| {
+            let detail = "This is the address of a WebSocket. Open it with a WebSocket client; the board's page is at `/b/{id}`.";
+            let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail);
+            // What RFC 9110 §15.5.22 and RFC 6455 §4.4 want said.
+            let headers = [
+                (header::UPGRADE, "websocket"),
+                (header::CONNECTION, "upgrade"),
+                (header::SEC_WEBSOCKET_VERSION, "13"),
+            ];
+            (headers, problem).into_response()
+        })
+    }
+}
+
 async fn yjs_door(
     State(state): State<AppState>,
     BoardPath(board): BoardPath,
@@ -65,7 +88,7 @@ async fn yjs_door(
     headers: HeaderMap,
     uri: Uri,
     progress: Progress,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
     let caller = match auth::identify(&state, peer.ip(), &headers, &uri)? {
         Some(caller) => caller,
@@ -94,7 +117,7 @@ async fn own_door(
     headers: HeaderMap,
     uri: Uri,
     progress: Progress,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
     let caller = auth::identify(&state, peer.ip(), &headers, &uri)?;
     let mut seat = None;

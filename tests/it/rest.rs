@@ -336,6 +336,17 @@ async fn raw(node: &Node, bytes: &[u8]) -> String {
         .to_owned()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_socket_says_so() {
+    let node = Node::open().await;
+    for path in ["/v1/boards/lesson/ws", "/yjs/lesson"] {
+        let answer = node.get(path).await;
+        assert_eq!(answer.problem(), (426, "upgrade_required".to_owned()), "{path}");
+        assert_eq!(answer.header("upgrade"), "websocket");
+        assert_eq!(answer.header("sec-websocket-version"), "13");
+    }
+}
+
 //
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_files_and_boards_wait_for_a_place() {
