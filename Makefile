@@ -51,7 +51,7 @@ check: ## The quick half: formatting, lints, unit tests
 	$(CARGO) test --lib
 
 bench: ## Figures of docs/PERFORMANCE.md; on a quiet machine
-	$(CARGO) bench --bench merge --bench replay --bench fan_out
+	$(CARGO) bench --bench merge --bench replay --bench fan_out --bench heap
 	$(CARGO) build --release --example relay --bin panseo
 	target/release/panseo bench all --compare-relay
 
