@@ -515,6 +515,11 @@ fn check_limits(limits: &Limits, path: &Given<String>) -> Result<(), ConfigError
         "joins_per_minute",
         "failed_logins_per_minute",
     ];
+    if limits.idle_timeout_ms <= limits.ping_interval_ms {
+        let why =
+            "`limits.idle_timeout_ms` must be above `limits.ping_interval_ms`: who is idle would be dropped unasked";
+        return Err(path.bad(why));
+    }
     let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(limits) else {
         return Ok(());
     };

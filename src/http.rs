@@ -45,7 +45,7 @@ use crate::http::auth::AuthMode;
 use crate::http::error::Problem;
 use crate::http::origin::Origins;
 use crate::http::pictures::Pictures;
-use crate::http::places::Places;
+use crate::http::places::{Places, SharedPlaces};
 use crate::http::rates::Rates;
 use crate::http::revoked::Revocations;
 use crate::http::seats::Seats;
@@ -86,7 +86,7 @@ pub struct AppState {
     pub metrics: Metrics,
     /// Whether clients are served here, not operators alone.
     pub is_edge: bool,
-    uploads: Places,
+    uploads: SharedPlaces,
     downloads: Places,
     pictures: Pictures,
     is_draining: Arc<AtomicBool>,
@@ -123,7 +123,7 @@ impl AppState {
             clock,
             metrics,
             is_edge: true,
-            uploads: Places::new(TRANSFERS_MAX),
+            uploads: SharedPlaces::new(TRANSFERS_MAX),
             downloads: Places::new(TRANSFERS_MAX),
             pictures: Pictures::default(),
             is_draining: Arc::default(),

@@ -218,9 +218,11 @@ pub fn app_state(config: &Config, adapters: Adapters) -> AppState {
 
 fn announce(config: &Config, address: SocketAddr) {
     if config.auth == AuthConfig::Open && config.is_edge() {
-        tracing::warn!(
+        // Not by way of the log, which may be filtered.
+        drop(writeln!(
+            std::io::stderr(),
             "NO LOG-IN IS NEEDED (--auth open): everybody on this machine may read, change and delete every board."
-        );
+        ));
     }
     tracing::info!("The node takes connections.");
     // For people and scripts; a closed standard output is no reason to end.

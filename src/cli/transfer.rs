@@ -267,12 +267,16 @@ pub(super) async fn export(args: ExportArgs) -> Result<(), TransferError> {
     let answer = args.server.send(Client::new().get(url), &args.board).await?;
     let bytes = answer.bytes().await.map_err(|error| args.server.no_answer(&error))?;
     let path = args.output.unwrap_or_else(|| PathBuf::from("-"));
-    let written = if path.as_os_str() == "-" {
-        std::io::stdout().write_all(&bytes)
+    let line = format!("{} {}", args.board, shown(args.server.url(&["b", &args.board])));
+    // Where the board itself goes to standard output, this must not.
+    let (written, tell): (_, fn(&str)) = if path.as_os_str() == "-" {
+        (std::io::stdout().write_all(&bytes), complain)
     } else {
-        tokio::fs::write(&path, &bytes).await
+        (tokio::fs::write(&path, &bytes).await, say)
     };
-    written.map_err(|source| TransferError::File { path, source })
+    written.map_err(|source| TransferError::File { path, source })?;
+    tell(&line);
+    Ok(())
 }
 
 /// Shows what is under way on a terminal, on one line that is written over.

@@ -42,7 +42,9 @@ fn import(server: &Server, folder: &Path, files: &[(String, Vec<u8>)]) -> Vec<St
 
 fn export(server: &Server, board: &str) -> Json {
     let output = panseo(server, &["export", board, "--format", "excalidraw"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert_eq!(told, format!("panseo: {board} http://{}/b/{board}\n", server.address));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use panseo::config::{AuthConfig, Config, ConfigError, ServeArgs};
 use panseo::http::token::Verifier;
@@ -95,6 +96,7 @@ fn every_wrong_value_is_one_line_that_names_it() {
     let (_a, unknown_key) = in_file("lisetn = \"127.0.0.1:1\"");
     let (_b, bad_limit) = in_file("[limits]\nelements_max = 0");
     let (_c, not_toml) = in_file("listen = ");
+    let (_d, idle) = in_file("[limits]\nping_interval_ms = 50000");
     for (args, name) in [
         (vec!["--listen", "nowhere"], "--listen"),
         (vec!["--auth", "maybe"], "--auth"),
@@ -110,6 +112,7 @@ fn every_wrong_value_is_one_line_that_names_it() {
         (vec!["--config", &unknown_key], "lisetn"),
         (vec!["--config", &bad_limit], "elements_max"),
         (vec!["--config", &not_toml], "--config"),
+        (vec!["--config", &idle], "idle_timeout_ms"),
         (vec!["--kafka-brokers", "k:1"], "PANSEO_DATABASE_URL"),
         (vec!["--database-url", "postgres://u:hush@h/d"], "PANSEO_KAFKA_BROKERS"),
         (vec!["--kafka-brokers", "k"], "--kafka-brokers"),
@@ -358,6 +361,26 @@ fn what_stands_in_the_way_of_a_start_is_one_line() {
     assert_eq!(code, 1, "{line}");
     assert!(line.contains("file"));
     assert_eq!(fs::read(&file).unwrap(), b"x");
+}
+
+#[test]
+fn that_no_log_in_is_needed_is_said_whatever_is_logged() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_panseo"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "off", "--data-dir"])
+        .arg(folder.path())
+        .env_clear()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(server.stderr.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(said.starts_with("NO LOG-IN IS NEEDED"), "{said}");
 }
 
 #[test]
