@@ -98,13 +98,15 @@ pub struct Running {
     state: AppState,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// What other nodes tell of kicks and revocations holds until the rooms have ended.
+    drained: CancellationToken,
 }
 
 impl Running {
     /// Starts to serve on a socket that listens already.
     pub fn start(listener: TcpListener, state: AppState) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, stop, drained) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let limits = ConnectionLimits {
             node_max: state.limits.connections_node_max,
             address_max: match *state.auth {
@@ -116,13 +118,14 @@ impl Running {
         tasks.spawn(async move { accept::serve(listener, router, limits, &tracker, token).await });
         tasks.spawn(keep_up(state.metrics.clone(), stop.clone()));
         if let Some(told) = state.hub.notices() {
-            tasks.spawn(notices::follow(state.clone(), told, stop.clone()));
+            tasks.spawn(notices::follow(state.clone(), told, drained.clone()));
         }
         Ok(Self {
             address,
             state,
             tasks,
             stop,
+            drained,
         })
     }
 
@@ -133,6 +136,7 @@ impl Running {
         self.tasks.close();
         let ended = tokio::time::timeout(DRAIN_TIMEOUT, async {
             self.state.hub.drain().await;
+            self.drained.cancel();
             self.tasks.wait().await;
             self.state.sockets.close();
             self.state.sockets.wait().await;

@@ -192,10 +192,20 @@ pub trait BoardStore: Send + Sync + 'static {
     /// Removes files that are not in `used` and were uploaded before `before`; gives their number.
     async fn collect_assets(&self, board: &BoardId, used: &[String], before: Timestamp) -> Result<usize, StoreError>;
 
-    /// Keeps a revocation.
+    /// Keeps a revocation; what is known of the same token or person stays at least as it is.
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError>;
     /// The revocations that still count at `now`, in no order; the others may be forgotten.
     async fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError>;
+}
+
+/// A revocation with what is known already: clocks of nodes differ, and none takes back a part of an earlier one.
+fn widened(revocation: &Revocation, known: Option<&Revocation>) -> Revocation {
+    let mut widened = revocation.clone();
+    if let Some(known) = known {
+        widened.at = widened.at.max(known.at);
+        widened.until = widened.until.max(known.until);
+    }
+    widened
 }
 
 /// Refuses a position that is not in the log that ends at `end`.

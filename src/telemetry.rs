@@ -195,7 +195,21 @@ fn install() -> Metrics {
     let process = metrics_process::Collector::default();
     process.describe();
     describe();
+    begin_at_zero();
     Metrics { handle, process }
+}
+
+/// Prometheus sees no increase in a counter that appears with its first event: those of the alerts are there before.
+fn begin_at_zero() {
+    for name in [
+        DLQ_TOTAL,
+        MATERIALISER_HOLES_TOTAL,
+        KAFKA_FATAL_TOTAL,
+        ROOMS_POISONED_TOTAL,
+        QUARANTINED_RECORDS_TOTAL,
+    ] {
+        metrics::counter!(name).increment(0);
+    }
 }
 
 fn describe() {

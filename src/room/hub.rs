@@ -253,6 +253,7 @@ impl Hub {
 
     /// All entries of the board and the position they stand at.
     pub async fn state(&self, board: &BoardId) -> Result<BoardState, HubError> {
+        self.level(board).await?;
         for _ in 0..ATTEMPTS_MAX {
             let (answer, state) = oneshot::channel();
             let room = self.room(board)?;
@@ -370,7 +371,7 @@ impl Hub {
         Err(HubError::Unavailable)
     }
 
-    /// Whoever comes may have sent their frames through another node before: the room has to know them.
+    /// Who comes may have sent frames through another node, or seen there what they ask for: the room has to know it.
     async fn level(&self, board: &BoardId) -> Result<(), HubError> {
         if !self.0.rooms.contains_key(board) {
             // The room that is opened now reads all of it.

@@ -381,7 +381,9 @@ impl Task {
             let now = (self.shared.clock)();
             let started = Instant::now();
             if let Input::Tick | Input::Closing = input {
-                self.room.set_keeper(self.shared.log.is_keeper(&self.board));
+                // A tick waits for no store: it makes no keyframe while the one before is on its way.
+                let may_keep = self.storing.is_none() || matches!(input, Input::Closing);
+                self.room.set_keeper(may_keep && self.shared.log.is_keeper(&self.board));
             }
             let is_heavy = self.room.is_heavy(&input);
             self.busy.begin(started);

@@ -20,13 +20,13 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(300);
 /// A store that did not answer is not asked for so long, so that others need not wait for it.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Carries out notices until the node stops.
-pub(super) async fn follow(state: AppState, mut notices: mpsc::Receiver<Notice>, stop: CancellationToken) {
+/// Carries out notices until the rooms of a node that stops have ended.
+pub(super) async fn follow(state: AppState, mut notices: mpsc::Receiver<Notice>, drained: CancellationToken) {
     let mut follower = Follower {
         state,
         unanswered: None,
     };
-    while let Some(Some(notice)) = stop.run_until_cancelled(notices.recv()).await {
+    while let Some(Some(notice)) = drained.run_until_cancelled(notices.recv()).await {
         metrics::counter!(telemetry::NOTICES_TOTAL).increment(1);
         follower.carry_out(notice).await;
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::{
     Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe,
-    VISITS_MAX,
+    VISITS_MAX, widened,
 };
 use crate::log::memory::MemoryLog;
 use crate::protocol::Logged;
@@ -237,7 +237,9 @@ impl BoardStore for MemoryStore {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        self.revoked.lock().insert(revocation.what.clone(), revocation.clone());
+        let mut revoked = self.revoked.lock();
+        let widened = widened(revocation, revoked.get(&revocation.what));
+        revoked.insert(widened.what.clone(), widened);
         Ok(())
     }
 

@@ -95,10 +95,10 @@ fn told(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(fault) => match fault.code().as_deref() {
             Some("53100") => StoreError::Full,
-            // Too many connections or too little memory; a shutdown, a crash or a start under way; a standby; somebody
-            // else's lock.
+            // Too many connections or too little memory; a shutdown, a crash or a start under way; a standby; a
+            // transaction that was idle while this node was frozen; somebody else's lock.
             Some(code)
-                if ["40", "53", "57", "25006", "55P03"]
+                if ["40", "53", "57", "25006", "25P03", "55P03"]
                     .iter()
                     .any(|class| code.starts_with(class)) =>
             {

@@ -235,6 +235,8 @@ async fn while_the_log_is_away_a_live_board_is_joined_for_looking_and_the_others
     cai.op(1, create("early")).await;
     ada.op(2, create("second")).await;
     sees(&mut cai, "second").await;
+    // Others may have drawn elsewhere: it might not be all of the board.
+    assert_eq!(node.get("/v1/boards/b/export?format=json").await.problem().0, 503);
     far.is_away.send_replace(false);
     keeps(&mut ada, 2).await;
     assert_eq!(cai.closed().await, 4503, "cai comes back in a moment");

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use panseo::log::kafka::{KafkaLog, Stored};
+use panseo::log::kafka::group::{Group, Held};
+use panseo::log::kafka::{KafkaLog, KafkaSettings, Stored};
 use panseo::log::{LogError, Logged, UpdateLog};
 use panseo::protocol::codec::encode_record;
 use panseo::protocol::ids::{BoardId, Position};
@@ -366,6 +367,54 @@ async fn a_partition_that_nobody_reads_is_let_go() {
     append_all(&log, &boards[0], 1..=3, 40).await;
     let mut tail = log.tail(&boards[0], None).await.unwrap();
     assert_eq!(numbers(&take(&mut tail, 3).await), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_was_taken_during_a_pause_is_read_when_it_comes_back() {
+    let Some(broker) = Broker::real() else { return };
+    let log = broker.log().await;
+    let turn = |group: &Group| {
+        let value = tokio::task::block_in_place(|| group.poll(Duration::from_millis(20)));
+        if !group.waiting().is_empty() {
+            group.begin(|_| 0).unwrap();
+        }
+        value.ok().flatten().map(|value| value.partition)
+    };
+    let one = Group::join(&broker.settings, &Held::default()).unwrap();
+    until("it has all partitions", async || {
+        turn(&one);
+        one.held().len() == 4
+    })
+    .await;
+    one.pause().unwrap();
+    let settings = KafkaSettings {
+        node: "two".to_owned(),
+        ..broker.settings.clone()
+    };
+    let two = Group::join(&settings, &Held::default()).unwrap();
+    until("the other one has some of them", async || {
+        turn(&one);
+        turn(&two);
+        !two.held().is_empty()
+    })
+    .await;
+    let taken = two.held();
+    one.resume().unwrap();
+    tokio::task::block_in_place(|| drop(two));
+    until("they come back", async || {
+        turn(&one);
+        one.held().len() == 4
+    })
+    .await;
+    for number in 0..40 {
+        append_all(&log, &board(&format!("b{number}")), 1..=1, 40).await;
+    }
+    let mut read = BTreeSet::new();
+    until("a record comes of each", async || {
+        read.extend(turn(&one));
+        taken.iter().all(|partition| read.contains(partition))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,13 @@
 //! Which node of a cluster writes a board's keyframes: the one that stores its records, whoever has it open.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use panseo::protocol::ServerFrame;
 use panseo::protocol::element::Property;
 use panseo::room::Input;
 use serde_json::json;
+use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
 use crate::support::live::{Server, Socket};
@@ -45,10 +49,10 @@ fn a_room_writes_none_while_another_node_keeps_the_board() {
     assert_eq!(story.cluster.keyframes.len(), 1, "nothing came since");
 }
 
-/// Draws 320 KiB, and waits until all is acknowledged.
-async fn draw_much(socket: &mut Socket) {
-    for seq in 1..=20 {
-        let text = char::from(b'a' + seq).to_string().repeat(16 * 1024);
+/// Draws 16 KiB for each number, and waits until all is acknowledged.
+async fn draw_much(socket: &mut Socket, numbers: RangeInclusive<u8>) {
+    for seq in numbers.clone() {
+        let text = char::from(b'a' + seq % 26).to_string().repeat(16 * 1024);
         let element =
             json!({ "id": format!("e{seq}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4, "text": text });
         socket
@@ -57,17 +61,17 @@ async fn draw_much(socket: &mut Socket) {
     }
     let last = |frame| match frame {
         ServerFrame::Error { message, .. } => panic!("refused: {message}"),
-        ServerFrame::Ack { seq: 20, .. } => Some(()),
+        ServerFrame::Ack { seq, .. } if seq == u64::from(*numbers.end()) => Some(()),
         _ => None,
     };
     socket.find(last).await;
 }
 
 /// One more record: the next keyframe is at another place than the last one, and so is counted.
-async fn move_one(socket: &mut Socket) {
+async fn move_one(socket: &mut Socket, number: u64) {
     let step = json!({ "op": "element.move", "targets": ["e1"], "dx": 1, "dy": 0 });
-    socket.op(21, step).await;
-    let acked = |frame| matches!(frame, ServerFrame::Ack { seq: 21, .. }).then_some(());
+    socket.op(number, step).await;
+    let acked = |frame| matches!(frame, ServerFrame::Ack { seq, .. } if seq == number).then_some(());
     socket.find(acked).await;
 }
 
@@ -111,7 +115,7 @@ async fn drawn_elsewhere(ground: &Ground) -> ([Server; 2], Socket) {
     })
     .await;
     let mut ada = nodes[0].own(&board, "user=ada", Uuid::new_v4()).await;
-    draw_much(&mut ada).await;
+    draw_much(&mut ada, 1..=20).await;
     (nodes, ada)
 }
 
@@ -123,7 +127,7 @@ async fn the_node_that_stores_a_board_writes_them_though_nobody_is_on_it_there()
     shows(&nodes[1], "panseo_keyframe_rooms_total", 1).await;
     shows(&nodes[1], "panseo_rooms", 0).await;
     assert_eq!(figure(&nodes[0], "panseo_keyframe_rooms_total").await, 0);
-    move_one(&mut ada).await;
+    move_one(&mut ada, 21).await;
     drop(ada);
     shows(&nodes[0], "panseo_rooms", 0).await;
     assert_eq!(
@@ -139,7 +143,7 @@ async fn a_node_that_takes_over_writes_them_for_what_is_open_there() {
     let (mut nodes, mut ada) = drawn_elsewhere(&ground).await;
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 1).await;
     shows(&nodes[1], "panseo_rooms", 0).await;
-    move_one(&mut ada).await;
+    move_one(&mut ada, 21).await;
     nodes[1].child.kill().unwrap();
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 2).await;
     assert_eq!(figure(&nodes[0], "panseo_rooms").await, 1, "it is open still");
@@ -152,7 +156,36 @@ async fn a_board_that_is_open_where_it_is_stored_needs_no_other_room() {
     shows(&node, "panseo_materialiser_partitions", 4).await;
     node.make_board("own").await;
     let mut ada = node.own("own", "user=ada", Uuid::new_v4()).await;
-    draw_much(&mut ada).await;
+    draw_much(&mut ada, 1..=20).await;
     ground.schema.until(KEYFRAMES, |keyframes| keyframes == 1).await;
     assert_eq!(figure(&node, "panseo_keyframe_rooms_total").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_goes_on_while_the_database_does_not_take_its_keyframe() {
+    let Some(ground) = Ground::find().await else { return };
+    let node = ground.node_with("one", &["--auth", "open", "--no-rate-limits"]);
+    shows(&node, "panseo_materialiser_partitions", 4).await;
+    node.make_board("own").await;
+    let mut ada = node.own("own", "user=ada", Uuid::new_v4()).await;
+    let mut frozen = ground.schema.connect().await;
+    let freezing = sqlx::raw_sql("begin; lock table keyframes");
+    freezing.execute(&mut frozen).await.unwrap();
+    draw_much(&mut ada, 1..=20).await;
+    let waiting = "select count(*) from pg_locks
+                   where relation = 'keyframes'::regclass and mode = 'RowExclusiveLock' and not granted";
+    ground.schema.until(waiting, |count| count > 0).await;
+    // The next one becomes due. The first one is given up after 20 s only.
+    let drawing = async {
+        draw_much(&mut ada, 21..=40).await;
+        draw_much(&mut ada, 41..=60).await;
+        let mut pace = interval(Duration::from_millis(200));
+        for number in 61..=70 {
+            pace.tick().await;
+            move_one(&mut ada, number).await;
+        }
+    };
+    timeout(Duration::from_secs(15), drawing).await.unwrap();
+    drop(frozen);
+    ground.schema.until(KEYFRAMES, |keyframes| keyframes >= 1).await;
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::live::Server;
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
@@ -37,5 +39,22 @@ fn dashboard_and_alerts_name_metrics_that_are_there() {
         let is_shown = shown.contains(metric) || shown.contains(&format!("{metric}_bucket"));
         let is_of_cluster = of_cluster.iter().any(|prefix| metric.starts_with(prefix));
         assert!(is_shown || !is_of_cluster, "the dashboard does not show {metric}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_of_which_an_increase_is_an_alert_are_there_from_the_start() {
+    let alerts = read("dev/monitoring/alerts.yml");
+    let counters: BTreeSet<&str> = alerts
+        .split("increase(")
+        .skip(1)
+        .filter_map(|rest| rest.split('[').next())
+        .collect();
+    assert!(counters.contains("panseo_dlq_total"), "{counters:?}");
+    let node = Server::open("");
+    let (_, text) = node.request("GET", "/metrics", "", "").await;
+    for counter in counters {
+        let line = format!("{counter} 0");
+        assert!(text.lines().any(|shown| shown == line), "there is no line «{line}»");
     }
 }

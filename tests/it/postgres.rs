@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use panseo::protocol::ids::{BoardId, EditScope, Position, Timestamp, UserId};
+use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
 use panseo::store::postgres::materialise::{ApplyError, Batch, Incoming, Outcome};
 use panseo::store::postgres::{OpenError, PostgresStore, Settings};
 use panseo::store::{BoardInfo, BoardStore, StoreError, StoredKeyframe};
@@ -100,6 +100,14 @@ async fn another_topic_is_refused() {
     settings.topic.partitions = 2;
     let line = refusal(settings).await;
     assert!(line.contains("of 1 partitions, not 2"), "{line}");
+    let mut settings = schema.settings();
+    settings.topic.name = "other.edits.v1".into();
+    let line = refusal(settings).await;
+    assert!(
+        line.contains("from another topic panseo.edits.v1 (not other.edits.v1)") && line.contains("an empty database"),
+        "{line}"
+    );
+    schema.open().await.unwrap();
 }
 
 #[tokio::test]
@@ -308,6 +316,21 @@ async fn records_of_a_deleted_board_are_left_out() {
     assert_eq!(store.apply(&[both]).await.unwrap(), [Outcome::Applied]);
     assert_eq!(schema.number("select count(*) from records").await, 10);
     assert_eq!(numbers(&store, &other).await, (10..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_role_is_changed_while_records_of_its_board_are_stored() {
+    let Some(schema) = Schema::make().await else { return };
+    let store = schema.open().await.unwrap();
+    let id = create(&store, "maths").await;
+    // A node that has frozen in the midst of it.
+    let mut storing = schema.connect().await;
+    let storing_starts = sqlx::raw_sql("begin; select id from boards for key share");
+    storing_starts.execute(&mut storing).await.unwrap();
+    let ben = UserId::new("ben").unwrap();
+    store.set_role(&id, &ben, Some(Role::Editor)).await.unwrap();
+    assert_eq!(store.role(&id, &ben).await.unwrap(), Some(Role::Editor));
+    drop(storing);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use panseo::protocol::{Record, ServerFrame};
 use panseo::store::BoardStore as _;
 use panseo::store::memory::MemoryStore;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -162,17 +162,27 @@ async fn a_change_at_one_real_node_reaches_sockets_of_the_other() {
 #[derive(Clone)]
 struct Mute {
     log: MemoryLog,
+    may_write: watch::Receiver<bool>,
     notices: Arc<Mutex<Option<mpsc::Receiver<Notice>>>>,
 }
 
 impl Mute {
     /// A node on it, with the board `lesson` and its store, and the notices it is to hear.
     async fn node() -> (Node, Arc<MemoryStore>, mpsc::Sender<Notice>) {
+        Self::node_writing(watch::channel(true).1).await
+    }
+
+    /// The same, with records that become durable when they may.
+    async fn node_writing(may_write: watch::Receiver<bool>) -> (Node, Arc<MemoryStore>, mpsc::Sender<Notice>) {
         let log = MemoryLog::new(7);
         let store = Arc::new(MemoryStore::new(log.clone()));
         let (told, notices) = mpsc::channel(1);
         let notices = Arc::new(Mutex::new(Some(notices)));
-        let mute = Arc::new(Self { log, notices });
+        let mute = Arc::new(Self {
+            log,
+            may_write,
+            notices,
+        });
         let node = Node::on(ServeArgs::default(), mute, Arc::clone(&store) as _, || true).await;
         let made = node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
         assert_eq!(made.status, 201);
@@ -183,7 +193,12 @@ impl Mute {
 #[async_trait]
 impl UpdateLog for Mute {
     fn append(&self, board: &BoardId, record: Arc<Record>) -> BoxFuture<'static, Result<Position, LogError>> {
-        self.log.append(board, record)
+        let (mut may_write, append) = (self.may_write.clone(), self.log.append(board, record));
+        async move {
+            may_write.wait_for(|may| *may).await.expect("the test holds the sender");
+            append.await
+        }
+        .boxed()
     }
 
     async fn tail(&self, board: &BoardId, after: Option<Position>) -> Result<mpsc::Receiver<Logged>, LogError> {
@@ -243,4 +258,30 @@ async fn who_is_on_a_board_that_was_made_again_comes_to_it() {
     told.send(deleted()).await.unwrap();
     closes_with(&mut mina, 4404).await;
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_other_nodes_tell_holds_until_the_rooms_of_a_node_that_stops_have_ended() {
+    let (gate, may_write) = watch::channel(true);
+    let (node, _store, told) = Mute::node_writing(may_write).await;
+    let mut mina = own(node.address(), "lesson", "user=mina", Uuid::new_v4()).await;
+    let mut jun = own(node.address(), "lesson", "user=jun", Uuid::new_v4()).await;
+    gate.send_replace(false);
+    let element = json!({ "id": "late", "type": "rectangle", "x": 1, "y": 2, "width": 3, "height": 4 });
+    mina.op(1, json!({ "op": "element.create", "element": element })).await;
+    jun.find(|frame| matches!(frame, ServerFrame::Event { .. }).then_some(()))
+        .await;
+    let telling = async {
+        mina.closed().await;
+        let (board, user) = (BoardId::new("lesson").unwrap(), UserId::new("jun").unwrap());
+        // One may wait unread.
+        for _ in 0..3 {
+            let (board, user) = (board.clone(), user.clone());
+            let role = None;
+            let kick = Notice::Role { board, user, role };
+            told.send(kick).await.expect("somebody listens");
+        }
+        gate.send_replace(true);
+    };
+    tokio::join!(node.stop(), telling);
 }

@@ -89,6 +89,7 @@ contract!(
     keeps_assets,
     collects_unused_assets,
     keeps_revocations_until_they_end,
+    takes_no_part_of_a_revocation_back,
 );
 
 fn user(name: &str) -> UserId {
@@ -428,6 +429,27 @@ async fn keeps_revocations_until_they_end(pair: Pair) {
     assert_eq!(known, [token, later.clone()]);
     assert_eq!(pair.store.revocations(Timestamp(100)).await.unwrap(), [later]);
     assert_eq!(pair.store.revocations(Timestamp(200)).await.unwrap(), []);
+}
+
+async fn takes_no_part_of_a_revocation_back(pair: Pair) {
+    let revocation = |at, until| Revocation {
+        what: Revoked::User(user("ada")),
+        at: Timestamp(at),
+        until: Timestamp(until),
+    };
+    // The second one is of a node whose clock is behind.
+    for entry in [revocation(20, 200), revocation(10, 190)] {
+        pair.store.revoke(&entry).await.unwrap();
+    }
+    assert_eq!(
+        pair.store.revocations(Timestamp(0)).await.unwrap(),
+        [revocation(20, 200)]
+    );
+    pair.store.revoke(&revocation(30, 150)).await.unwrap();
+    assert_eq!(
+        pair.store.revocations(Timestamp(0)).await.unwrap(),
+        [revocation(30, 200)]
+    );
 }
 
 #[tokio::test]

@@ -79,6 +79,10 @@ impl Backfill {
         let mut heard = Instant::now();
         let mut fault = ClientError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
         loop {
+            // Other boards' records may flow for long: who has gone must not keep the turn from others.
+            if reader.is_closed() {
+                return Ok(());
+            }
             let message = match consumer.poll(POLL) {
                 Some(Ok(message)) => message,
                 silence => {
@@ -87,7 +91,7 @@ impl Backfill {
                         fault = error;
                     }
                     let is_gone = fault.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset);
-                    if is_gone || heard.elapsed() >= SILENCE_MAX || reader.is_closed() {
+                    if is_gone || heard.elapsed() >= SILENCE_MAX {
                         return Err(fault);
                     }
                     continue;

@@ -156,11 +156,13 @@ impl Group {
         self.member.held.lock().iter().copied().collect()
     }
 
-    /// Reads the waiting partitions from these offsets.
+    /// Reads the waiting partitions from these offsets. Not to be called during a pause, which they would not keep.
     pub fn begin(&self, start: impl Fn(i32) -> i64) -> Result<(), KafkaError> {
         let waiting = std::mem::take(&mut *self.member.waiting.lock());
         let partitions = partitions(&waiting);
         let list = self.list(&partitions, |partition| Offset::Offset(start(partition)))?;
+        // One that was taken during a pause comes back with it: the client keeps it over assignments.
+        self.consumer.resume(&self.list(&partitions, |_| Offset::Invalid)?)?;
         self.consumer.incremental_assign(&list)?;
         self.member.held.lock().extend(partitions);
         self.member.tell();

@@ -63,7 +63,7 @@ pub(super) async fn check(settings: &KafkaSettings, edits: &Edits, stored: &[Sto
 
 fn made_anew(what: &str) -> KafkaError {
     KafkaError::Topic(format!(
-        "topic {what}: it was made anew; bring the old one back, or use another --kafka-prefix"
+        "topic {what}: it was made anew; bring the old one back, or use another --kafka-prefix and an empty database"
     ))
 }
 

@@ -276,7 +276,7 @@ impl Topics {
         let wanted = topic.partitions(&self.settings);
         if usize::try_from(wanted) != Ok(report.partitions) {
             report.fatal(&format!(
-                "has {} partitions, not {wanted}, and their number is fixed for its life: use its own number, or another --kafka-prefix",
+                "has {} partitions, not {wanted}, and their number is fixed for its life: use its own number, or another --kafka-prefix and an empty database",
                 report.partitions
             ));
         }

@@ -4,7 +4,7 @@ use redb::{ReadableTable as _, TableDefinition, TableError};
 
 use super::{Files, Refused, from_stored, to_stored};
 use crate::protocol::ids::Timestamp;
-use crate::store::{Revocation, Revoked, StoreError};
+use crate::store::{Revocation, Revoked, StoreError, widened};
 
 /// `token:<jti>` or `user:<id>` -> the revocation.
 const REVOKED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("revoked");
@@ -16,10 +16,11 @@ impl Files {
             Revoked::User(user) => format!("user:{user}"),
         };
         self.database.write(|transaction| {
-            let stored = to_stored(revocation);
-            transaction
-                .open_table(REVOKED)?
-                .insert(key.as_str(), stored.as_slice())?;
+            let mut table = transaction.open_table(REVOKED)?;
+            let known = table.get(key.as_str())?.map(|stored| from_stored(stored.value()));
+            let known = known.transpose().map_err(Refused::Refused)?;
+            let stored = to_stored(&widened(revocation, known.as_ref()));
+            table.insert(key.as_str(), stored.as_slice())?;
             Ok(())
         })
     }

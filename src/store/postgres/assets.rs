@@ -185,10 +185,14 @@ impl PostgresStore {
     /// Until the transaction ends, nobody else writes or removes this content.
     async fn lock_content(&self, sha256: &str) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-            .bind(sha256)
-            .execute(&mut *transaction)
-            .await?;
+        // The transaction is idle while the content is on its way, which takes longer than others may be idle.
+        sqlx::query(
+            "select set_config('idle_in_transaction_session_timeout', '60s', true),
+                 pg_advisory_xact_lock(hashtextextended($1, 0))",
+        )
+        .bind(sha256)
+        .execute(&mut *transaction)
+        .await?;
         Ok(transaction)
     }
 }

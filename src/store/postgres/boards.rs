@@ -184,8 +184,9 @@ impl PostgresStore {
         role: Option<Role>,
     ) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
-        // One after the other, so that two who leave at once do not both see the other stay.
-        let board_row = sqlx::query("select from boards where id = $1 for update")
+        // One after the other, so that two who leave at once do not both see the other stay. Whoever stores records of
+        // the board does not wait, nor is waited for.
+        let board_row = sqlx::query("select from boards where id = $1 for no key update")
             .bind(board.as_str())
             .fetch_optional(&mut *transaction)
             .await

@@ -235,8 +235,8 @@ fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     }
     let options = PgConnectOptions::from_str(url)
         .map_err(|_repeats_what_it_read| OpenError::BadUrl("its host, port or a parameter cannot be read"))?;
-    // A transaction that was forgotten, by a frozen node for one, must not hold its locks for ever.
-    let limits = [("idle_in_transaction_session_timeout", "60s"), ("lock_timeout", "20s")];
+    // A transaction that was forgotten, by a frozen node for one, must end before those give up who wait for its locks.
+    let limits = [("idle_in_transaction_session_timeout", "10s"), ("lock_timeout", "20s")];
     Ok(options
         .options(limits)
         .application_name("panseo")
@@ -376,6 +376,19 @@ impl Opening {
 
     /// Notes the topic at the first meeting, and compares it at each later one. Gives the epoch of its positions.
     async fn settle_topic(&self, connection: &mut PgConnection, topic: &Topic) -> Result<u64, OpenError> {
+        // Keyframes and blocks do not say which topic their offsets are of: a database has one for its life.
+        let other: Option<String> = sqlx::query_scalar("select topic from topics where topic <> $1 limit 1")
+            .bind(&topic.name)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        if let Some(other) = other {
+            return Err(OpenError::OtherTopic {
+                place: self.place.clone(),
+                topic: other,
+                why: format!("not {}", topic.name),
+            });
+        }
         let settled = self.meet(connection, topic).await;
         let (partitions, epoch) = settled.map_err(|error| self.failed(&error))?;
         if partitions != i64::from(topic.partitions) {

@@ -12,7 +12,8 @@ impl PostgresStore {
         };
         sqlx::query(
             "insert into revocations (kind, name, at, until) values ($1, $2, $3, $4)
-             on conflict (kind, name) do update set at = excluded.at, until = excluded.until",
+             on conflict (kind, name) do update set at = greatest(revocations.at, excluded.at),
+                 until = greatest(revocations.until, excluded.until)",
         )
         .bind(kind)
         .bind(name)
