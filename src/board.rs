@@ -316,7 +316,13 @@ impl Board {
         for kind in [EntryKind::Element, EntryKind::Page] {
             for (id, entry) in self.read.entries(kind) {
                 let target = (kind, Arc::clone(id));
-                if !known.contains(&target) && entry.get(Property::Deleted).is_none() {
+                if known.contains(&target) {
+                    continue;
+                }
+                if kind == EntryKind::Page && id.is_empty() {
+                    // The first page is always there, with nothing said of it.
+                    draft.create(&target, Properties::new());
+                } else if entry.get(Property::Deleted).is_none() {
                     draft.set(&target, Property::Deleted, Some(undo::time_value(now)));
                 }
             }

@@ -39,6 +39,7 @@ use crate::protocol::codec::{self, Format};
 use crate::protocol::element::{Change, Entry, Item, Properties};
 use crate::protocol::ids::{ClientId, EditScope, GestureId, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::Limits;
+use crate::protocol::op::Op;
 use crate::protocol::relay::{Lane, Relayed};
 use crate::protocol::{ClientFrame, ClientLimits, ErrorCode, Record, ServerFrame, Undone};
 use crate::store::StoredKeyframe;
@@ -304,7 +305,7 @@ impl Room {
                 update.0.len() > UPDATE_BYTES
             }
             Input::Frame(_, ClientFrame::Op { ops, .. }) => {
-                ops.len() > 100 || (is_large && ops.iter().any(crate::protocol::op::Op::stands_alone))
+                ops.iter().map(Op::size).sum::<usize>() > 100 || (is_large && ops.iter().any(Op::stands_alone))
             }
             Input::Frame(..)
             | Input::Yjs(..)

@@ -3,7 +3,7 @@
 //! Everything is checked against the draft before anything is written into the document, so that the ops of a frame
 //! are all or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -220,7 +220,7 @@ pub(super) fn create_element(
     if properties.get(Property::Pos).is_none() {
         let pos = match after {
             None => order::between(draft.top_pos().as_deref(), None, context.editor.seed),
-            Some(after) => place(draft, (Some(after), None), 1, &[], context)?.remove(0),
+            Some(after) => place(draft, (Some(after), None), 1, &HashSet::new(), context)?.remove(0),
         };
         properties.set(Property::Pos, pos.as_str().into());
     }
@@ -302,16 +302,16 @@ fn order_elements(
     if after.is_some() && before.is_some() {
         return Err(ApplyError::BadOp("say `after` or `before`, not both".into()));
     }
-    let mut targets = Vec::new();
+    let (mut targets, mut moving) = (Vec::new(), HashSet::new());
     for id in ids {
         let target = existing(draft, EntryKind::Element, id.as_str())?;
         context.may_touch(draft, &target, Some(Property::Pos))?;
-        if !targets.contains(&target) {
+        if moving.insert(Arc::clone(&target.1)) {
             targets.push(target);
         }
     }
     targets.sort_by_cached_key(|target| (draft.pos(target), Arc::clone(&target.1)));
-    let keys = place(draft, (after, before), targets.len(), &targets, context)?;
+    let keys = place(draft, (after, before), targets.len(), &moving, context)?;
     for (target, key) in targets.iter().zip(keys) {
         draft.set(target, Property::Pos, Some(key.as_str().into()));
     }
@@ -323,12 +323,12 @@ fn place(
     draft: &Draft<'_>,
     (after, before): (Option<&EntryId>, Option<&EntryId>),
     count: usize,
-    moving: &[Target],
+    moving: &HashSet<Arc<str>>,
     context: &Context<'_>,
 ) -> Result<Vec<String>, ApplyError> {
     let neighbour = |id: &EntryId| {
         let target = existing(draft, EntryKind::Element, id.as_str())?;
-        if moving.contains(&target) {
+        if moving.contains(&target.1) {
             return Err(ApplyError::BadOp(format!("`{id}` cannot be put next to itself")));
         }
         Ok(draft.pos(&target))
@@ -354,22 +354,25 @@ fn place(
 }
 
 fn delete_elements(draft: &mut Draft<'_>, ids: &[EntryId], context: &Context<'_>) -> Result<(), ApplyError> {
-    let mut targets = Vec::new();
+    let (mut targets, mut gone) = (Vec::new(), HashSet::new());
     for id in ids {
         let target = existing(draft, EntryKind::Element, id.as_str())?;
         context.may_touch(draft, &target, None)?;
-        targets.push(target);
+        if gone.insert(Arc::clone(&target.1)) {
+            targets.push(target);
+        }
     }
-    for target in draft.bound_to(&targets) {
+    for target in draft.bound_to(&gone) {
         let is_label = draft
             .get(&target)
             .is_some_and(|entry| entry.get(Property::ContainerId).is_some());
         if is_label {
+            gone.insert(Arc::clone(&target.1));
             targets.push(target);
         } else {
             let freed = draft
                 .get(&target)
-                .and_then(|entry| shape::freed(entry.get(Property::Bindings)?, &targets));
+                .and_then(|entry| shape::freed(entry.get(Property::Bindings)?, &gone));
             if let Some(bindings) = freed {
                 draft.set(&target, Property::Bindings, bindings);
             }

@@ -94,14 +94,13 @@ impl<'a> Draft<'a> {
         drafted.max(known)
     }
 
-    /// The next z-order key above or below `pos`, those of `moving` left aside.
-    pub fn pos_beside(&self, pos: &str, is_above: bool, moving: &[Target]) -> Option<String> {
+    /// The next z-order key above or below `pos`, those of the elements `moving` left aside.
+    pub fn pos_beside(&self, pos: &str, is_above: bool, moving: &HashSet<Arc<str>>) -> Option<String> {
         let is_beside = |key: &str| if is_above { key > pos } else { key < pos };
-        let stays = |id: &Arc<str>| !moving.iter().any(|(_, other)| other == id);
         let mut known = self
             .read
             .order()
-            .filter(|(key, id)| is_beside(key) && stays(id))
+            .filter(|(key, id)| is_beside(key) && !moving.contains(id))
             .map(|(key, _)| key.to_string());
         let drafted = self.drafted_pos().filter(|key| is_beside(key));
         if is_above {
@@ -111,20 +110,19 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Living elements that name one of `targets` as their container, or are tied to one by their bindings.
-    pub fn bound_to(&self, targets: &[Target]) -> Vec<Target> {
-        let ids: HashSet<&str> = targets.iter().map(|(_, id)| &**id).collect();
+    /// Other living elements that name one of these as their container, or are tied to one by their bindings.
+    pub fn bound_to(&self, ids: &HashSet<Arc<str>>) -> Vec<Target> {
         let leads_there = |entry: &Properties| {
             let container = entry.get(Property::ContainerId).and_then(Value::as_str);
             container.is_some_and(|id| ids.contains(id))
                 || entry
                     .get(Property::Bindings)
-                    .is_some_and(|bindings| shape::freed(bindings, targets).is_some())
+                    .is_some_and(|bindings| shape::freed(bindings, ids).is_some())
         };
         let mut bound: Vec<Target> = self
             .read
             .entries(EntryKind::Element)
-            .filter(|(id, entry)| !ids.contains(&***id) && entry.get(Property::Deleted).is_none() && leads_there(entry))
+            .filter(|(id, entry)| !ids.contains(*id) && entry.get(Property::Deleted).is_none() && leads_there(entry))
             .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
             .collect();
         bound.sort();

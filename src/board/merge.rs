@@ -105,8 +105,16 @@ impl Board {
                 amends.extend(barred.map(|property| Amend::Property(target(), property)));
             } else if !may_touch(None) {
                 amends.push(Amend::Whole(target()));
+                // Its map is another client's from then on.
+                let entry = self.read.entry(touch.kind, &touch.id);
+                if touch.kind != EntryKind::Like
+                    && entry.is_some_and(|entry| entry.get(Property::Author).is_none())
+                    && let Some(creator) = self.index.creator(touch.kind, &touch.id)
+                {
+                    amends.push(Amend::Author(target(), creator.as_str().into()));
+                }
             } else {
-                self.amend_replaced(touch, editor, &mut amends);
+                self.amend_replaced(touch, admission, editor, &mut amends);
             }
         }
         amends
@@ -154,12 +162,12 @@ impl Board {
     }
 
     /// Another map under an entry's key is the same entry: it names no other author, and only a teacher locks it.
-    fn amend_replaced(&self, touch: &Touch, editor: &Editor, amends: &mut Vec<Amend>) {
+    fn amend_replaced(&self, touch: &Touch, admission: &Admission, editor: &Editor, amends: &mut Vec<Amend>) {
         let (
             Deed::Replaced {
                 author: claimed,
                 says_locked,
-                ..
+                client,
             },
             EntryKind::Element | EntryKind::Comment,
         ) = (&touch.deed, touch.kind)
@@ -170,11 +178,13 @@ impl Board {
         let was = self.read.entry(touch.kind, &touch.id);
         let creator = || self.index.creator(touch.kind, &touch.id).map(UserId::as_str);
         let author = was.and_then(|was| was.get(Property::Author)?.as_str()).or_else(creator);
-        if claimed.as_deref().is_some_and(|claimed| Some(claimed) != author) {
-            amends.push(match author {
-                Some(author) => Amend::Author(target(), author.into()),
-                None => Amend::Property(target(), Property::Author),
-            });
+        let owner = || self.owner_of(*client, admission, editor).as_str();
+        match author {
+            Some(author) if claimed.as_deref().unwrap_or_else(owner) != author => {
+                amends.push(Amend::Author(target(), author.into()));
+            }
+            None if claimed.is_some() => amends.push(Amend::Property(target(), Property::Author)),
+            Some(_) | None => {}
         }
         if *says_locked && !editor.may_touch_all() {
             amends.push(Amend::Property(target(), Property::Locked));

@@ -1,8 +1,10 @@
 //! What value a property may have when it comes from an op. Raw updates pass the same rules in `board/guard.rs`.
 
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use crate::protocol::element::{EntryKind, Properties, Property, Target, Value, ValueKind};
+use crate::protocol::element::{EntryKind, Properties, Property, Value, ValueKind};
 use crate::protocol::ids::ID_BYTES_MAX;
 use crate::protocol::limits::{ITEM_BYTES_MAX, VALUE_DEPTH_MAX};
 use crate::protocol::points::{self, round_px};
@@ -68,16 +70,14 @@ pub fn text(entry: &Properties, property: Property) -> Option<String> {
     entry.get(property).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The bindings `{start, end, bound}` of an arrow or shape without those that lead to `gone`; `None` if none does.
-pub fn freed(bindings: &Value, gone: &[Target]) -> Option<Option<Value>> {
+/// The bindings `{start, end, bound}` of an arrow or shape without those that lead to the elements `gone`; `None` if none
+/// does.
+pub fn freed(bindings: &Value, gone: &HashSet<Arc<str>, impl BuildHasher>) -> Option<Option<Value>> {
     let Value::Map(map) = bindings else { return None };
     let leads_away = |end: &Value, key: &str| {
         let Value::Map(end) = end else { return false };
         let id = end.get(key).and_then(Value::as_str);
-        id.is_some_and(|id| {
-            gone.iter()
-                .any(|(kind, known)| *kind == EntryKind::Element && **known == *id)
-        })
+        id.is_some_and(|id| gone.contains(id))
     };
     let mut kept = (**map).clone();
     for end in ["start", "end"] {

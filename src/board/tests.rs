@@ -11,6 +11,7 @@ use crate::protocol::ids::{EditScope, EntryId, RecordId, Role};
 use crate::protocol::limits::WINDOW_BYTES_MAX;
 use crate::protocol::{Blob, Logged, RecordKind};
 
+mod hostile;
 mod rights;
 
 /// One node over a log of its own: what is applied comes back at once.
@@ -531,6 +532,23 @@ fn a_deleted_box_takes_its_label_and_frees_its_arrows() {
     assert_eq!(node.get("arrow", Property::Bindings), Some(left));
     node.undo("a");
     assert!(node.lives("box") && node.lives("label"));
+}
+
+#[test]
+fn what_was_said_of_the_first_page_goes_with_a_restore() {
+    let mut node = Node::new();
+    node.create("a", "X");
+    let old = node.board.items();
+    let update = Op::PageUpdate {
+        page: String::new(),
+        title: None,
+        background: Some("#000".into()),
+        after: None,
+    };
+    node.op("a", update);
+    node.board.restore(&old, Timestamp(5_000)).unwrap();
+    let first = node.board.read().get(&(EntryKind::Page, "".into())).unwrap();
+    assert!(first.is_empty(), "{first:?}");
 }
 
 #[test]

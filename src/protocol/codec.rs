@@ -24,10 +24,10 @@ const FROM_CLIENTS: Bounds = Bounds {
     depth: VALUE_DEPTH_MAX,
     values: 128 * 1024,
 };
-/// What we wrote ourselves. A value is [`VALUE_DEPTH_MAX`] deep at most, with up to 8 levels of a record around it: one
-/// that entered by a Yjs update must not make its record unreadable.
+/// What we wrote ourselves. A value is [`VALUE_DEPTH_MAX`] deep at most, with up to 12 levels of a record or of the stacks
+/// in a keyframe around it: one that entered by a Yjs update must not make these unreadable.
 const FROM_US: Bounds = Bounds {
-    depth: VALUE_DEPTH_MAX + 8,
+    depth: VALUE_DEPTH_MAX + 12,
     values: usize::MAX,
 };
 /// Characters of the peer's text that an error repeats.
@@ -146,6 +146,13 @@ pub fn pack(value: &impl Serialize) -> Vec<u8> {
 /// Reads what [`pack`] made.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     decode(Format::MsgPack, bytes, FROM_US)
+}
+
+/// Whether JSON holds more values than that, as its commas and brackets tell: one of a byte is 72 once it is read.
+pub fn json_has_more_than(bytes: &[u8], values: usize) -> bool {
+    let depth = usize::MAX;
+    let checked = walk::check_json(bytes, Bounds { depth, values });
+    matches!(checked, Err(CodecError::TooManyValues { .. }))
 }
 
 /// The `seq` of a frame that could not be decoded, so that the error can name it. In MessagePack it is found even if

@@ -23,9 +23,10 @@ pub struct IdError {
     allowed: &'static str,
 }
 
+/// And no step in a path: browsers take those out of addresses.
 fn is_url_safe(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().all(is_allowed) && !matches!(text, "." | "..")
 }
 
 fn is_printable(text: &str) -> bool {
@@ -78,7 +79,7 @@ macro_rules! text_id {
 //
 text_id!(
     /// Name of a board: URL-safe text, the key of its records in the log.
-    BoardId, "a board id", is_url_safe, "letters, digits, '-', '_', '.' or '~'"
+    BoardId, "a board id", is_url_safe, "letters, digits, '-', '_', '.' or '~', but not '.' or '..'"
 );
 text_id!(
     /// Name of a person, as the verified token gives it.
@@ -209,8 +210,8 @@ mod tests {
 
     #[test]
     fn names_are_checked_where_they_enter() {
-        assert!(BoardId::new("lesson-7").is_ok());
-        for bad in ["", "a b", "a/b", "칠판", &"x".repeat(65)] {
+        assert!(BoardId::new("lesson-7").is_ok() && BoardId::new("...").is_ok());
+        for bad in ["", ".", "..", "a b", "a/b", "칠판", &"x".repeat(65)] {
             assert!(BoardId::new(bad).is_err(), "{bad:?} was taken");
         }
         assert!(UserId::new("김 선생님").is_ok());

@@ -41,7 +41,7 @@ pub const PUT_BACK_BYTES_MAX: usize = 1024 * 1024;
 /// Elements in one record of an import: other edits get in between.
 pub const IMPORT_ELEMENTS_MAX: usize = 500;
 /// Bytes of elements in one record of an import, unless one alone is larger.
-pub const IMPORT_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const IMPORT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Ceilings that an operator may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -254,6 +254,18 @@ impl Op {
         target == last && set.keys().eq(was.keys())
     }
 
+    /// Number of elements it names, or one.
+    pub fn size(&self) -> usize {
+        if let Self::ElementMove { targets, .. }
+        | Self::ElementOrder { targets, .. }
+        | Self::ElementDelete { targets } = self
+        {
+            targets.len()
+        } else {
+            1
+        }
+    }
+
     /// Whether a full board allows it: it takes away or back, or weighs next to nothing.
     pub fn fits_always(&self) -> bool {
         matches!(

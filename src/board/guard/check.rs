@@ -11,7 +11,7 @@ use super::place::{Container, ENTRIES, META, Place, Slot};
 use super::resolve::{NewEntry, resolve};
 use super::rivals::{self, Rival, Winner};
 use super::shape::{self, Misfit, PropertySet};
-use super::walk::{Block, BlockId, Content, Section, Walk};
+use super::walk::{Block, Content, Section, Walk};
 use crate::protocol::element::{EntryKind, Property};
 use crate::protocol::ids::UserId;
 
@@ -221,8 +221,7 @@ impl BlockIndex {
 struct Fresh<'a> {
     present: u64,
     says_locked: bool,
-    /// And the block that says so.
-    author: Option<(BlockId, &'a str)>,
+    author: Option<&'a str>,
 }
 
 /// What becomes of a value that exists, as far as one block tells.
@@ -365,11 +364,9 @@ impl<'a> Check<'a> {
                 if let (Property::Author, true) = (property, is_alive)
                     && let Some(AnyKind::Text(author)) = shape::value(block)
                 {
-                    let said = &mut self.facts[fresh].author;
-                    let at = (block.client, block.clock);
-                    // Blocks come as they are placed; of several values the last in the order of the bytes counts.
-                    if said.is_none_or(|(before, _)| before < at) {
-                        *said = Some((at, author));
+                    // Which of two stays depends on more than this; the libraries delete the other one.
+                    if self.facts[fresh].author.replace(author).is_some() {
+                        return Err("a new entry names one author");
                     }
                 }
             }
@@ -456,21 +453,28 @@ impl<'a> Check<'a> {
     fn new_entries(&mut self) -> Result<(), Misfit> {
         for (entry, fresh) in self.entries.iter().zip(&self.facts) {
             shape::check_key(entry.kind, entry.id)?;
-            let deed = if entry.kind == EntryKind::Like {
-                if fresh.present == 0 {
+            let is_there = self.index.contains(entry.kind, entry.id);
+            let is_gone = match entry.kind {
+                EntryKind::Like => fresh.present == 0,
+                EntryKind::Element | EntryKind::Page | EntryKind::Asset | EntryKind::Comment => {
+                    !entry.is_type || self.walk.deletes_block(entry.block)
+                }
+            };
+            let deed = if is_gone {
+                // It takes along what stands under its key.
+                if !is_there {
                     continue;
                 }
+                Deed::Removed
+            } else if entry.kind == EntryKind::Like {
                 Deed::given()
             } else {
-                if !entry.is_type || self.walk.deletes_block(entry.block) {
-                    continue;
-                }
                 let required = shape::required(entry.kind);
                 if fresh.present & required != required {
                     return Err("a new entry must come complete");
                 }
-                let (client, author) = (entry.block.0, fresh.author.map(|(_, author)| author.into()));
-                if self.index.contains(entry.kind, entry.id) {
+                let (client, author) = (entry.block.0, fresh.author.map(Into::into));
+                if is_there {
                     Deed::Replaced {
                         client,
                         author,

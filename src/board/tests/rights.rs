@@ -137,6 +137,34 @@ fn another_map_under_the_key_of_an_entry_is_still_its_authors() {
     }
     let own = node.merge("b", Role::Editor, &replace("B", None, false)).unwrap();
     assert_eq!(own.put_back, 0, "the client id says who made it");
+    let silent = node.merge("b", Role::Editor, &replace("A", None, false)).unwrap();
+    assert_eq!(
+        (silent.put_back, node.get("A", Property::Author)),
+        (1, Some("a".into()))
+    );
+}
+
+#[test]
+fn what_is_put_back_stays_its_makers_where_it_names_no_author() {
+    let mut node = Node::new();
+    let (anna, bob) = (Raw::new(5), Raw::new(6));
+    node.merge("anna", Role::Editor, &anna.create("X")).unwrap();
+    node.merge("anna", Role::Editor, &anna.create("Y")).unwrap();
+    bob.sync(&node);
+    let own = Editor {
+        scope: EditScope::Own,
+        ..editor("bob", Role::Editor, 7)
+    };
+    for update in [bob.edit(|txn, elements| _ = elements.remove(txn, "X")), bob.create("Y")] {
+        let Ok(Checked::New(admission)) = node.board.check(&update, &plain(&user("bob"))) else {
+            panic!("refused")
+        };
+        node.board.merge(&update, &admission, &own).unwrap();
+    }
+    for name in ["X", "Y"] {
+        assert_eq!(node.get(name, Property::Author), Some("anna".into()), "{name}");
+        assert_eq!(node.x(name), 1);
+    }
 }
 
 #[test]
