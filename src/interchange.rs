@@ -25,6 +25,7 @@ use thiserror::Error;
 pub use export::{Scope, export_excalidraw, export_json, shown};
 pub use pages::is_deleted_page;
 
+use crate::protocol::codec;
 use crate::protocol::element::{Entry, Properties, Property, Value};
 use crate::protocol::ids::{EntryId, Timestamp};
 use crate::protocol::limits::VALUE_DEPTH_MAX;
@@ -32,6 +33,9 @@ use crate::protocol::limits::VALUE_DEPTH_MAX;
 /// Key in `extra` of elements and of the page `""` for what only an export reads. A key of that name in a file is kept
 /// below it.
 pub const KEPT: &str = "panseo";
+
+/// Values in a file: a full board of strokes has as many.
+const VALUES_MAX: usize = 8_000_000;
 
 /// Source of ids that are not in use on the board: the caller's, since nothing here is random.
 pub type FreshIds<'a> = &'a mut dyn FnMut() -> EntryId;
@@ -111,6 +115,9 @@ pub enum ImportError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// More values than are read at once.
+    #[error("it holds more than {VALUES_MAX} values: split it")]
+    TooManyValues,
     /// Values nested deeper than the document takes.
     #[error("{place} is nested deeper than {VALUE_DEPTH_MAX} levels")]
     TooDeep {
@@ -122,6 +129,9 @@ pub enum ImportError {
 /// Reads a board file of any known format; the content tells which one it is, not the name.
 pub fn import(bytes: &[u8], options: &ImportOptions<'_>, fresh: FreshIds<'_>) -> Result<Import, ImportError> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if codec::json_has_more_than(text, VALUES_MAX) {
+        return Err(ImportError::TooManyValues);
+    }
     let Json::Object(file) = serde_json::from_slice(text)? else {
         return Err(ImportError::NotABoard {
             found: "JSON that is not an object".to_owned(),

@@ -163,6 +163,7 @@ pub(super) async fn put(
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let _place = state.uploads.take(&caller.identity.user).await?;
     let bytes = whole_body(&headers, body, state.limits.asset_bytes_max).await?;
+    admit_as(&state, &caller, &path.id, Role::Editor).await?;
     let content = bytes.clone();
     let (hash, found) = tokio::task::spawn_blocking(move || (sha256_hex(&content), inspect(&content)))
         .await

@@ -16,8 +16,8 @@ use thiserror::Error;
 use crate::access::{Caller, Grants, Identity, may_create, role_on_board};
 use crate::http::AppState;
 use crate::http::error::Problem;
-use crate::http::token::{TokenError, Verifier};
-use crate::protocol::ids::{BoardId, EditScope, Role, UserId};
+use crate::http::token::{CLOCK_SKEW_SECONDS, TokenError, Verifier};
+use crate::protocol::ids::{BoardId, EditScope, Role, Timestamp, UserId};
 use crate::store::{BoardInfo, StoreError};
 use crate::telemetry::LOGINS_FAILED_TOTAL;
 
@@ -62,6 +62,9 @@ pub enum AdmitError {
     /// They have no role on it.
     #[error("no role on this board")]
     Forbidden,
+    /// Their token counts no more.
+    #[error(transparent)]
+    Token(TokenError),
     /// It could not be looked up.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -148,12 +151,20 @@ pub async fn admit(state: &AppState, caller: &Caller, board: &BoardId) -> Result
     admit_existing(state, caller, board).await
 }
 
-/// The board, if there is one, and the caller's role on it.
+/// The board, if there is one, and the caller's role on it. To be asked after the body has come: much may have changed
+/// while it did.
 pub async fn admit_existing(
     state: &AppState,
     caller: &Caller,
     board: &BoardId,
 ) -> Result<(BoardInfo, Role), AdmitError> {
+    if state.revoked.holds(caller) {
+        return Err(AdmitError::Token(TokenError::Revoked));
+    }
+    let end = |end: Timestamp| Timestamp(end.0 + CLOCK_SKEW_SECONDS * 1_000);
+    if caller.expires.map(end).is_some_and(|end| end < (state.clock)()) {
+        return Err(AdmitError::Token(TokenError::Expired));
+    }
     let info = state.store.board(board).await?.ok_or(AdmitError::NoBoard)?;
     let member = state.store.role(board, &caller.identity.user).await?;
     let role = role_on_board(member, &caller.grants, board).ok_or(AdmitError::Forbidden)?;

@@ -12,7 +12,7 @@ use crate::access::{Caller, sees_all};
 use crate::http::AppState;
 use crate::http::auth::{admit_as, admit_existing, check_may_create, create as create_board};
 use crate::http::error::Problem;
-use crate::http::request::{BoardPath, Params, Segments, json_body};
+use crate::http::request::{BoardPath, Params, Segments, json_body, to_the_end};
 use crate::protocol::Route;
 use crate::protocol::ids::{BoardId, EditScope, Role, UserId};
 use crate::store::{BoardInfo, Member};
@@ -176,17 +176,20 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BoardInfo>, Problem> {
-    let (mut info, _) = admit_as(&state, &caller, &board, Role::Teacher).await?;
     let patch: BoardPatch = json_body(&headers, body, state.limits.body_bytes_max).await?;
+    let (mut info, _) = admit_as(&state, &caller, &board, Role::Teacher).await?;
     if let Some(title) = patch.title {
         info.title = checked_title(title)?;
     }
     if let Some(edit) = patch.edit {
         info.edit = edit;
     }
-    state.store.update_board(&info).await?;
-    state.hub.set_info(&info).await?;
-    Ok(Json(info))
+    to_the_end(async move {
+        state.store.update_board(&info).await?;
+        state.hub.set_info(&info).await?;
+        Ok(Json(info))
+    })
+    .await
 }
 
 /// Deletes a board with all that belongs to it (role: teacher). Open sessions end.
@@ -200,15 +203,14 @@ pub(super) async fn delete(
     BoardPath(board): BoardPath,
 ) -> Result<StatusCode, Problem> {
     admit_as(&state, &caller, &board, Role::Teacher).await?;
-    // Whoever asked may hang up: it is done to its end all the same.
-    let deleting = tokio::spawn(async move {
+    to_the_end(async move {
         // Before: so that its room appends nothing more. After: so that one opened in between goes, too.
         state.hub.end_for_good(&board).await;
         state.store.delete_board(&board).await?;
         state.hub.forget(&board).await?;
         Ok(StatusCode::NO_CONTENT)
-    });
-    deleting.await.map_err(|error| Problem::internal(&error))?
+    })
+    .await
 }
 
 /// Lists the members of a board.
@@ -224,7 +226,7 @@ pub(super) async fn members(
     Ok(Json(state.store.members(&board).await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct MemberPath {
     id: BoardId,
     user: UserId,
@@ -251,14 +253,10 @@ pub(super) async fn put_member(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Member>, Problem> {
+    let RoleGrant { role } = json_body(&headers, body, state.limits.body_bytes_max).await?;
     admit_as(&state, &caller, &path.id, Role::Teacher).await?;
-    let grant: RoleGrant = json_body(&headers, body, state.limits.body_bytes_max).await?;
-    state.store.set_role(&path.id, &path.user, Some(grant.role)).await?;
-    state.hub.set_role(&path.id, &path.user, Some(grant.role)).await?;
-    Ok(Json(Member {
-        user: path.user,
-        role: grant.role,
-    }))
+    set_role(state, path.clone(), Some(role)).await?;
+    Ok(Json(Member { user: path.user, role }))
 }
 
 /// Removes a person (role: teacher; one's own entry: anybody). Their open sessions end within a second.
@@ -282,7 +280,15 @@ pub(super) async fn delete_member(
     if state.store.role(&path.id, &path.user).await?.is_none() {
         return Err(Problem::not_found("This person is not a member of the board."));
     }
-    state.store.set_role(&path.id, &path.user, None).await?;
-    state.hub.set_role(&path.id, &path.user, None).await?;
+    set_role(state, path, None).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stores the role and tells the sockets that are open.
+async fn set_role(state: AppState, MemberPath { id, user }: MemberPath, role: Option<Role>) -> Result<(), Problem> {
+    to_the_end(async move {
+        state.store.set_role(&id, &user, role).await?;
+        Ok(state.hub.set_role(&id, &user, role).await?)
+    })
+    .await
 }

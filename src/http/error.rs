@@ -153,6 +153,7 @@ impl From<AdmitError> for Problem {
         match error {
             AdmitError::NoBoard => Self::no_board(),
             AdmitError::Forbidden => Self::forbidden("You are not a member of this board. Ask its teacher to add you."),
+            AdmitError::Token(error) => AuthError::BadToken(error).into(),
             AdmitError::Store(error) => error.into(),
         }
     }

@@ -22,7 +22,7 @@ use crate::http::assets::{inspect, keep, sha256_hex};
 use crate::http::auth::{admit, admit_as, check_may_create, create};
 use crate::http::boards::{UNTITLED, checked_title, location};
 use crate::http::error::Problem;
-use crate::http::request::{BoardPath, Params, whole_body};
+use crate::http::request::{BoardPath, Params, to_the_end, whole_body};
 use crate::interchange::{
     Import, ImportOptions, ImportedAsset, Scope, export_excalidraw, export_json, import as read_file, is_deleted_page,
     with_fresh_ids,
@@ -32,7 +32,7 @@ use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Rol
 use crate::protocol::limits::IMPORT_ELEMENTS_MAX;
 use crate::protocol::op::{Op, StepName};
 use crate::room::hub::{HubError, ImportBatch, OpsAnswer, OpsFrame};
-use crate::store::StoreError;
+use crate::store::{BoardInfo, StoreError};
 use crate::telemetry;
 
 /// Media type of what came in a file as an image and is none that this server knows.
@@ -85,15 +85,28 @@ pub(super) async fn import_new(
     check_may_create(&caller)?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let title = params.title.map(checked_title).transpose()?;
-    let _place = state.uploads.take(&caller.identity.user).await?;
+    let place = state.uploads.take(&caller.identity.user).await?;
     let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
-    let import = read(&state, bytes, Vec::new()).await?;
+    to_the_end(async move {
+        let _place = place;
+        place_on_new(&state, &caller, title, bytes).await
+    })
+    .await
+}
+
+async fn place_on_new(
+    state: &AppState,
+    caller: &Caller,
+    title: Option<String>,
+    bytes: Bytes,
+) -> Result<impl IntoResponse + use<>, Problem> {
+    let import = read(state, bytes, Vec::new()).await?;
     let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
     let title = title.or_else(from_file).unwrap_or_else(|| UNTITLED.to_owned());
-    let info = create(&state, &caller, BoardId::random(), title, EditScope::All).await?;
+    let info = create(state, caller, BoardId::random(), title, EditScope::All).await?;
     let placing = Placing {
-        state: &state,
-        caller: &caller,
+        state,
+        caller,
         role: Role::Teacher,
         board: &info.id,
         gesture: Uuid::now_v7(),
@@ -129,23 +142,42 @@ pub(super) async fn import_into(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ImportReply>, Problem> {
-    let (info, role) = admit(&state, &caller, &board).await?;
+    admit_editor(&state, &caller, &board).await?;
+    state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
+    let place = state.uploads.take(&caller.identity.user).await?;
+    let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
+    to_the_end(async move {
+        let _place = place;
+        place_on(&state, &caller, &board, bytes).await
+    })
+    .await
+}
+
+async fn admit_editor(state: &AppState, caller: &Caller, board: &BoardId) -> Result<(BoardInfo, Role), Problem> {
+    let (info, role) = admit(state, caller, board).await?;
     if role < Role::Editor {
         return Err(Problem::forbidden(
             "Viewers cannot import. Ask the teacher for the pen.",
         ));
     }
-    state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
-    let _place = state.uploads.take(&caller.identity.user).await?;
-    let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
-    let items = state.hub.state(&board).await?.items;
+    Ok((info, role))
+}
+
+async fn place_on(
+    state: &AppState,
+    caller: &Caller,
+    board: &BoardId,
+    bytes: Bytes,
+) -> Result<Json<ImportReply>, Problem> {
+    let (info, role) = admit_editor(state, caller, board).await?;
+    let items = state.hub.state(board).await?.items;
     let is_new = items.is_empty();
-    let import = read(&state, bytes, items).await?;
+    let import = read(state, bytes, items).await?;
     let placing = Placing {
-        state: &state,
-        caller: &caller,
+        state,
+        caller,
         role,
-        board: &board,
+        board,
         gesture: Uuid::now_v7(),
         is_new,
     };

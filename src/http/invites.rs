@@ -51,8 +51,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Invite>), Problem> {
-    admit_as(&state, &caller, &board, Role::Teacher).await?;
     let new: NewInvite = json_body(&headers, body, state.limits.body_bytes_max).await?;
+    admit_as(&state, &caller, &board, Role::Teacher).await?;
     if new.role == Role::Teacher {
         return Err(Problem::bad_request(
             "An invite gives the role viewer or editor. Make somebody a teacher by name.",

@@ -64,10 +64,6 @@ pub(super) async fn ops(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<OpsReply>, Problem> {
-    let (_, role) = admit(&state, &caller, &board).await?;
-    if role < Role::Editor {
-        return Err(Problem::forbidden("Viewers cannot edit. Ask the teacher for the pen."));
-    }
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let format = body_format(&headers)?;
     let bytes = whole_body(&headers, body, state.limits.body_bytes_max).await?;
@@ -79,6 +75,10 @@ pub(super) async fn ops(
     }
     if body.ops.is_empty() {
         return Err(Problem::bad_request("`ops` is empty: send at least one op."));
+    }
+    let (_, role) = admit(&state, &caller, &board).await?;
+    if role < Role::Editor {
+        return Err(Problem::forbidden("Viewers cannot edit. Ask the teacher for the pen."));
     }
     complete(&state, &board, &mut body.ops).await?;
     let frame = OpsFrame {

@@ -104,6 +104,13 @@ pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Re
     }
 }
 
+/// Does all of it, even if whoever asked hangs up in between.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.map_err(|error| Problem::internal(&error))?
+}
+
 /// How a body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFormat {

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::access::Caller;
 use crate::http::AppState;
 use crate::http::error::Problem;
-use crate::http::request::{from_json, whole_body};
+use crate::http::request::{from_json, to_the_end, whole_body};
 use crate::http::token::{CLOCK_SKEW_SECONDS, LIFE_SECONDS_MAX};
 use crate::protocol::ids::{Timestamp, UserId};
 use crate::store::{Revocation, Revoked};
@@ -149,8 +149,11 @@ pub(super) async fn revoke(
     // No token that was issued up to now lives longer, whatever the clock of its issuer.
     let until = Timestamp(at.0 + (LIFE_SECONDS_MAX + 2 * CLOCK_SKEW_SECONDS) * 1_000);
     let revocation = Revocation { what, at, until };
-    state.store.revoke(&revocation).await?;
-    state.revoked.note([revocation.clone()]);
-    state.hub.revoke(revocation).await?;
-    Ok(StatusCode::NO_CONTENT)
+    to_the_end(async move {
+        state.store.revoke(&revocation).await?;
+        state.revoked.note([revocation.clone()]);
+        state.hub.revoke(revocation).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }

@@ -181,6 +181,7 @@ fn refusal(error: &AdmitError) -> CloseCode {
     match error {
         AdmitError::NoBoard => CloseCode::NoBoard,
         AdmitError::Forbidden => CloseCode::Forbidden,
+        AdmitError::Token(_) => CloseCode::Unauthenticated,
         AdmitError::Store(_) => CloseCode::TryLater,
     }
 }

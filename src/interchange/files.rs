@@ -1,6 +1,6 @@
 //! Contents of images: data URLs of a file in and out, named by SHA-256.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -27,7 +27,7 @@ pub(super) struct Files {
 impl Files {
     /// Takes the `files` of a board apart. A file whose content is not in it is kept as it stands, with a note.
     pub(super) fn read(files: Map<String, Json>, notes: &mut Vec<String>) -> Self {
-        let mut found = Self::default();
+        let (mut found, mut contents) = (Self::default(), HashSet::new());
         for (file_id, mut file) in files {
             let url = file.get(DATA_URL).and_then(Json::as_str).unwrap_or_default();
             if let Some((mime_type, bytes)) = parse_data_url(url) {
@@ -40,7 +40,7 @@ impl Files {
                     }
                     file.insert(SHA256.to_owned(), sha256.as_str().into());
                 }
-                if !found.assets.iter().any(|asset| asset.sha256 == sha256) {
+                if contents.insert(sha256.shared()) {
                     found.assets.push(ImportedAsset {
                         file_id: file_id.as_str().into(),
                         sha256: sha256.clone(),

@@ -1,5 +1,6 @@
 //! Pages in a format that has none: a list at the top of the file, and `customData.page` of each element.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
@@ -45,6 +46,7 @@ pub(super) fn put(import: &mut Import, mut pages: Vec<(String, Properties)>) {
             import.pages.push(Entry { id, properties });
         }
     }
+    let known: HashSet<_> = import.pages.iter().map(|page| page.id.as_str()).collect();
     for entry in &mut import.elements {
         let Some(Value::Map(extra)) = entry.properties.get(P::Extra) else {
             continue;
@@ -55,7 +57,7 @@ pub(super) fn put(import: &mut Import, mut pages: Vec<(String, Properties)>) {
         let Some(Value::String(page)) = custom.get(PAGE).cloned() else {
             continue;
         };
-        if !import.pages.iter().any(|known| known.id.as_str() == &*page) {
+        if !known.contains(&*page) {
             continue;
         }
         let (mut extra, mut custom) = ((**extra).clone(), (**custom).clone());

@@ -95,6 +95,26 @@ async fn a_file_of_large_texts_is_imported_in_several_records() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_records_end_by_their_bytes_is_taken_back_whole() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, _) = Server::start(data.path()).await;
+    let element = |number: usize| {
+        json!({
+            "id": format!("e{number}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4,
+            "text": "x".repeat(4_300),
+        })
+    };
+    let file = json!({ "type": "excalidraw", "version": 2, "elements": (0..600).map(element).collect::<Vec<_>>() });
+    let files = [("texts.excalidraw".to_owned(), serde_json::to_vec(&file).unwrap())];
+    let boards = import(&server, folder.path(), &files);
+    let url = format!("http://{}/v1/boards/{}/ops", server.address, boards[0]);
+    let undo = json!({ "ops": [{ "op": "undo" }] });
+    let answer = reqwest::Client::new().post(&url).json(&undo).send().await.unwrap();
+    assert!(answer.status().is_success(), "{:?}", answer.text().await);
+    assert_eq!(live_elements(&server, &boards[0]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_undo_takes_an_import_back() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, _) = Server::start(data.path()).await;

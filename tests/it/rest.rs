@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::support::node::{Node, answer, create};
 
@@ -334,6 +335,27 @@ async fn raw(node: &Node, bytes: &[u8]) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_op_that_names_an_element_again_and_again_keeps_nobody_waiting() {
+    let node = Node::open().await;
+    for name in ["a", "b"] {
+        node.draw("/v1/boards/lesson/ops", name).await;
+    }
+    let bound = vec![json!({ "id": "c" }); 20_000];
+    let bind = json!({ "op": "element.update", "target": "b", "set": { "bindings": { "bound": bound } } });
+    let delete = json!({ "op": "element.delete", "targets": vec!["a"; 60_000] });
+    for op in [bind, delete] {
+        let begin = Instant::now();
+        let answer = node.send("POST", "/v1/boards/lesson/ops", json!({ "ops": [op] })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(
+            begin.elapsed() < Duration::from_secs(4),
+            "it took {:?}",
+            begin.elapsed()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

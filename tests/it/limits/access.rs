@@ -5,6 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use panseo::protocol::ids::Role;
 use panseo::protocol::{ErrorCode, ServerFrame};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
@@ -29,6 +30,38 @@ async fn give(server: &Server, teacher: &str, user: &str, role: &str) {
     let body = json!({ "role": role }).to_string();
     let path = format!("/v1/boards/lesson/members/{user}");
     assert_eq!(server.request_as(teacher, "PUT", &path, &body).await, 200);
+}
+
+/// A request whose body ends with what `between` has done by then; gives the status.
+async fn slowly(server: &Server, head: &str, body: &str, between: impl Future<Output = ()>) -> String {
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "{head}\r\nHost: panseo\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let (first, last) = body.split_at(body.len() - 1);
+    socket.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
+    // Another request on a connection of its own: by then the server has this one's head.
+    between.await;
+    socket.write_all(last.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer[9..12].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_slowly_is_judged_by_the_rights_at_its_end() {
+    let (server, teacher) = school("").await;
+    give(&server, &teacher, "anna", "editor").await;
+    let anna = token("anna", 600, &[]);
+    let edit = json!({ "ops": [{ "op": "page.add", "page": "p" }] }).to_string();
+    let head = format!("POST /v1/boards/lesson/ops HTTP/1.1\r\nAuthorization: Bearer {anna}");
+    let lowered = async { give(&server, &teacher, "anna", "viewer").await };
+    assert_eq!(slowly(&server, &head, &edit, lowered).await, "403");
+    give(&server, &teacher, "anna", "teacher").await;
+    let head = format!("PUT /v1/boards/lesson/members/anna HTTP/1.1\r\nAuthorization: Bearer {anna}");
+    let revoked = async { assert_eq!(server.request_as(&anna, "POST", "/v1/tokens/revoke", "").await, 204) };
+    assert_eq!(slowly(&server, &head, r#"{"role":"teacher"}"#, revoked).await, "401");
 }
 
 // [R-8]
