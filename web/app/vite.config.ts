@@ -26,15 +26,18 @@ const LOCALES = /^\.\/locales\/(?!en-|ko-KR|percentages)/
 const LANGUAGES = /\{code:"(?!en|ko-KR)[^"]+",label:"[^"]+"(,rtl:!0)?\},?/g
 /** How much of a language is translated. */
 const SHARES = /"(?!ko-KR)[a-z]{2,3}-[A-Z]{2,3}":\d+,?/g
+/** Settings of Excalidraw's own site, keys and addresses, that its package never reads. */
+const SETTINGS = /VITE_APP_(?!LIBRARY|DEBUG|ENABLE_TRACKING)\w+:(["'`]).*?\1,/gs
 const NO_WORDS = '\0no-words'
 
-/** Leaves out Excalidraw's languages that nobody here asks for. */
+/** Leaves out what nobody here asks Excalidraw for: languages, and settings of its site. */
 const locales: Plugin = {
   name: 'locales',
   enforce: 'pre',
   resolveId: (source, importer) => (LOCALES.test(source) && importer?.includes('excalidraw') ? NO_WORDS : null),
   load: (id) => (id === NO_WORDS ? 'export default {}' : null),
-  transform: (code, id) => (id.includes('@excalidraw') ? code.replace(LANGUAGES, '').replace(SHARES, '') : null)
+  transform: (code, id) =>
+    id.includes('@excalidraw') ? code.replace(LANGUAGES, '').replace(SHARES, '').replace(SETTINGS, '') : null
 }
 
 /** Excalidraw would ask another host for a font that it does not find here. */

@@ -13,7 +13,7 @@ import { DICTIONARIES, type Language, WordsContext } from './i18n'
 import { useCommentActions, useFiles, usePageActions, useRefusals } from './actions'
 import { CommentsPanel } from './ui/Comments'
 import { Confirm, type Question } from './ui/Confirm'
-import { useFromDoc, usePeople, useRole, useSave } from './ui/hooks'
+import { useFromDoc, useLeaveQuestion, usePeople, useRole, useSave } from './ui/hooks'
 import { icons } from './ui/icons'
 import { PagePicker, PageStrip, titleOf } from './ui/Pages'
 import { Following, People } from './ui/People'
@@ -52,6 +52,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const role = useRole(board)
   const state = useSave(board, handle?.images)
   const { save } = state
+  useLeaveQuestion(state)
   const canEdit = save !== 'read-only' && role !== 'viewer'
   const isTeacher = role === 'teacher'
   const canPoint = role === 'viewer'

@@ -16,7 +16,7 @@ import {
 import { type Page, addPage, deletePage, movePage, renamePage } from './document/pages'
 import { COMMENTS, type MenuItem } from './excalidraw/Canvas'
 import type { CanvasHandle } from './excalidraw/handle'
-import type { Dictionary } from './i18n'
+import { type Dictionary, refusalOf } from './i18n'
 import type { CommentActions } from './ui/Comments'
 import type { Question } from './ui/Confirm'
 import { icons } from './ui/icons'
@@ -159,6 +159,8 @@ export function useFiles({ board, rest, words, handle, page, title, canEdit, isT
     }
     const clear = () => {
       const onYes = () => {
+        // Later it would delete what the class has drawn by then.
+        if (board.state.save === 'offline') return handle?.toast(words.clearRests(words.notConnected))
         board.op(page === '' ? { op: 'board.clear', page: '' } : { op: 'board.clear', page }).then(
           () => handle?.undo.edited(),
           () => handle?.toast(words.refused)
@@ -211,10 +213,7 @@ export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandl
         if (state.device !== device) tell(state)
         device = state.device
       }),
-      board.on('refused', ({ code }) => {
-        const reasons: Readonly<Record<string, string>> = words.refusedBecause
-        handle.toast(`${words.refused}: ${reasons[code] ?? words.refusedBecause.other}`)
-      }),
+      board.on('refused', ({ code }) => handle.toast(refusalOf(code, words))),
       board.on('event', ({ author, kind, gesture }) => {
         // One's own update comes back only if something in it was put back.
         if (kind === 'update' && author === board.user && gesture !== null && handle.session.isOwnGesture(gesture)) {

@@ -133,6 +133,7 @@ export interface BoardEvents {
   /** A record that somebody made, own ones with ops included. */
   event: BoardEvent
   role: { role: wire.Role; why: string | null }
+  /** Waits for a listener, if there is none yet. */
   refused: Refused
   /** `board.doc` is another document now: bind to this one. Edits that were not saved are in it already. */
   document: Y.Doc

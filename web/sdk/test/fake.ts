@@ -3,7 +3,7 @@
 import type { SocketLike } from '../src/api.ts'
 import type { Clock } from '../src/clock.ts'
 import { decodeAny, encode } from '../src/protocol/codec.ts'
-import type { ClientFrame, Role, Route, ServerFrame } from '../src/protocol/wire.gen.ts'
+import type { ClientFrame, ClientLimits, Role, Route, ServerFrame } from '../src/protocol/wire.gen.ts'
 
 /** Lets all that is ready run. */
 export const settle = async (): Promise<void> => {
@@ -127,7 +127,7 @@ export class FakeSocket implements SocketLike {
   }
 }
 
-export const LIMITS = {
+export const LIMITS: ClientLimits = {
   op_bytes_max: 4_096,
   update_bytes_max: 2_048,
   first_update_bytes_max: 8_192,
@@ -136,4 +136,15 @@ export const LIMITS = {
   updates_per_second: 120,
   ephemeral_per_second: 30,
   tick_ms: 33
+}
+
+/** Without a board behind it. */
+export const WELCOME: ServerFrame = {
+  t: 'welcome',
+  session: 1,
+  user: 'mina',
+  role: 'teacher',
+  seq: 0,
+  position: [7, 1],
+  limits: LIMITS
 }

@@ -7,7 +7,7 @@ import type { ExcalidrawImperativeAPI, ExcalidrawInitialDataState, ExcalidrawPro
 import type { Board, Rest } from '@panseo/sdk'
 import { type ReactNode, memo, useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react'
 
-import { type Dictionary, type Language, useWords } from '../i18n'
+import { type Dictionary, type Language, refusalOf, useWords } from '../i18n'
 import { boardIn, drop } from './drop'
 import { Faults } from './Faults'
 import { CanvasHandle } from './handle'
@@ -227,6 +227,7 @@ function useHandle(
       canEdit: () => now().props.canEdit,
       onCount: (count) => now().props.onCount(count),
       onEdit: () => undo.edited(),
+      onUnfit: () => toast(refusalOf('bad_op', now().words)),
       onElsewhere: (page) => now().props.onPage(page),
       onLeader: (user) => now().props.onLeader(user)
     })

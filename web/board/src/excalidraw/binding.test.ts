@@ -70,11 +70,11 @@ class Site {
 
   /** One frame: first what was done here, then what came. */
   frame(now = 1): void {
-    const { writes, lost } = this.binding.diff(this.scene, { now })
+    const { writes, lost, unfit } = this.binding.diff(this.scene, { now })
     this.doc.transact(() => {
       for (const { id, changes, isNew } of writes) writeEntry(this.entries, id, changes, isNew)
     }, 'canvas')
-    const ids = [...this.news, ...lost]
+    const ids = [...this.news, ...lost, ...unfit]
     this.news.clear()
     this.scene = this.binding.merge(this.scene, ids, (id) => readEntry(this.entries, id)) ?? this.scene
   }
@@ -147,6 +147,39 @@ function act(site: Site, dice: Random): void {
 }
 
 describe('canvas and document', () => {
+  test('what cannot be packed is not written, and shown as the document has it; the rest is written', () => {
+    const site = new Site('a')
+    const line = site.draw('line', {
+      points: [
+        [0, 0],
+        [9, 9]
+      ]
+    })
+    site.frame()
+    const before = site.properties(line)
+    site.change(line, {
+      points: [
+        [0, 0],
+        [3e9, 0]
+      ]
+    })
+    const bad = site.draw('freedraw', { points: [[0, 0], [1]] })
+    const good = site.draw('rectangle')
+    site.frame()
+    expect(site.seen()).toMatchObject([
+      {
+        id: line,
+        points: [
+          [0, 0],
+          [9, 9]
+        ]
+      },
+      { id: good }
+    ])
+    expect([site.properties(line), site.properties(bad)]).toEqual([before, undefined])
+    expect(opened(site)).toEqual(site.seen())
+  })
+
   test('random edits on three sides end as one scene', () => {
     for (let seed = 1; seed <= 60; seed++) {
       const dice = random(seed)
@@ -164,7 +197,8 @@ describe('canvas and document', () => {
       const wanted = opened(sites[0] as Site)
       for (const site of sites) expect(rounded(site.seen()), `seed ${seed}, ${site.name}`).toEqual(rounded(wanted))
       // And nobody has anything left to say.
-      for (const site of sites) expect(site.binding.diff(site.scene, { now: 101 })).toEqual({ writes: [], lost: [] })
+      for (const site of sites)
+        expect(site.binding.diff(site.scene, { now: 101 })).toEqual({ writes: [], lost: [], unfit: [] })
     }
   })
 

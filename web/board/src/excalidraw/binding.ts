@@ -30,6 +30,8 @@ export interface Diff {
   writes: Write[]
   /** Elements that left the canvas without being deleted: to be shown again. */
   lost: string[]
+  /** Elements with what no board can hold: to be shown as the document has them, if it has. */
+  unfit: string[]
 }
 
 interface Known {
@@ -73,6 +75,7 @@ export class Binding {
   diff(scene: Scene, options: DiffOptions): Diff {
     const writes = new Map<string, Write>()
     const waiting = new Set<string>()
+    const unfit: string[] = []
     let seen = 0
     let hasChanged = false
     for (const element of scene) {
@@ -80,13 +83,20 @@ export class Binding {
       if (known) seen++
       if (this.provisional.has(element.id) || (known && isAsShown(element, known))) continue
       hasChanged = true
-      if (options.waits?.(element)) waiting.add(element.id)
-      else if (known) this.change(element, known, writes, options)
-      else if (!element.isDeleted) this.create(element, writes, options)
+      try {
+        if (options.waits?.(element)) waiting.add(element.id)
+        else if (known) this.change(element, known, writes, options)
+        else if (!element.isDeleted) this.create(element, writes, options)
+      } catch {
+        // Pasted, say, with points that cannot be packed.
+        this.remember(element, known?.base ?? {})
+        if (!known) waiting.add(element.id)
+        unfit.push(element.id)
+      }
     }
     if (hasChanged) this.order(scene, waiting, writes, options)
     const lost = seen < this.known.size ? this.lostOf(scene) : []
-    return { writes: [...writes.values()], lost }
+    return { writes: [...writes.values()], lost, unfit }
   }
 
   /** Known elements that the user changed and that are not written yet. */

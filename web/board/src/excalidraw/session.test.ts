@@ -128,6 +128,7 @@ let canvas: Canvas
 let session: CanvasSession
 let mayEdit: boolean
 const turned: string[] = []
+const onUnfit = vi.fn()
 const frames: (() => void)[] = []
 
 const paint = () => frames.splice(0).forEach((frame) => frame())
@@ -145,6 +146,7 @@ beforeEach(() => {
   vi.stubGlobal('cancelAnimationFrame', () => {})
   frames.length = 0
   turned.length = 0
+  onUnfit.mockClear()
   mayEdit = true
   board = new FakeBoard()
   board.put('old', { width: 10, height: 10 })
@@ -155,6 +157,7 @@ beforeEach(() => {
     canEdit: () => mayEdit,
     onCount: () => {},
     onEdit: () => {},
+    onUnfit,
     onElsewhere: (page) => turned.push(page),
     onLeader: () => {}
   })
@@ -185,6 +188,19 @@ test('a stroke in the making goes on when another document takes the place of th
     [1, 1],
     [2, 2]
   ])
+})
+
+test('an element that no board can hold is taken off and told, and the rest is saved', () => {
+  window.dispatchEvent(new Event('pointerup'))
+  canvas.begin('bad', 'freedraw', { points: [[0, 0], [1]] })
+  canvas.begin('good', 'ellipse', { width: 5, height: 5 })
+  canvas.lift()
+  paint()
+  expect([board.read('good')?.width, board.read('bad'), seen()]).toEqual([5, undefined, ['old', 'good']])
+  canvas.change(canvas.scene[0] as SceneElement, { x: 100 })
+  paint()
+  expect(board.read('old')?.x).toBe(100)
+  expect(onUnfit).toHaveBeenCalledOnce()
 })
 
 test('a shape in the making grows on in the new document', () => {

@@ -38,6 +38,8 @@ export interface SessionHooks {
   onCount(count: number): void
   /** After each commit. */
   onEdit(): void
+  /** Something was taken off the canvas because no board can hold it. */
+  onUnfit(): void
   /** An undo or redo has changed another page only. */
   onElsewhere(page: string): void
   /** Whom the canvas follows now. */
@@ -339,7 +341,7 @@ export class CanvasSession {
         this.update(reverted)
       return
     }
-    const { writes, lost } = this.binding.diff(scene, {
+    const { writes, lost, unfit } = this.binding.diff(scene, {
       now: Date.now(),
       waits: (element) =>
         waits(
@@ -350,7 +352,8 @@ export class CanvasSession {
           (fileId) => this.images.isReady(fileId, this.api.getFiles())
         )
     })
-    this.hear(lost)
+    this.hear([...lost, ...unfit])
+    if (unfit.length > 0) this.hooks.onUnfit()
     const { viewBackgroundColor } = state
     const isRepainted = viewBackgroundColor !== this.background
     if (writes.length === 0 && !isRepainted) return

@@ -1,5 +1,7 @@
 // English. The other dictionaries have the same keys, which the compiler checks.
 
+const waiting = (count: number) => `Waiting here: ${count === 1 ? 'one edit' : `${count} edits`}.`
+
 export const en = {
   // Save state
   saved: 'Saved',
@@ -8,10 +10,8 @@ export const en = {
   readOnly: 'Read-only',
   savedHint: 'Everything is on the server.',
   savingHint: (count: number) => (count === 1 ? 'One edit is on its way.' : `${count} edits are on their way.`),
-  offlineHint: (count: number) =>
-    count === 0
-      ? 'No connection. You can go on drawing.'
-      : `No connection. Waiting here: ${count === 1 ? 'one edit' : `${count} edits`}.`,
+  offlineHint: (count: number) => `No connection. ${count === 0 ? 'You can go on drawing.' : waiting(count)}`,
+  waiting,
   why: {
     connecting: 'Connecting',
     closed: 'The connection was lost',
@@ -106,6 +106,7 @@ export const en = {
   exportBoard: 'Export the whole board (.excalidraw)',
   clearPage: 'Clear this page',
   clearPageAsk: 'Delete everything on this page?',
+  clearRests: (why: string) => `Clearing rests: ${why}`,
   imported: (count: number) => (count === 1 ? 'One element imported' : `${count} elements imported`),
   importFailed: 'The file could not be imported',
   exportFailed: 'The board could not be exported',

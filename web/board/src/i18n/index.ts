@@ -19,6 +19,12 @@ export function languageOf(search: string, languages: readonly string[]): Langua
   return 'en'
 }
 
+/** What to say of an edit that was refused with this code. */
+export function refusalOf(code: string, { refused, refusedBecause }: Dictionary): string {
+  const reasons: Readonly<Record<string, string>> = refusedBecause
+  return `${refused}: ${reasons[code] ?? refusedBecause.other}`
+}
+
 export const WordsContext = createContext<Dictionary>(en)
 
 export function useWords(): Dictionary {

@@ -2,6 +2,8 @@
 
 import type { Dictionary } from './index'
 
+const waiting = (count: number) => `변경 ${count}건이 이 기기에서 기다리고 있습니다.`
+
 export const ko: Dictionary = {
   saved: '저장됨',
   saving: '저장 중',
@@ -9,10 +11,8 @@ export const ko: Dictionary = {
   readOnly: '읽기 전용',
   savedHint: '모든 내용이 서버에 저장되었습니다.',
   savingHint: (count) => `변경 ${count}건을 보내는 중입니다.`,
-  offlineHint: (count) =>
-    count === 0
-      ? '연결이 끊겼습니다. 계속 그릴 수 있습니다.'
-      : `연결이 끊겼습니다. 변경 ${count}건이 이 기기에서 기다리고 있습니다.`,
+  offlineHint: (count) => `연결이 끊겼습니다. ${count === 0 ? '계속 그릴 수 있습니다.' : waiting(count)}`,
+  waiting,
   why: {
     connecting: '연결하는 중',
     closed: '연결이 끊겼습니다',
@@ -100,6 +100,7 @@ export const ko: Dictionary = {
   exportBoard: '칠판 전체 내보내기 (.excalidraw)',
   clearPage: '이 페이지 비우기',
   clearPageAsk: '이 페이지의 모든 것을 삭제할까요?',
+  clearRests: (why) => `지금은 비울 수 없습니다: ${why}`,
   imported: (count) => `요소 ${count}개를 가져왔습니다`,
   importFailed: '파일을 가져오지 못했습니다',
   exportFailed: '칠판을 내보내지 못했습니다',

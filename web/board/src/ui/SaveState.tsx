@@ -24,7 +24,7 @@ export function SaveState({ state, isShort = false }: { state: BoardState; isSho
       break
     case 'read-only':
       label = words.readOnly
-      hint = ''
+      hint = unsaved > 0 ? words.waiting(unsaved) : ''
       break
   }
   const parts = [hint, reason, deviceHint(device, words)].filter(Boolean)

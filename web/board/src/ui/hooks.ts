@@ -20,6 +20,21 @@ export function useSave(board: Board, images: Images | undefined): BoardState {
   return { ...state, save: state.save === 'saved' ? 'saving' : state.save, unsaved: state.unsaved + uploads }
 }
 
+/** The browser asks before the page closes, while that would lose something. */
+export function useLeaveQuestion({ unsaved, device }: BoardState): void {
+  const loses = unsaved > 0 && device !== 'kept'
+  useEffect(() => {
+    if (!loses) return
+    const ask = (event: BeforeUnloadEvent) => {
+      event.preventDefault()
+      // Older browsers look at this only.
+      event.returnValue = true
+    }
+    addEventListener('beforeunload', ask)
+    return () => removeEventListener('beforeunload', ask)
+  }, [loses])
+}
+
 export function useRole(board: Board): Role | null {
   return useSyncExternalStore(
     (changed) => {

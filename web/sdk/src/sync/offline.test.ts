@@ -56,14 +56,16 @@ test('edits made offline are there after a reload, and sent as they were', async
   FakeSocket.newest.ack(1)
   FakeSocket.newest.end(1006)
   draw(board, 'c')
-  void board.op({ op: 'undo' }).catch(() => {})
+  const like = { op: 'like.set' as const, target: 'a', on: true }
+  for (const op of [like, { op: 'board.clear' as const }, { op: 'undo' as const }]) void board.op(op).catch(() => {})
+  draw(board, 'd')
   const wanted = FakeSocket.newest.heard
   const first = client(FakeSocket.newest)
   await crash(tab, board)
 
   const again = await enter(profile.tab(), null)
-  expect(ids(again)).toEqual(['a', 'b', 'c'])
-  expect(again.state).toMatchObject({ save: 'offline', unsaved: 3, device: 'kept' })
+  expect(ids(again)).toEqual(['a', 'b', 'c', 'd'])
+  expect(again.state).toMatchObject({ save: 'offline', unsaved: 4, device: 'kept' })
   const socket = FakeSocket.newest
   socket.welcome()
   expect(client(socket)).toBe(first)
@@ -71,12 +73,14 @@ test('edits made offline are there after a reload, and sent as they were', async
   expect(edits.map(({ seq, t }) => [seq, t])).toEqual([
     [2, 'update'],
     [3, 'update'],
-    [4, 'op']
+    [4, 'op'],
+    // What undoes or clears is of its moment.
+    [7, 'update']
   ])
   expect(edits[0]).toEqual(wanted.find((frame) => 'seq' in frame && frame.seq === 2))
   // New edits wait: they go out under the outbox of this tab.
-  draw(again, 'd')
-  for (const seq of [2, 3, 4]) socket.ack(seq)
+  draw(again, 'e')
+  for (const seq of [2, 3, 4, 7]) socket.ack(seq)
   await settle()
   expect(FakeSocket.newest).not.toBe(socket)
   FakeSocket.newest.welcome()

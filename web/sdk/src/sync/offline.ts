@@ -8,6 +8,7 @@
 import * as Y from 'yjs'
 import type { DeviceState } from '../api.ts'
 import type { Clock } from '../clock.ts'
+import type { Op } from '../protocol/wire.gen.ts'
 import { type Edit, Outbox } from './outbox.ts'
 
 /** What others did is on the server anyway, so it may gather a while. */
@@ -122,7 +123,7 @@ export class Device {
 
   /** An edit of this tab, with its outbox. Before it goes what it may build on. */
   keepEdit(client: string, edit: Edit): void {
-    this.#write((outbox) => outbox.put({ client, ...edit }), edit.update)
+    this.#write((outbox) => put(outbox, client, edit), edit.update)
   }
 
   /** Moves edits to other places in one step; those that were acknowledged or refused go nowhere. */
@@ -249,7 +250,14 @@ type Place = [client: string, seq: number]
 
 const place = (outbox: IDBObjectStore, from: Place[], to: [client: string, edit: Edit][]): void => {
   for (const key of from) outbox.delete(key)
-  for (const [client, edit] of to) outbox.put({ client, ...edit })
+  for (const [client, edit] of to) put(outbox, client, edit)
+}
+
+/** Ops that speak of the board as it is when they are made: on a later day they would undo the work of others. */
+const OF_THE_MOMENT: readonly Op['op'][] = ['undo', 'redo', 'board.clear', 'board.restore']
+
+const put = (outbox: IDBObjectStore, client: string, edit: Edit): void => {
+  if (!edit.ops?.some(({ op }) => OF_THE_MOMENT.includes(op))) outbox.put({ client, ...edit })
 }
 
 const editOf = ({ seq, gesture, update, ops }: Row, index: number): Edit => ({

@@ -27,7 +27,7 @@ export const open = async (
   const Socket = options.WebSocket ?? (globalThis.WebSocket as SocketClass | undefined)
   if (!Socket)
     throw new TypeError('there is no WebSocket here: pass the class as `WebSocket`, as that of the package ws')
-  const token = new Token(options.token)
+  const token = new Token(options.token, clock)
   const setting: Setting = {
     id: options.board,
     user: options.user ?? null,

@@ -57,13 +57,72 @@ test('gives back what a crash took from the server, behind the edits that wait [
   const board = await enter()
   draw(board, 'a')
   FakeSocket.newest.ack(1)
-  draw(board, 'b')
+  for (let count = 0; count < 300; count += 1) draw(board, 'b')
   const socket = await comeBack(0, { vector: Uint8Array.of(0) })
-  const [, edit, handedOver] = socket.heard
-  expect(edit).toMatchObject({ t: 'update', seq: 2 })
-  expect(handedOver).toMatchObject({ t: 'resync' })
-  const { update } = handedOver as { update: Uint8Array }
-  expect([...serverDoc([{ update }]).getMap('board:elements').keys()].sort()).toEqual(['a', 'b'])
+  const handedOver = () => socket.heard.flatMap((frame) => (frame.t === 'resync' ? [frame.update] : []))
+  // More than may be in flight: the last ones would come as one edit without a number.
+  for (let seq = 2; seq <= 301; seq += 1) {
+    expect(handedOver()).toEqual([])
+    socket.ack(seq)
+  }
+  expect(socket.seqs()).toHaveLength(300)
+  const [update, ...rest] = handedOver()
+  const doc = serverDoc([{ update: update as Uint8Array }])
+  expect([[...doc.getMap('board:elements').keys()].sort(), rest]).toEqual([['a', 'b'], []])
+})
+
+test('what builds on what the server lost cannot wait for that: it is given back when the first edit is refused', async () => {
+  const board = await enter()
+  draw(board, 'a')
+  FakeSocket.newest.ack(1)
+  draw(board, 'b')
+  draw(board, 'c')
+  const socket = await comeBack(0, { vector: Uint8Array.of(0) })
+  const handedOver = () => socket.heard.filter(({ t }) => t === 'resync')
+  socket.say({ t: 'error', code: 'needs_resync', message: 'gap', seq: 2 })
+  await clock.pass(20_000)
+  expect(handedOver()).toHaveLength(0)
+  socket.say({ t: 'error', code: 'needs_resync', message: 'gap', seq: 3 })
+  expect(handedOver()).toHaveLength(1)
+  expect(FakeSocket.newest).toBe(socket)
+})
+
+test('a hand-over that does not fit is given up, and nothing else: the board goes on from what the server has', async () => {
+  const board = await enter()
+  const heard: Refused[] = []
+  board.on('refused', (refused) => heard.push(refused))
+  draw(board, 'lost')
+  FakeSocket.newest.ack(1)
+  const socket = await comeBack(1, { vector: Uint8Array.of(0) })
+  expect(socket.heard.at(-1)).toMatchObject({ t: 'resync' })
+  socket.end(4422)
+  expect(board.state.save).toBe('offline')
+  draw(board, 'new')
+  await clock.pass(5_000)
+  const { newest } = FakeSocket
+  newest.welcome({ seq: 1 })
+  expect(newest.heard[0]).not.toHaveProperty('vector')
+  expect([Object.keys(board.doc.getMap('board:elements').toJSON()), heard]).toEqual([['new'], []])
+  for (const seq of newest.seqs()) newest.ack(seq)
+  expect(board.state.save).toBe('saved')
+  newest.end(4422)
+  expect(board.state).toMatchObject({ save: 'read-only', why: 'fault' })
+})
+
+test('a refusal waits for the first who listens', async () => {
+  const board = await enter()
+  draw(board, 'bad')
+  FakeSocket.newest.say({ t: 'error', code: 'bad_op', message: 'no', seq: 1 })
+  await settle()
+  FakeSocket.newest.welcome({ seq: 1 })
+  const heard: Refused[][] = [[], []]
+  const end = board.on('refused', () => end())
+  end()
+  for (const list of heard) {
+    board.on('refused', (refused) => list.push(refused))
+    await settle()
+  }
+  expect(heard).toMatchObject([[{ code: 'bad_op' }], []])
 })
 
 test('saved only when the last edit is acknowledged', async () => {
@@ -329,6 +388,19 @@ test('the token is a function and goes in the first frame; it is asked again whe
   FakeSocket.newest.welcome()
   expect(FakeSocket.newest.heard[0]).toMatchObject({ token: 'token 2' })
   expect(board.state.save).toBe('saved')
+})
+
+test('a token that does not come is asked for again', async () => {
+  let asked = 0
+  const source = () => (++asked === 1 ? new Promise<string>(() => {}) : 'token')
+  const opening = open(
+    { url: 'http://host', board: 'b', WebSocket: FakeSocket as never, token: source },
+    { clock, browser: null }
+  )
+  await clock.pass(25_000)
+  FakeSocket.newest.welcome()
+  await opening
+  expect([asked, FakeSocket.newest.heard[0]]).toMatchObject([2, { token: 'token' }])
 })
 
 test('unknown frames and errors without a number are as if they had not come', async () => {

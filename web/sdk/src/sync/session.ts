@@ -59,7 +59,7 @@ export abstract class Live implements Session, Owner {
   readonly id: string
   role: Role | null = null
   limits: ClientLimits | null = null
-  protected readonly emitter = new Emitter<BoardEvents>()
+  protected readonly emitter = new Emitter<BoardEvents>('refused')
   protected readonly setting: Setting
   protected readonly clock: Clock
   /** Document edits that were refused for good: the document holds them still. */
@@ -77,6 +77,9 @@ export abstract class Live implements Session, Owner {
   /** Outbox this connection speaks for. */
   #client = ''
   #hasSentUpdate = false
+  /** State vector of a server that asks for what it has lost, until that is handed over. */
+  #lacking: Uint8Array | null = null
+  #hasHandedOver = false
   /** Something was refused: nothing is sent until all that was sent is answered, and it is decided what comes next. */
   #isHeld = false
   #holds = 0
@@ -291,6 +294,7 @@ export abstract class Live implements Session, Owner {
     this.#user = user
     this.limits = limits
     this.#hasSentUpdate = false
+    this.#hasHandedOver = false
     const outbox = this.setting.outboxes[0] as Outbox
     outbox.rewind(seq)
     this.#sort()
@@ -311,17 +315,28 @@ export abstract class Live implements Session, Owner {
     this.#presence.welcome(...this.#self)
     this.#advance()
     this.#pump()
-    if (frame.vector) this.#handOver(frame.vector)
+    this.#lacking = frame.vector ?? null
+    this.#handOver()
     this.#renewWhenQuiet()
     this.tellState()
   }
 
-  /** Gives the server back what a crash took from it. What it refused for good stays here, and nothing with it. */
-  #handOver(vector: Uint8Array): void {
-    if (!this.#isLevel || this.isRenewing || this.refusals.length > 0) return
-    const update = this.content.beyond(vector)
+  /**
+   * Gives the server back what a crash took from it. What it refused for good stays here, and nothing with it. What waits
+   * goes before, or it would be one step of undo; unless it is refused because it builds on what was lost.
+   */
+  #handOver(): void {
+    if (this.#lacking === null || !this.#isLevel || this.isRenewing || this.refusals.length > 0) return
+    // Of a viewer the server takes nothing.
+    if (this.role === 'viewer') return
+    const isGap = this.#gapSince !== null && this.setting.outboxes[0]?.inFlight === 0
+    if (this.#unsaved() > 0 && !isGap) return
+    const update = this.content.beyond(this.#lacking)
+    this.#lacking = null
     const max = this.limits?.first_update_bytes_max ?? 0
-    if (update !== null && update.length + FRAME_BYTES <= max) this.link.send({ t: 'resync', update })
+    if (update === null || update.length + FRAME_BYTES > max) return
+    this.#hasHandedOver = true
+    this.link.send({ t: 'resync', update })
   }
 
   #setRole(role: Role, why: string | null): void {
@@ -332,6 +347,7 @@ export abstract class Live implements Session, Owner {
       this.#cancelHold()
       if (this.setting.outboxes[0]?.inFlight === 0) this.#again()
     }
+    this.#handOver()
     this.tellState()
   }
 
@@ -438,8 +454,9 @@ export abstract class Live implements Session, Owner {
     else {
       this.#advance()
       this.#pump()
-      this.#renewWhenQuiet()
     }
+    this.#handOver()
+    this.#renewWhenQuiet()
     this.tellState()
   }
 
@@ -457,7 +474,9 @@ export abstract class Live implements Session, Owner {
   }
 
   #hasWaitedEnough(): boolean {
-    return this.#gapSince !== null && this.clock.now() - this.#gapSince > GAP_PATIENCE_MS
+    // What the server asks for has to be handed over first.
+    if (this.#gapSince === null || this.#lacking !== null) return false
+    return this.clock.now() - this.#gapSince > GAP_PATIENCE_MS
   }
 
   /** Refused for now: the same again, later. */
@@ -495,7 +514,12 @@ export abstract class Live implements Session, Owner {
     const outbox = this.setting.outboxes[0] as Outbox
     const size = (edit: Edit) => edit.update?.length ?? encode(frameOf(edit)).length
     const suspects = outbox.sent.sort((one, other) => size(other) - size(one))
-    if (suspects.length === 0) return this.link.stop('fault')
+    if (suspects.length === 0) {
+      if (!this.#hasHandedOver) return this.link.stop('fault')
+      // What was handed over does not fit: the server's state is what is left.
+      this.isRenewing = true
+      return
+    }
     const code = largestOnly ? 'too_large' : 'malformed'
     for (const edit of largestOnly ? suspects.slice(0, 1) : suspects)
       this.#refuse({ edit, code, message: 'the server hung up over this edit' })

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { FakeClock, FakeSocket, settle } from '../../test/fake.ts'
+import { FakeClock, FakeSocket, settle, WELCOME } from '../../test/fake.ts'
 import type { Why } from '../api.ts'
 import type { ServerFrame } from '../protocol/wire.gen.ts'
 import { Link } from './socket.ts'
@@ -7,15 +7,19 @@ import { Link } from './socket.ts'
 let clock: FakeClock
 let heard: (ServerFrame['t'] | Why)[]
 let canGreet: boolean
+let token: string
 
 const start = async (): Promise<Link> => {
   const owner = {
     hello: async () => {
       if (!canGreet) throw new Error('no token')
-      return { client: '01980000-0000-7000-8000-00000000000c' }
+      return { client: '01980000-0000-7000-8000-00000000000c', token }
     },
     frame: ({ t }: ServerFrame) => heard.push(t),
-    down: (why: Why) => heard.push(why),
+    down: (why: Why) => {
+      heard.push(why)
+      if (why === 'unauthenticated') token += '+'
+    },
     stopped: (why: Why) => heard.push(why)
   }
   const link = new Link('ws://board/v1?user=a', FakeSocket as never, clock, owner)
@@ -29,6 +33,7 @@ beforeEach(() => {
   FakeSocket.all = []
   heard = []
   canGreet = true
+  token = 'a'
 })
 
 test('greets first, and is up with the welcome', async () => {
@@ -97,6 +102,43 @@ test('a line that died silently is found: by a ping now and then, sooner after a
   expect(first.readyState).toBe(3)
 })
 
+test('a board that is long on its way is waited for, a wake-up included, but not for ever', async () => {
+  const link = await start()
+  const { newest } = FakeSocket
+  newest.accept()
+  newest.say(WELCOME)
+  await clock.pass(60_000)
+  link.nudge()
+  await clock.pass(60_000)
+  // The server hangs up on who says nothing for 45 s.
+  expect(newest.heard.filter(({ t }) => t === 'ping').length).toBeGreaterThan(4)
+  newest.say({ t: 'resync', update: new Uint8Array([0, 0]), position: [7, 1] })
+  expect([FakeSocket.all.length, heard]).toEqual([1, ['welcome', 'resync']])
+  link.nudge()
+  await clock.pass(4_500)
+  expect(FakeSocket.all).toHaveLength(2)
+  FakeSocket.newest.accept()
+  FakeSocket.newest.say(WELCOME)
+  await clock.pass(170_000)
+  expect(FakeSocket.all).toHaveLength(2)
+  await clock.pass(30_000)
+  expect(FakeSocket.all).toHaveLength(3)
+})
+
+test('a line on which a large edit goes up lives, until nothing moves any more', async () => {
+  await start()
+  const { newest } = FakeSocket
+  newest.welcome()
+  newest.bufferedAmount = 4_000_000
+  for (let second = 0; second < 60; second += 1) {
+    await clock.pass(1_000)
+    newest.bufferedAmount -= 10_000
+  }
+  expect(FakeSocket.all).toHaveLength(1)
+  await clock.pass(30_000)
+  expect(FakeSocket.all).toHaveLength(2)
+})
+
 test('a line that died while the clock was set back is found as soon', async () => {
   await start()
   FakeSocket.newest.welcome()
@@ -126,6 +168,27 @@ test('a token that cannot be fetched is a reason to wait, a second bad one to st
   await clock.pass(60_000)
   expect(FakeSocket.all).toHaveLength(2)
   expect(clock.waiting).toBe(0)
+})
+
+test('a fresh token that ran out while the network was away is no reason to stop', async () => {
+  await start()
+  FakeSocket.newest.end(4401)
+  await clock.pass(10)
+  FakeSocket.newest.end(1006)
+  await clock.pass(1_000)
+  FakeSocket.newest.end(4401)
+  await clock.pass(10)
+  FakeSocket.newest.welcome()
+  expect(heard.slice(-2)).toEqual(['welcome', 'resync'])
+})
+
+test('the token that was refused is not tried again', async () => {
+  await start()
+  FakeSocket.newest.end(4401)
+  token = 'a'
+  await clock.pass(10)
+  expect(heard).toEqual(['unauthenticated', 'unauthenticated'])
+  expect([FakeSocket.all.length, clock.waiting]).toEqual([1, 0])
 })
 
 test('after the end nothing comes any more', async () => {

@@ -9,6 +9,8 @@ import { type Advice, advise, backoff, STEADY_MS } from './close.ts'
 
 /** From the beginning of an attempt to `welcome`. */
 const GREETING_MS_MAX = 20_000
+/** From there to the first `resync`: the whole board in one message, behind which no pong can come. */
+const LOADING_MS_MAX = 180_000
 /** After so long without a frame we ask whether anybody is there; servers ping at another level, where we cannot see it. */
 const SILENCE_MS = 25_000
 const PONG_MS_MAX = 10_000
@@ -38,8 +40,11 @@ export class Link {
   #attempt = 0
   #upSince = 0
   #heard = 0
-  /** A new token was refused as well. */
-  #hasAskedAgain = false
+  /** The first `resync` of this connection has not come. */
+  #isLoading = false
+  /** The token that went out last, and whether it was refused. */
+  #token: string | null | undefined
+  #isRefused = false
   #mayNudge = false
   #isStopped = false
   #cancel = () => {}
@@ -67,7 +72,7 @@ export class Link {
 
   /** Whether what is only shown may be sent now. */
   get hasRoom(): boolean {
-    return this.isUp && (this.#socket?.bufferedAmount ?? 0) <= UNSENT_BYTES_MAX
+    return this.isUp && this.#unsent <= UNSENT_BYTES_MAX
   }
 
   /** Ends this connection and opens the next one at once. */
@@ -79,7 +84,7 @@ export class Link {
   /** Something says that the network may be back: do not wait, or ask whether the connection still lives. */
   nudge(): void {
     if (this.#mayNudge) this.renew()
-    else if (this.isUp) this.#ask(PONG_MS_AWAKE)
+    else if (this.isUp && !this.#isLoading) this.#ask(PONG_MS_AWAKE)
   }
 
   stop(why: Why): void {
@@ -98,6 +103,8 @@ export class Link {
     const hello = await this.#owner.hello().catch(() => null)
     if (!isCurrent) return
     if (hello === null) return this.#retry('token', backoff(this.#attempt++, 250, this.#clock.random))
+    if (this.#isRefused && hello.token === this.#token) return this.stop('unauthenticated')
+    this.#token = hello.token
     this.#wait(GREETING_MS_MAX, () => this.#ended(1006, ''))
     let socket: SocketLike
     try {
@@ -130,10 +137,12 @@ export class Link {
     if (frame.t === 'welcome') {
       if (this.#isSentOn(frame.route)) return this.renew()
       this.isUp = true
-      this.#hasAskedAgain = false
+      this.#isLoading = true
+      this.#isRefused = false
       this.#upSince = this.#heard
       this.#watch()
     }
+    if (frame.t === 'resync') this.#isLoading = false
     this.#owner.frame(frame)
   }
 
@@ -175,13 +184,26 @@ export class Link {
   #ask(patience_ms: number): void {
     this.#heard = -1
     this.send({ t: 'ping' })
-    this.#wait(patience_ms, () => (this.#heard < 0 ? this.#ended(1006, '') : this.#watch()))
+    const unsent = this.#unsent
+    this.#wait(patience_ms, () => {
+      if (this.#heard >= 0) return this.#watch()
+      const isLoading = this.#isLoading && this.#clock.now() - this.#upSince < LOADING_MS_MAX
+      // A large edit on its way up shows that the line lives. The server hangs up on who says nothing, so we ask again.
+      if (isLoading || this.#unsent < unsent) this.#ask(patience_ms)
+      else this.#ended(1006, '')
+    })
+  }
+
+  get #unsent(): number {
+    return this.#socket?.bufferedAmount ?? 0
   }
 
   #ended(code: number, reason: string): void {
     const { now, random } = this.#clock
     if (this.isUp && now() - this.#upSince >= STEADY_MS) this.#attempt = 0
     const advice = advise(code, reason, this.#attempt, random)
+    const wasRefused = this.#isRefused
+    this.#isRefused = advice.then === 'ask for a token'
     this.#attempt += 1
     const isStopping = code === 1012 && this.#hosts.length > 1
     if (isStopping || !this.isUp) this.#goOn()
@@ -190,8 +212,7 @@ export class Link {
       case 'stop':
         return this.stop(advice.why)
       case 'ask for a token':
-        if (this.#hasAskedAgain) return this.stop('unauthenticated')
-        this.#hasAskedAgain = true
+        if (wasRefused) return this.stop('unauthenticated')
         return this.#retry('unauthenticated', 0, advice)
       case 'take a new document':
         return this.#retry('connecting', backoff(this.#attempt, 250, random), advice)
