@@ -1,4 +1,5 @@
-//! How much of what was written a connection's far end has taken. The socket counts, whoever writes looks.
+//! How much of what was written a connection's far end has taken, and how much came from there. The socket counts, whoever
+//! waits looks.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-/// What the system took of one connection. Put into each of its requests by `server/accept.rs`.
+/// What the system took and gave of one connection. Put into each of its requests by `server/accept.rs`.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     bytes: AtomicU64,
+    heard: AtomicU64,
     is_given_up: AtomicBool,
 }
 
@@ -26,6 +28,16 @@ impl Progress {
     /// Bytes taken so far.
     pub fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes more came.
+    pub fn hear(&self, bytes: usize) {
+        self.0.heard.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that came so far.
+    pub fn heard(&self) -> u64 {
+        self.0.heard.load(Ordering::Relaxed)
     }
 
     /// The far end takes nothing any more: what the system still holds for it goes with the socket.

@@ -57,6 +57,8 @@ pub(super) struct Line {
     /// Resolves when the token is revoked.
     pub(super) revoked: Option<BoxFuture<'static, ()>>,
     last_heard: Instant,
+    /// Bytes that had come by then: a large message may take long on a slow line.
+    heard_bytes: u64,
     next_ping: Instant,
     /// Goes off at the next deadline or before it: setting it anew costs more than an early turn.
     alarm: Pin<Box<Sleep>>,
@@ -95,6 +97,7 @@ impl Line {
             end: None,
             revoked: None,
             last_heard: now,
+            heard_bytes: 0,
             next_ping,
             alarm: Box::pin(sleep_until(next_ping)),
             buffer: Vec::new(),
@@ -113,7 +116,7 @@ impl Line {
             has_written = matches!(turn, Turn::News);
             let done = match turn {
                 Turn::Heard(message) => {
-                    self.last_heard = Instant::now();
+                    self.note_heard(Instant::now());
                     self.handshake_ends = None;
                     match message {
                         Some(Ok(message)) => self.take(message, connection).await,
@@ -157,6 +160,11 @@ impl Line {
         self.alarm.as_mut().poll(context).map(|()| Turn::Due)
     }
 
+    fn note_heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.heard_bytes = self.progress.heard();
+    }
+
     fn set_alarm(&mut self, pause: Option<Instant>) {
         let idle = Duration::from_millis(self.limits.idle_timeout_ms);
         // While the socket is not read, its silence says nothing.
@@ -185,7 +193,10 @@ impl Line {
             shown.map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
         }
         if pause.is_none() && now >= self.last_heard + Duration::from_millis(self.limits.idle_timeout_ms) {
-            return Err(None);
+            if self.progress.heard() == self.heard_bytes {
+                return Err(None);
+            }
+            self.note_heard(now);
         }
         if now >= self.next_ping {
             self.next_ping = now + Duration::from_millis(self.limits.ping_interval_ms);

@@ -3,14 +3,19 @@
 use std::process::Command;
 use std::time::Duration;
 
+use futures_util::SinkExt as _;
 use panseo::protocol::ServerFrame;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, interval, timeout};
 use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use uuid::Uuid;
 use yrs::{Map as _, Transact as _, WriteTxn as _};
 
+use super::{acknowledged, element};
 use crate::support::hostile::document;
 use crate::support::live::{SOON, Server, Socket, var, y};
 use crate::support::soon::until;
@@ -70,6 +75,25 @@ async fn a_dead_peer_is_dropped_and_its_presence_goes() {
     let begin = Instant::now();
     left(&mut watcher, "ghost").await;
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_may_take_longer_than_a_dead_peer_is_waited_for() {
+    let server = Server::open("ping_interval_ms = 200\nidle_timeout_ms = 1000");
+    let mut slow = server.own("slow", "user=slow", Uuid::now_v7()).await;
+    let op = json!({ "t": "op", "seq": 1, "ops": [element("large")] }).to_string();
+    let parts: Vec<_> = op.as_bytes().chunks(op.len() / 8).collect();
+    let mut pace = interval(Duration::from_millis(300));
+    for (number, part) in parts.iter().enumerate() {
+        // Nothing is read meanwhile, so no ping is answered.
+        pace.tick().await;
+        let kind = if number == 0 { Data::Text } else { Data::Continue };
+        let is_last = number + 1 == parts.len();
+        let frame = WsFrame::message(part.to_vec(), OpCode::Data(kind), is_last);
+        slow.0.send(Message::Frame(frame)).await.unwrap();
+    }
+    acknowledged(&mut slow, 1).await;
 }
 
 //
