@@ -12,7 +12,7 @@ use crate::access::{Caller, Grants, role_on_board};
 use crate::http::AppState;
 use crate::http::auth::{admit_as, admit_existing};
 use crate::http::error::Problem;
-use crate::http::request::{BoardPath, Segments, json_body};
+use crate::http::request::{BoardPath, Segments, json_body, to_the_end};
 use crate::protocol::ids::{BoardId, Role, Timestamp};
 use crate::store::{BoardInfo, Invite};
 
@@ -172,10 +172,14 @@ pub(super) async fn join(
             grants @ (Grants::Members | Grants::Listed(_)) => role_on_board(None, grants, &invite.board),
         };
         let role = granted.map_or(invite.role, |granted| granted.max(invite.role));
-        state.store.set_role(&invite.board, user, Some(role)).await?;
-        // Who gains a role need not wait until all nodes know it: they are let in by the store.
-        _ = state.hub.set_role(&invite.board, user, Some(role)).await;
-        role
+        let (board, user) = (invite.board.clone(), user.clone());
+        to_the_end(async move {
+            state.store.set_role(&board, &user, Some(role)).await?;
+            // Who gains a role need not wait until all nodes know it: they are let in by the store.
+            _ = state.hub.set_role(&board, &user, Some(role)).await;
+            Ok(role)
+        })
+        .await?
     };
     Ok(Json(Joined {
         board: invite.board,
