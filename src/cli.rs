@@ -107,7 +107,7 @@ enum CliError {
     Transfer(#[from] TransferError),
     #[error("{}: {why}", path.display())]
     Verify { path: PathBuf, why: String },
-    #[error("{0} faults were found")]
+    #[error("faults found: {0}")]
     Damaged(usize),
     #[error("{0}")]
     Bench(String),
