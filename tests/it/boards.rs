@@ -78,19 +78,23 @@ async fn real_boards_survive_a_kill_and_come_back_as_they_were() {
     assert_equal(&server, &files, &boards);
 }
 
+/// A file of so many texts, each of so many bytes.
+fn texts(count: usize, bytes: usize) -> (String, Vec<u8>) {
+    let element = |number: usize| {
+        json!({
+            "id": format!("e{number}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4,
+            "text": "x".repeat(bytes),
+        })
+    };
+    let file = json!({ "type": "excalidraw", "version": 2, "elements": (0..count).map(element).collect::<Vec<_>>() });
+    ("texts.excalidraw".to_owned(), serde_json::to_vec(&file).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_large_texts_is_imported_in_several_records() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, _) = Server::start(data.path()).await;
-    let element = |number: usize| {
-        json!({
-            "id": format!("e{number}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4,
-            "text": "x".repeat(250_000),
-        })
-    };
-    let file = json!({ "type": "excalidraw", "version": 2, "elements": (0..60).map(element).collect::<Vec<_>>() });
-    let files = [("large.excalidraw".to_owned(), serde_json::to_vec(&file).unwrap())];
-    let boards = import(&server, folder.path(), &files);
+    let boards = import(&server, folder.path(), &[texts(60, 250_000)]);
     assert_eq!(live_elements(&server, &boards[0]).await, 60);
 }
 
@@ -98,15 +102,7 @@ async fn a_file_of_large_texts_is_imported_in_several_records() {
 async fn an_import_whose_records_end_by_their_bytes_is_taken_back_whole() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, _) = Server::start(data.path()).await;
-    let element = |number: usize| {
-        json!({
-            "id": format!("e{number}"), "type": "text", "x": 1, "y": 2, "width": 3, "height": 4,
-            "text": "x".repeat(4_300),
-        })
-    };
-    let file = json!({ "type": "excalidraw", "version": 2, "elements": (0..600).map(element).collect::<Vec<_>>() });
-    let files = [("texts.excalidraw".to_owned(), serde_json::to_vec(&file).unwrap())];
-    let boards = import(&server, folder.path(), &files);
+    let boards = import(&server, folder.path(), &[texts(600, 4_300)]);
     let url = format!("http://{}/v1/boards/{}/ops", server.address, boards[0]);
     let undo = json!({ "ops": [{ "op": "undo" }] });
     let answer = reqwest::Client::new().post(&url).json(&undo).send().await.unwrap();
