@@ -340,13 +340,15 @@ async fn raw(node: &Node, bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_op_that_names_an_element_again_and_again_keeps_nobody_waiting() {
     let node = Node::open().await;
-    for name in ["a", "b"] {
-        node.draw("/v1/boards/lesson/ops", name).await;
-    }
+    node.draw("/v1/boards/lesson/ops", "a").await;
     let bound = vec![json!({ "id": "c" }); 20_000];
-    let bind = json!({ "op": "element.update", "target": "b", "set": { "bindings": { "bound": bound } } });
-    let delete = json!({ "op": "element.delete", "targets": vec!["a"; 60_000] });
-    for op in [bind, delete] {
+    let mut ops = Vec::new();
+    for name in ["b", "c", "d", "e", "f"] {
+        node.draw("/v1/boards/lesson/ops", name).await;
+        ops.push(json!({ "op": "element.update", "target": name, "set": { "bindings": { "bound": bound } } }));
+    }
+    ops.push(json!({ "op": "element.delete", "targets": vec!["a"; 60_000] }));
+    for op in ops {
         let begin = Instant::now();
         let answer = node.send("POST", "/v1/boards/lesson/ops", json!({ "ops": [op] })).await;
         assert_eq!(answer.status, 200, "{answer:?}");
