@@ -465,6 +465,23 @@ fn bad_files_say_what_is_wrong() {
 }
 
 #[test]
+fn more_values_than_a_full_board_has_are_not_read() {
+    let file = |values: usize| {
+        format!(
+            r#"{{"type":"excalidraw","elements":[],"x":[{}0]}}"#,
+            "0,".repeat(values)
+        )
+    };
+    assert!(matches!(
+        read(file(8_000_000).as_bytes()),
+        Err(ImportError::TooManyValues)
+    ));
+    // Commas in a text are none.
+    let text = ",".repeat(8_000_001);
+    assert!(read(format!(r#"{{"type":"excalidraw","elements":[],"x":"{text}"}}"#).as_bytes()).is_ok());
+}
+
+#[test]
 fn a_taken_id_gives_way_and_references_stay_whole() {
     let file = json!({"type": "excalidraw", "elements": [
         {"id": "a", "type": "rectangle", "x": 0, "y": 0, "boundElements": [{"id": "t", "type": "text"}], "groupIds": ["g"]},
