@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod draft;
 pub mod guard;
+mod idmap;
 pub mod keyframe;
 mod merge;
 pub mod outbox;

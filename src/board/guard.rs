@@ -26,7 +26,7 @@ pub use bytes::WalkError;
 pub use check::{Admission, CheckContext, Checked, Deed, Refusal, Relay, Touch};
 pub use index::{BlockIndex, Owner};
 pub use join::{join, join_awareness};
-pub use shape::{PropertySet, is_fixed};
+pub use shape::is_fixed;
 pub use walk::{
     AwarenessEntry, Block, BlockId, Content, DeleteRange, Parent, Section, SharedType, Walk, WalkLimits, walk,
     walk_awareness, walk_state_vector, walk_within,

@@ -3,13 +3,14 @@
 //! Built once when a board opens, then kept level by the keys that events name. It says what a value was before; the
 //! document after commit says what it is. Rights, undo and export read it; nobody else keeps a copy.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use yrs::types::ToJson;
 use yrs::{Any, Map, MapRef, Number, Out, ReadTxn};
 
 use super::guard::BlockIndex;
+use super::idmap::IdMap;
 use super::undo;
 use crate::protocol::element::{Change, EntryKind, Item, Properties, Property, Target, Value};
 
@@ -25,7 +26,7 @@ pub const KINDS: [(EntryKind, &str); 5] = [
 /// Plain copy of all entries.
 #[derive(Debug, Default)]
 pub struct ReadModel {
-    kinds: [HashMap<Arc<str>, Properties>; 5],
+    kinds: [IdMap<Properties>; 5],
     /// Elements by z-order, ties by id.
     order: BTreeSet<(Arc<str>, Arc<str>)>,
 }
@@ -53,7 +54,7 @@ impl ReadModel {
 
     /// Number of entries of a collection, deleted ones included.
     pub fn len(&self, kind: EntryKind) -> usize {
-        self.kinds[kind as usize].len()
+        self.kinds[kind as usize].iter().len()
     }
 
     /// All entries, each collection in the order of its ids.
@@ -73,19 +74,18 @@ impl ReadModel {
 
     /// Copies a whole collection from the document; ids are shared with `index`.
     pub fn load<T: ReadTxn>(&mut self, kind: EntryKind, root: &MapRef, index: &BlockIndex, txn: &T) {
-        let entries = &mut self.kinds[kind as usize];
-        entries.clear();
-        for (id, out) in root.iter(txn) {
-            if let Some(properties) = properties_of(kind, &out, txn) {
-                let id = index.id(kind, id).unwrap_or_else(|| id.into());
-                entries.insert(id, properties);
-            }
-        }
+        let entries = root.iter(txn).filter_map(|(id, out)| {
+            let properties = properties_of(kind, &out, txn)?;
+            Some((index.id(kind, id).unwrap_or_else(|| id.into()), properties))
+        });
+        // At once: lists and sets that grow by chance leave room idle.
+        let entries: Vec<_> = entries.collect();
+        let entries: IdMap<_> = entries.into_iter().collect();
         if kind == EntryKind::Element {
-            // At once: a set that grows by chance leaves a third of its nodes empty.
             let keys = entries.iter().filter_map(|(id, entry)| order_key(id, Some(entry)));
             self.order = keys.collect();
         }
+        self.kinds[kind as usize] = entries;
     }
 
     /// Copies one entry anew and tells what changed.
@@ -150,13 +150,9 @@ fn difference((kind, id): &Target, was: Option<Properties>, now: Option<Properti
 fn properties_of<T: ReadTxn>(kind: EntryKind, out: &Out, txn: &T) -> Option<Properties> {
     match out {
         Out::YMap(map) => {
-            let mut properties = Properties::with_capacity(map.len(txn) as usize);
-            for (key, out) in map.iter(txn) {
-                if let Some(property) = Property::from_name(key) {
-                    properties.set(property, value_of(&out, txn));
-                }
-            }
-            Some(properties)
+            let named = map.iter(txn);
+            let known = named.filter_map(|(key, out)| Some((Property::from_name(key)?, value_of(&out, txn))));
+            Some(known.collect())
         }
         Out::Any(any) if kind == EntryKind::Like => {
             Some([(Property::Created, value_of_any(any))].into_iter().collect())

@@ -14,6 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ids::EntryId;
 
+mod properties;
+
+pub use properties::{Properties, PropertySet};
+
 /// A value of a property. Strings and binaries are shared, so a clone is cheap.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -375,96 +379,6 @@ impl Property {
     }
 }
 
-/// Properties of one entry, sorted by [`Property`]. Small enough that a sorted list beats a map.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Properties(Vec<(Property, Value)>);
-
-impl Properties {
-    /// No property.
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    /// No property, with room for so many.
-    pub fn with_capacity(count: usize) -> Self {
-        Self(Vec::with_capacity(count))
-    }
-
-    /// The value, if present.
-    pub fn get(&self, property: Property) -> Option<&Value> {
-        self.find(property).ok().map(|index| &self.0[index].1)
-    }
-
-    /// Sets a value and returns the one before.
-    pub fn set(&mut self, property: Property, value: Value) -> Option<Value> {
-        match self.find(property) {
-            Ok(index) => Some(std::mem::replace(&mut self.0[index].1, value)),
-            Err(index) => {
-                self.0.insert(index, (property, value));
-                None
-            }
-        }
-    }
-
-    /// Removes a value and returns it.
-    pub fn remove(&mut self, property: Property) -> Option<Value> {
-        self.find(property).ok().map(|index| self.0.remove(index).1)
-    }
-
-    /// Sets the value, or removes it where there is none.
-    pub fn put(&mut self, property: Property, value: Option<Value>) -> Option<Value> {
-        match value {
-            Some(value) => self.set(property, value),
-            None => self.remove(property),
-        }
-    }
-
-    /// All of them, in the order of [`Property`].
-    pub fn iter(&self) -> impl Iterator<Item = (Property, &Value)> {
-        self.0.iter().map(|(property, value)| (*property, value))
-    }
-
-    /// Number of properties that are present.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn find(&self, property: Property) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&property, |(known, _)| *known)
-    }
-}
-
-impl FromIterator<(Property, Value)> for Properties {
-    fn from_iter<I: IntoIterator<Item = (Property, Value)>>(pairs: I) -> Self {
-        let mut properties = Self::new();
-        for (property, value) in pairs {
-            properties.set(property, value);
-        }
-        properties
-    }
-}
-
-impl Serialize for Properties {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(property, value)| (property.name(), value)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Properties {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = BTreeMap::<Property, Value>::deserialize(deserializer)?;
-        map.into_iter()
-            .map(|(property, value)| with_bytes(property, value).map(|value| (property, value)))
-            .collect::<Result<_, _>>()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 /// Reads what an op sets: as [`Properties`], but `null` removes.
 pub(super) fn deserialize_set<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -487,21 +401,6 @@ fn with_bytes(property: Property, value: Value) -> Result<Value, &'static str> {
             .map(|bytes| Value::Bytes(bytes.into()))
             .map_err(|_malformed| "`points` must be base64"),
         (_, value) => Ok(value),
-    }
-}
-
-impl JsonSchema for Properties {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Properties".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let names: Vec<_> = Property::ALL.iter().map(|property| property.name()).collect();
-        schemars::json_schema!({
-            "description": "Properties by Excalidraw's names; a property at its default is absent.",
-            "type": "object",
-            "propertyNames": { "enum": names }
-        })
     }
 }
 

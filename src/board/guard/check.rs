@@ -10,9 +10,9 @@ use super::index::{BlockIndex, Owner};
 use super::place::{Container, ENTRIES, META, Place, Slot};
 use super::resolve::{NewEntry, resolve};
 use super::rivals::{self, Rival, Winner};
-use super::shape::{self, Misfit, PropertySet};
+use super::shape::{self, Misfit};
 use super::walk::{Block, Content, Section, Walk};
-use crate::protocol::element::{EntryKind, Property};
+use crate::protocol::element::{EntryKind, Property, PropertySet};
 use crate::protocol::ids::UserId;
 
 /// Who sends an update.
@@ -141,7 +141,7 @@ pub enum Deed {
 impl Deed {
     fn given() -> Self {
         Self::Changed {
-            set: [Property::Created].into_iter().collect(),
+            set: PropertySet::of(&[Property::Created]),
             unset: PropertySet::default(),
         }
     }
@@ -219,7 +219,7 @@ impl BlockIndex {
 /// What an update says of an entry that it creates.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fresh<'a> {
-    present: u64,
+    present: PropertySet,
     says_locked: bool,
     author: Option<&'a str>,
 }
@@ -336,9 +336,11 @@ impl<'a> Check<'a> {
                     shape::check_like(id, self.owner_of(block.client))?;
                 }
                 match fresh {
-                    Some(_) if kind != EntryKind::Like => {}
-                    // A like has no properties, so its presence stands where theirs would.
-                    Some(number) => self.facts[number].present |= u64::from(is_alive),
+                    // A like is read as an entry that has only this.
+                    Some(number) if kind == EntryKind::Like && is_alive => {
+                        self.facts[number].present.insert(Property::Created);
+                    }
+                    Some(_) => {}
                     None => {
                         let after = if is_alive { After::Set } else { After::Gone };
                         self.deeds.push(Done::new(place.container, Slot::Root, after));
@@ -348,7 +350,7 @@ impl<'a> Check<'a> {
             Slot::Property(number) => {
                 let property = Property::ALL[number as usize];
                 shape::check_property(property, block)?;
-                if shape::required(kind) & shape::bit(number) != 0 {
+                if shape::required(kind).contains(property) {
                     self.rivals.push(Rival::new(block, place, is_alive));
                 }
                 let Some(fresh) = fresh else {
@@ -441,7 +443,9 @@ impl<'a> Check<'a> {
             let winner = rivals::settle(rivals);
             let Place { container, slot } = rivals[0].place;
             match (self.fresh(container), slot, winner) {
-                (Some(fresh), Slot::Property(number), Winner::Alive) => self.facts[fresh].present |= shape::bit(number),
+                (Some(fresh), Slot::Property(number), Winner::Alive) => {
+                    self.facts[fresh].present.insert(Property::ALL[number as usize]);
+                }
                 (None, _, Winner::None) if self.context.is_handover => {}
                 (_, _, Winner::None) => return Err("an entry must stay complete"),
                 (None, ..) | (Some(_), Slot::Plain | Slot::Root, _) | (Some(_), _, Winner::Dead) => {}
@@ -455,7 +459,7 @@ impl<'a> Check<'a> {
             shape::check_key(entry.kind, entry.id)?;
             let is_there = self.index.contains(entry.kind, entry.id);
             let is_gone = match entry.kind {
-                EntryKind::Like => fresh.present == 0,
+                EntryKind::Like => !fresh.present.contains(Property::Created),
                 EntryKind::Element | EntryKind::Page | EntryKind::Asset | EntryKind::Comment => {
                     !entry.is_type || self.walk.deletes_block(entry.block)
                 }
@@ -469,8 +473,7 @@ impl<'a> Check<'a> {
             } else if entry.kind == EntryKind::Like {
                 Deed::given()
             } else {
-                let required = shape::required(entry.kind);
-                if fresh.present & required != required {
+                if !fresh.present.contains_all(shape::required(entry.kind)) {
                     return Err("a new entry must come complete");
                 }
                 let (client, author) = (entry.block.0, fresh.author.map(Into::into));
@@ -523,16 +526,16 @@ impl<'a> Check<'a> {
         for values in group.chunk_by(|a, b| a.property() == b.property()) {
             let (first, last) = (values[0], values[values.len() - 1]);
             let Some(number) = first.property() else { continue };
+            let property = Property::ALL[number as usize];
             if first.is(After::Set) {
-                set.insert(number);
+                set.insert(property);
                 continue;
             }
-            let is_kept =
-                shape::is_fixed(Property::ALL[number as usize]) || shape::required(kind) & shape::bit(number) != 0;
+            let is_kept = shape::is_fixed(property) || shape::required(kind).contains(property);
             if is_kept && !self.context.is_handover && last.is(After::Gone) {
                 return Err("an entry must stay complete");
             }
-            unset.insert(number);
+            unset.insert(property);
         }
         Ok(Deed::Changed { set, unset })
     }

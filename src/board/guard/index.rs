@@ -10,6 +10,7 @@ use super::check::Refusal;
 use super::place::{Container, ENTRIES, Place, Slot};
 use super::resolve::resolve;
 use super::walk::{BlockId, Content, Walk};
+use crate::board::idmap::{IdNumbers, push_tight};
 use crate::protocol::element::EntryKind;
 use crate::protocol::ids::UserId;
 
@@ -54,6 +55,8 @@ struct Run {
 #[derive(Debug, Default)]
 pub(super) struct ClientBlocks {
     next: u32,
+    /// Its number among those that made entries.
+    maker: Option<u32>,
     runs: Vec<Run>,
     keys: Vec<u8>,
     deleted: BTreeMap<u32, u32>,
@@ -64,7 +67,8 @@ pub(super) struct EntryContainer {
     pub(super) id: Arc<str>,
     pub(super) kind: EntryKind,
     is_dead: bool,
-    client: u64,
+    /// Number of the client id that made it.
+    maker: u32,
 }
 
 /// What the board knows of its own blocks.
@@ -75,7 +79,9 @@ pub struct BlockIndex {
     /// Bindings that the log does not have yet.
     unlogged: usize,
     containers: Vec<EntryContainer>,
-    entries: [HashMap<Arc<str>, Container>; 5],
+    /// Client ids that made entries, in the order in which they first did.
+    makers: Vec<u64>,
+    entries: [IdNumbers; 5],
 }
 
 impl BlockIndex {
@@ -118,7 +124,7 @@ impl BlockIndex {
     /// The person whose client id made the entry's present map; none where the server did.
     pub fn creator(&self, kind: EntryKind, id: &str) -> Option<&UserId> {
         let container = self.live(kind, id)?;
-        match self.owner(self.entry(container).client)? {
+        match self.owner(self.makers[self.entry(container).maker as usize])? {
             Owner::User(user) => Some(user),
             Owner::Server => None,
         }
@@ -198,25 +204,6 @@ impl BlockIndex {
         }
     }
 
-    /// Bytes that the index holds on the heap, give or take the allocator.
-    pub fn heap_bytes(&self) -> usize {
-        let blocks = self.clients.values().map(|blocks| {
-            blocks.runs.capacity() * size_of::<Run>() + blocks.keys.capacity() + blocks.deleted.len() * 12
-        });
-        let listed = self
-            .entries
-            .iter()
-            .map(|map| map.capacity() * 8 / 7 * (size_of::<(Arc<str>, Container)>() + 1));
-        let ids = self
-            .containers
-            .iter()
-            .map(|entry| entry.id.len() + 2 * size_of::<usize>());
-        let maps = self.clients.len() * (size_of::<(u64, ClientBlocks)>() + 1)
-            + self.owners.len() * (size_of::<(u64, Binding)>() + 1);
-        let containers = self.containers.capacity() * size_of::<EntryContainer>();
-        blocks.sum::<usize>() + listed.sum::<usize>() + ids.sum::<usize>() + maps + containers
-    }
-
     /// The blocks that are deleted, in no order of clients.
     pub fn deleted(&self) -> impl Iterator<Item = (u64, u32, u32)> + '_ {
         self.clients
@@ -264,23 +251,33 @@ impl BlockIndex {
             .iter()
             .map(|entry| {
                 let is_live = entry.is_type && !walk.deletes_block(entry.block);
-                let container = EntryContainer {
-                    id: entry.id.into(),
-                    kind: entry.kind,
-                    is_dead: !is_live,
-                    client: entry.block.0,
-                };
-                (container, is_live || entry.kind == EntryKind::Like)
+                let id: Arc<str> = entry.id.into();
+                (id, entry.kind, is_live, entry.block.0)
             })
             .collect();
-        for (entry, is_listed) in new {
-            if is_listed {
-                let number = ENTRIES + u32::try_from(self.containers.len()).expect("fewer entries than clocks");
-                self.entries[entry.kind as usize].insert(Arc::clone(&entry.id), number);
-            }
+        for (id, kind, is_live, client) in new {
+            let number = self.next_container();
+            let entry = EntryContainer {
+                id: Arc::clone(&id),
+                kind,
+                is_dead: !is_live,
+                maker: self.maker(client),
+            };
             push_tight(&mut self.containers, entry);
+            if is_live || kind == EntryKind::Like {
+                self.entries[kind as usize].insert(&id, number, id_in(&self.containers));
+            }
         }
         Ok(places)
+    }
+
+    /// Number of a client id that makes an entry.
+    fn maker(&mut self, client: u64) -> u32 {
+        let blocks = self.clients.entry(client).or_default();
+        *blocks.maker.get_or_insert_with(|| {
+            self.makers.push(client);
+            u32::try_from(self.makers.len() - 1).expect("fewer client ids than clocks")
+        })
     }
 
     fn note_delete(&mut self, client: u64, from: u32, to: u32) {
@@ -293,10 +290,7 @@ impl BlockIndex {
                 if place.slot == Slot::Root && is_type {
                     let entry = &mut containers[(place.container - ENTRIES) as usize];
                     entry.is_dead = true;
-                    let listed = &mut entries[entry.kind as usize];
-                    if listed.get(&entry.id) == Some(&place.container) {
-                        listed.remove(&entry.id);
-                    }
+                    entries[entry.kind as usize].remove(&entry.id, place.container);
                 }
             });
         }
@@ -304,7 +298,7 @@ impl BlockIndex {
     }
 
     pub(super) fn live(&self, kind: EntryKind, id: &str) -> Option<Container> {
-        self.entries[kind as usize].get(id).copied()
+        self.entries[kind as usize].get(id, id_in(&self.containers))
     }
 
     pub(super) fn entry(&self, container: Container) -> &EntryContainer {
@@ -339,6 +333,11 @@ impl BlockIndex {
     pub(super) fn is_dead(&self, container: Container) -> bool {
         container >= ENTRIES && self.entry(container).is_dead
     }
+}
+
+/// Finds the id of a container that is an entry.
+fn id_in<'a>(containers: &'a [EntryContainer]) -> impl Fn(Container) -> &'a str {
+    |container| &containers[(container - ENTRIES) as usize].id
 }
 
 impl ClientBlocks {
@@ -495,12 +494,4 @@ impl ClientBlocks {
         let container = place.container;
         push_tight(&mut self.runs, Run { from, container, keys });
     }
-}
-
-/// Grows by an eighth: a full board has tens of thousands of entries, and half of a doubled list lies idle.
-fn push_tight<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(list.len() / 8 + 4);
-    }
-    list.push(item);
 }

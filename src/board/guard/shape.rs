@@ -2,64 +2,19 @@
 
 use super::bytes::{AnyKind, Cursor};
 use super::walk::{Block, Content, SharedType};
-use crate::protocol::element::{EntryKind, Property, ValueKind};
+use crate::protocol::element::{EntryKind, Property, PropertySet, ValueKind};
 use crate::protocol::ids::{ID_BYTES_MAX, UserId};
 
 /// Why a block does not fit, in fixed words.
 pub(super) type Misfit = &'static str;
 
-/// The properties a new entry of this kind brings along, as bits by their numbers.
-pub(super) const fn required(kind: EntryKind) -> u64 {
+/// The properties a new entry of this kind brings along.
+pub(super) const fn required(kind: EntryKind) -> PropertySet {
     use Property as P;
     match kind {
-        EntryKind::Element => bit(P::Type as u8) | bit(P::X as u8) | bit(P::Y as u8) | bit(P::Pos as u8),
-        EntryKind::Comment => bit(P::Text as u8) | bit(P::At as u8),
-        EntryKind::Page | EntryKind::Asset | EntryKind::Like => 0,
-    }
-}
-
-pub(super) const fn bit(property: u8) -> u64 {
-    1 << property
-}
-
-/// Properties of one entry, as bits by their numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PropertySet(u64);
-
-impl PropertySet {
-    pub(super) fn insert(&mut self, number: u8) {
-        self.0 |= bit(number);
-    }
-
-    /// Those of both.
-    #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether it is among them.
-    pub fn contains(self, property: Property) -> bool {
-        self.0 & bit(property as u8) != 0
-    }
-
-    /// Each of them, by number.
-    pub fn iter(self) -> impl Iterator<Item = Property> {
-        let mut left = self.0;
-        std::iter::from_fn(move || {
-            let property = Property::ALL.get(left.trailing_zeros() as usize)?;
-            left &= left - 1;
-            Some(*property)
-        })
-    }
-}
-
-impl FromIterator<Property> for PropertySet {
-    fn from_iter<T: IntoIterator<Item = Property>>(properties: T) -> Self {
-        Self(
-            properties
-                .into_iter()
-                .fold(0, |bits, property| bits | bit(property as u8)),
-        )
+        EntryKind::Element => PropertySet::of(&[P::Type, P::X, P::Y, P::Pos]),
+        EntryKind::Comment => PropertySet::of(&[P::Text, P::At]),
+        EntryKind::Page | EntryKind::Asset | EntryKind::Like => PropertySet::of(&[]),
     }
 }
 

@@ -6,7 +6,7 @@ use yrs::updates::decoder::Decode;
 use yrs::{Any, Array, Doc, Map, MapPrelim, MapRef, ReadTxn, StateVector, Text, Transact, Update, WriteTxn};
 
 use super::*;
-use crate::protocol::element::{EntryKind, Property};
+use crate::protocol::element::{EntryKind, Property, PropertySet};
 use crate::protocol::ids::UserId;
 
 mod form;
@@ -139,8 +139,8 @@ fn deeds(admission: &Admission) -> Vec<(&str, &Deed)> {
 
 fn changed<const SET: usize, const UNSET: usize>(set: [Property; SET], unset: [Property; UNSET]) -> Deed {
     Deed::Changed {
-        set: set.into_iter().collect(),
-        unset: unset.into_iter().collect(),
+        set: PropertySet::of(&set),
+        unset: PropertySet::of(&unset),
     }
 }
 
