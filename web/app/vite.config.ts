@@ -28,16 +28,20 @@ const LANGUAGES = /\{code:"(?!en|ko-KR)[^"]+",label:"[^"]+"(,rtl:!0)?\},?/g
 const SHARES = /"(?!ko-KR)[a-z]{2,3}-[A-Z]{2,3}":\d+,?/g
 /** Settings of Excalidraw's own site, keys and addresses, that its package never reads. */
 const SETTINGS = /VITE_APP_(?!LIBRARY|DEBUG|ENABLE_TRACKING)\w+:(["'`]).*?\1,/gs
+/** Excalidraw's own mark, which its welcome shows: 2 KB of curves, and no bundler can tell that we show none. */
+const LOGO = /"M39\.9 32\.889[^"]*"/g
 const NO_WORDS = '\0no-words'
 
-/** Leaves out what nobody here asks Excalidraw for: languages, and settings of its site. */
+/** Leaves out what nobody here asks Excalidraw for: languages, and what belongs to its site. */
 const locales: Plugin = {
   name: 'locales',
   enforce: 'pre',
   resolveId: (source, importer) => (LOCALES.test(source) && importer?.includes('excalidraw') ? NO_WORDS : null),
   load: (id) => (id === NO_WORDS ? 'export default {}' : null),
   transform: (code, id) =>
-    id.includes('@excalidraw') ? code.replace(LANGUAGES, '').replace(SHARES, '').replace(SETTINGS, '') : null
+    id.includes('@excalidraw')
+      ? code.replace(LANGUAGES, '').replace(SHARES, '').replace(SETTINGS, '').replace(LOGO, '""')
+      : null
 }
 
 /** Excalidraw would ask another host for a font that it does not find here. */

@@ -10,6 +10,7 @@ import { createRoot } from 'react-dom/client'
 import { Gate, type Opened } from './board/Gate.tsx'
 import { Outdated } from './board/Outdated.tsx'
 import { Share } from './board/Share.tsx'
+import { watchLink } from './identity.ts'
 import { type Language, language } from './words.ts'
 
 const id = decodeURIComponent(/^\/b\/([^/]+)/.exec(location.pathname)?.[1] ?? '')
@@ -27,6 +28,7 @@ function Page({ opened: { board, rest, title, isOpen }, lang }: { opened: Opened
   )
 }
 
+watchLink()
 const lang = language()
 document.documentElement.lang = lang
 const root = document.getElementById('root')

@@ -61,6 +61,18 @@ export function identity(): Identity {
   return { token: read('sessionStorage', TOKEN), user, name }
 }
 
+/**
+ * A personal link that is opened in the place of a page differs in its hash only, so the browser loads nothing: the page
+ * has to begin anew as that person. What is not sent yet is kept for the one before, or the browser asks first.
+ */
+export function watchLink(): void {
+  addEventListener('hashchange', () => {
+    if (!new URLSearchParams(location.hash.slice(1)).has('token')) return
+    identity()
+    location.reload()
+  })
+}
+
 /** Takes a name; edits made before stay the guest's. */
 export function rename(name: string): Identity {
   const clean = name.replace(/[\p{C}~]/gu, '').trim()

@@ -11,13 +11,15 @@ import { COMMENTS, Canvas } from './excalidraw/Canvas'
 import type { CanvasHandle } from './excalidraw/handle'
 import { DICTIONARIES, type Language, WordsContext } from './i18n'
 import { useCommentActions, useFiles, usePageActions, useRefusals } from './actions'
+import { Boundary } from './ui/Boundary'
 import { CommentsPanel } from './ui/Comments'
 import { Confirm, type Question } from './ui/Confirm'
-import { useFromDoc, useLeaveQuestion, usePeople, useRole, useSave } from './ui/hooks'
+import { useFromDoc, useLeaveQuestion, useLosesImages, usePeople, useRole, useSave } from './ui/hooks'
 import { icons } from './ui/icons'
 import { PagePicker, PageStrip, titleOf } from './ui/Pages'
 import { Following, People } from './ui/People'
 import { Pins, Placer } from './ui/Pins'
+import { Refused } from './ui/Refused'
 import { SaveState } from './ui/SaveState'
 
 export interface PanseoBoardProps {
@@ -37,7 +39,9 @@ const COMMENT_ROOTS = ['board:comments', 'board:likes']
 export function PanseoBoard(props: PanseoBoardProps) {
   return (
     <WordsContext value={DICTIONARIES[props.language]}>
-      <Inner {...props} />
+      <Boundary>
+        <Inner {...props} />
+      </Boundary>
     </WordsContext>
   )
 }
@@ -52,7 +56,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const role = useRole(board)
   const state = useSave(board, handle?.images)
   const { save } = state
-  useLeaveQuestion(state)
+  useLeaveQuestion(state, useLosesImages(handle?.images))
   const canEdit = save !== 'read-only' && role !== 'viewer'
   const isTeacher = role === 'teacher'
   const canPoint = role === 'viewer'
@@ -74,7 +78,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const pageActions = usePageActions({ board, words, handle, page, pages, setPage, ask: setQuestion })
   const comments = useCommentActions({ board, words, handle, page, setPage, ask: setQuestion })
   const { menu, load } = useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask: setQuestion })
-  useRefusals(board, words, handle)
+  const refused = useRefusals(board, words, handle, title)
   const onCount = useWarning(handle, page, words.pageFull)
   const pageTitle = useCallback((id: string) => titleOf(pages, id, words), [pages, words])
 
@@ -177,6 +181,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
       }
       overlay={
         <>
+          {refused.count > 0 && <Refused {...refused} />}
           {leader !== null && <Following name={nameOf(leader)} onStop={() => follow(null)} />}
           <Pins handle={handle} threads={here} nameOf={nameOf} onOpen={openThread} />
           {question && <Confirm question={question} onClose={() => setQuestion(null)} />}
@@ -184,19 +189,21 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
         </>
       }
       sidebar={
-        <CommentsPanel
-          threads={threads}
-          open={comments.open}
-          isWriting={comments.anchor !== null}
-          canEdit={canEdit}
-          isTeacher={isTeacher}
-          user={board.user}
-          page={page}
-          language={language}
-          nameOf={nameOf}
-          pageTitle={pageTitle}
-          actions={comments.actions}
-        />
+        <Boundary>
+          <CommentsPanel
+            threads={threads}
+            open={comments.open}
+            isWriting={comments.anchor !== null}
+            canEdit={canEdit}
+            isTeacher={isTeacher}
+            user={board.user}
+            page={page}
+            language={language}
+            nameOf={nameOf}
+            pageTitle={pageTitle}
+            actions={comments.actions}
+          />
+        </Boundary>
       }
     />
   )

@@ -14,7 +14,9 @@ import {
   setLike
 } from './document/comments'
 import { type Page, addPage, deletePage, movePage, renamePage } from './document/pages'
+import { type RefusedElements, gather } from './document/refused'
 import { COMMENTS, type MenuItem } from './excalidraw/Canvas'
+import { fileOf } from './excalidraw/element'
 import type { CanvasHandle } from './excalidraw/handle'
 import { type Dictionary, refusalOf } from './i18n'
 import type { CommentActions } from './ui/Comments'
@@ -198,8 +200,9 @@ function download(file: Blob, name: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
 }
 
-/** Tells people why something they did is gone again, and where it could be lost. */
-export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandle | null): void {
+/** Tells people why something they did is gone again, and where it could be lost. What was drawn is theirs to save. */
+export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandle | null, title: string) {
+  const [refused, setRefused] = useState<RefusedElements>(new Map())
   useEffect(() => {
     if (!handle) return
     const tell = ({ device }: BoardState) => {
@@ -213,7 +216,10 @@ export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandl
         if (state.device !== device) tell(state)
         device = state.device
       }),
-      board.on('refused', ({ code }) => handle.toast(refusalOf(code, words))),
+      board.on('refused', ({ code, entries }) => {
+        handle.toast(refusalOf(code, words))
+        setRefused((before) => gather(before, entries))
+      }),
       board.on('event', ({ author, kind, gesture }) => {
         // One's own update comes back only if something in it was put back.
         if (kind === 'update' && author === board.user && gesture !== null && handle.session.isOwnGesture(gesture)) {
@@ -223,4 +229,9 @@ export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandl
     ]
     return () => ends.forEach((end) => end())
   }, [board, words, handle])
+  return {
+    count: refused.size,
+    onSave: () => download(fileOf(refused), `${title || board.id} (${words.notTakenFile}).excalidraw`),
+    onClose: () => setRefused(new Map())
+  }
 }

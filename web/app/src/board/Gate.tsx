@@ -5,6 +5,7 @@ import { type FormEvent, type ReactNode, useEffect, useId, useState } from 'reac
 import { restOf } from '../home/actions.ts'
 import { type Identity, identity, rename } from '../identity.ts'
 import type { Language } from '../words.ts'
+import { titleOf } from './title.ts'
 import { type BoardWords, boardWords } from './words.ts'
 
 export interface Opened {
@@ -117,15 +118,7 @@ async function enter(id: string, who: Identity): Promise<Opened> {
     address.searchParams.delete('invite')
     history.replaceState(history.state, '', address)
   }
-  const title = await rest.board(id).then(
-    (info) => info.title,
-    (error: unknown) => {
-      // Without a network the board is the one on this device; without log-in, opening a board makes it.
-      const isFine = error instanceof RestError && (error.status === 0 || (error.status === 404 && !who.token))
-      if (isFine) return id
-      throw error
-    }
-  )
+  const title = await titleOf(rest, id, who)
   const board = await openBoard({
     url: location.origin,
     board: id,

@@ -3,32 +3,16 @@
 import type { Board } from '@panseo/sdk'
 import { useEffect, useState } from 'react'
 import type { Language } from '../words.ts'
+import { watchVersion } from './version.ts'
 import { boardWords } from './words.ts'
-
-/** A page that cannot connect is looked at this often. */
-const LOOK_MS = 10_000
 
 export function Outdated({ board, language }: { board: Board; language: Language }) {
   const text = boardWords[language]
   const [isOld, setOld] = useState(false)
   const [{ device, unsaved }, setState] = useState(board.state)
   useEffect(() => {
-    const look = () => {
-      if (board.state.save === 'offline')
-        isOutdated().then(
-          (now) => setOld((before) => before || now),
-          () => undefined
-        )
-    }
-    const timer = setInterval(look, LOOK_MS)
-    const end = board.on('state', (state) => {
-      setState(state)
-      look()
-    })
-    return () => {
-      clearInterval(timer)
-      end()
-    }
+    const ends = [watchVersion(board, () => setOld(true)), board.on('state', setState)]
+    return () => ends.forEach((end) => end())
   }, [board])
   if (!isOld) return null
   const isKept = device === 'kept'
@@ -40,12 +24,4 @@ export function Outdated({ board, language }: { board: Board; language: Language
       </button>
     </div>
   )
-}
-
-/** Scripts are named by what is in them. */
-async function isOutdated(): Promise<boolean> {
-  const own = document.querySelector<HTMLScriptElement>('script[type="module"]')?.src
-  const answer = await fetch(location.pathname, { cache: 'no-store' })
-  if (!own || !answer.ok) return false
-  return !(await answer.text()).includes(new URL(own).pathname)
 }

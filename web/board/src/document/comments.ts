@@ -5,6 +5,9 @@ import type * as Y from 'yjs'
 import { entriesOf, readAll, writeEntry } from './entries'
 import { isNumber, isText } from './values'
 
+/** The times that a `Date` holds reach so far from 1970, both ways. */
+const TIME_MAX = 8.64e15
+
 export interface Comment {
   id: string
   author: string
@@ -34,8 +37,9 @@ export function listThreads(doc: Y.Doc, user: string): Thread[] {
   const threads = new Map<string, Thread>()
   const replies: [string, Comment][] = []
   for (const [id, entry] of readAll(entriesOf(doc, 'comments'))) {
-    const { author, at, text, deleted, parent, page, element, x, y } = entry
-    if (deleted !== undefined || !isText(text) || !isNumber(at)) continue
+    const { author, text, deleted, parent, page, element, x, y } = entry
+    if (deleted !== undefined || !isText(text) || !isNumber(entry.at)) continue
+    const at = Math.max(-TIME_MAX, Math.min(entry.at, TIME_MAX))
     const comment = { id, author: isText(author) ? author : '', at, text, likes: 0, isLiked: false, ...likes.get(id) }
     if (isText(parent)) {
       replies.push([parent, comment])

@@ -44,6 +44,15 @@ describe('pages', () => {
 })
 
 describe('comments', () => {
+  test('a time that no calendar has is one that it has', () => {
+    const doc = new Y.Doc()
+    const nowhere = { page: '', element: undefined, x: undefined, y: undefined }
+    addThread(doc, 't1', 'kim', 1e300, 'never', nowhere)
+    addThread(doc, 't2', 'lee', -1e300, 'long ago', nowhere)
+    const times = listThreads(doc, '').map(({ at }) => new Date(at).toISOString())
+    expect(times).toEqual(['-271821-04-20T00:00:00.000Z', '+275760-09-13T00:00:00.000Z'])
+  })
+
   test('a thread has its place, replies, likes, and an end', () => {
     const doc = new Y.Doc()
     const nowhere = { page: '', element: undefined, x: undefined, y: undefined }

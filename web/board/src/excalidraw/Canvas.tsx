@@ -243,6 +243,7 @@ function useHandle(
       },
       label: (op) => now().words[op],
       after: (op, fault, rests) => {
+        if (fault) session.awaitAnswer(false)
         const { nothingToUndo, nothingToRedo, undoFailed } = now().words
         if (fault === 'empty') toast(op === 'undo' ? nothingToUndo : nothingToRedo)
         else if (fault === 'failed') toast(rests ?? undoFailed)

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import * as Y from 'yjs'
 
 import { entriesOf, observeEntries, readAll, readEntry, writeEntry } from '../document/entries'
+import { pack } from '../document/points'
 import type { Changes, Properties } from '../document/values'
 import { type Random, random } from '../testing/random'
 import { Binding, type Scene } from './binding'
@@ -256,12 +257,77 @@ describe('canvas and document', () => {
     expect(a.live[0]?.boundElements).toEqual([{ id: label, type: 'text' }])
   })
 
+  test('what is deleted leaves the scene when others have news, unless it is held or not written', () => {
+    const site = new Site('a')
+    const ids = Array.from({ length: 5 }, () => site.draw('rectangle'))
+    const [mine, theirs, held, late, stays] = ids as [string, string, string, string, string]
+    site.frame()
+    for (const id of [mine, held]) site.change(id, { isDeleted: true })
+    site.frame()
+    site.change(late, { isDeleted: true })
+    site.foreign(theirs, { deleted: 5 })
+    const read = (id: string) => readEntry(site.entries, id)
+    site.scene = site.binding.merge(site.scene, [theirs], read, (id) => id === held) as Scene
+    expect(site.scene.map(({ id }) => id)).toEqual([held, late, stays])
+    expect(site.binding.diff(site.scene, { now: 1 })).toMatchObject({ writes: [{ id: late }], lost: [] })
+    site.foreign(mine, { deleted: undefined })
+    site.frame()
+    expect(site.live.map(({ id }) => id)).toEqual([mine, stays])
+  })
+
   test('one changed property is one write', () => {
     const site = new Site('a')
     const id = site.draw('rectangle', { seed: 7, roundness: { type: 3 } })
     site.frame()
     site.change(id, { x: 30.03, width: 10.001 })
     expect(site.binding.diff(site.scene, { now: 1 }).writes).toEqual([{ id, isNew: false, changes: { x: 30 } }])
+  })
+
+  test('a hatching of too many lines is shown as a plain filling, and stays in the document', () => {
+    const site = new Site('a')
+    const hatched = { x: 0, y: 0, backgroundColor: '#e03131', fillStyle: 'hachure' }
+    const far: [number, number][] = [
+      [0, 0],
+      [3_000_000, 10]
+    ]
+    site.foreign('wide', { ...hatched, type: 'rectangle', width: 3_000_000, height: 10, pos: 'V' }, true)
+    site.foreign('thin', { ...hatched, type: 'ellipse', width: 900, height: 900, strokeWidth: 1e-9, pos: 'W' }, true)
+    site.foreign(
+      'line',
+      { ...hatched, type: 'line', width: 1, height: 1, points: pack({ points: far }), pos: 'X' },
+      true
+    )
+    site.foreign('usual', { ...hatched, type: 'rectangle', width: 5_000, height: 5_000, pos: 'Y' }, true)
+    site.frame()
+    expect(site.live.map(({ fillStyle }) => fillStyle)).toEqual(['solid', 'solid', 'solid', 'hachure'])
+    for (const { id } of site.live) site.change(id, { x: 30 })
+    site.frame()
+    for (const id of ['wide', 'thin', 'line'])
+      expect(site.properties(id)).toMatchObject({ x: 30, fillStyle: 'hachure' })
+  })
+
+  test('a page inside an element is not shown, and stays in the document', () => {
+    const site = new Site('a')
+    const customData = { generationData: { status: 'done', html: '<script>' }, mine: 1 }
+    site.foreign('frame', { type: 'iframe', x: 0, y: 0, width: 9, height: 9, pos: 'V', extra: { customData } }, true)
+    site.frame()
+    expect(site.live[0]?.customData).toEqual({ mine: 1 })
+    site.change('frame', { x: 30 })
+    site.frame()
+    expect(site.properties('frame')).toMatchObject({ x: 30, extra: { customData } })
+  })
+
+  test('a crop that is changed in place is written each time', () => {
+    const site = new Site('a')
+    const crop = { x: 0, y: 0, width: 400, height: 240, naturalWidth: 400, naturalHeight: 240 }
+    const id = site.draw('image', { fileId: 'f', status: 'saved', crop })
+    site.frame()
+    for (const x of [100, 200]) {
+      Object.assign(crop, { x, width: 400 - x })
+      site.change(id, { crop })
+      site.frame()
+      expect(readEntry(site.entries, id)?.extra).toMatchObject({ crop: { x, width: 400 - x } })
+    }
   })
 
   test('an element is complete from its first commit, with defaults left out', () => {

@@ -6,7 +6,7 @@
 // difference of the document to that is somebody else's.
 
 import { comparePlaced, reorder } from '../document/order'
-import { type Changes, type Properties, isText } from '../document/values'
+import { type Changes, type Properties, isMap, isText } from '../document/values'
 import { boundIn, mendBound, showsBound } from './bound'
 import { type SceneElement, changesOf, isShowable, toElement } from './element'
 
@@ -162,8 +162,9 @@ export class Binding {
   }
 
   private remember(element: SceneElement, base: Properties): void {
-    // A copy: Excalidraw changes its elements in place.
-    this.known.set(element.id, { version: element.version, nonce: element.versionNonce, shown: { ...element }, base })
+    // A copy: Excalidraw changes its elements in place, and the part of an image that is shown as well.
+    const shown = isMap(element.crop) ? { ...element, crop: { ...element.crop } } : { ...element }
+    this.known.set(element.id, { version: element.version, nonce: element.versionNonce, shown, base })
   }
 
   /**
@@ -196,9 +197,21 @@ export class Binding {
       fresh.set(id, this.show(id, properties, before))
     }
     if (fresh.size === 0 && gone.size === 0) return undefined
-    const next = scene.filter(({ id }) => !gone.has(id)).map((element) => fresh.get(element.id) ?? element)
+    const next: SceneElement[] = []
+    for (const element of scene) {
+      const shown = fresh.get(element.id) ?? element
+      if (gone.has(element.id)) continue
+      if (this.isOver(shown) && !isHeld(element.id)) this.forget(element.id)
+      else next.push(shown)
+    }
     for (const [id, element] of fresh) if (!present.has(id)) next.push(element)
     return this.mended(isMoved ? this.sorted(next, scene) : next, isHeld)
+  }
+
+  /** A deleted element that the document has so, too: on the canvas it would weigh on each frame of a long lesson. */
+  private isOver(element: SceneElement): boolean {
+    const known = element.isDeleted ? this.known.get(element.id) : undefined
+    return known !== undefined && isAsShown(element, known)
   }
 
   /**

@@ -29,6 +29,12 @@ export interface SceneElement {
   readonly [key: string]: unknown
 }
 
+/** Lines of a hatched filling that are drawn without anybody waiting for them. */
+const HATCHES_MAX = 10_000
+/** Distance of those lines by width of the stroke, and the least there is, as Excalidraw has them. */
+const HATCH_GAP = 4
+const HATCH_GAP_MIN = 0.1
+
 /** Key in `extra` under which the server keeps what an export needs. */
 const KEPT = 'panseo'
 
@@ -60,6 +66,12 @@ export function toElement(id: string, properties: Properties, version: number, n
   if (isText(properties.fileId)) element.fileId = properties.fileId
   addPoints(element, type, properties)
   addSize(element, properties)
+  if (element.fillStyle !== 'solid' && hatchesOf(element) > HATCHES_MAX) element.fillStyle = 'solid'
+  if (isMap(element.customData)) {
+    // A page that a file brings along would open in everybody's browser.
+    const { generationData: _page, ...rest } = element.customData
+    element.customData = rest
+  }
   if (type === 'text' && !isWrapped(element)) element.originalText = element.text
   element.seed ??= numberFrom(id)
   element.updated ??= isNumber(properties.created) ? properties.created : 1
@@ -68,6 +80,28 @@ export function toElement(id: string, properties: Properties, version: number, n
   }
   element.index = null
   return { ...element, id, type, version, versionNonce: nonce, isDeleted: properties.deleted !== undefined }
+}
+
+/** A file that Excalidraw and the board open, with what of the elements can be shown. */
+export function fileOf(elements: Iterable<readonly [id: string, properties: Properties]>): Blob {
+  const shown = [...elements]
+    .filter(([, properties]) => isShowable(properties))
+    .sort(([, one], [, other]) => ((one.pos as string) < (other.pos as string) ? -1 : 1))
+    .map(([id, properties]) => toElement(id, properties, 1, 1))
+  return new Blob([JSON.stringify({ type: 'excalidraw', version: 2, elements: shown, appState: {}, files: {} })])
+}
+
+function hatchesOf({ points, width, height, strokeWidth }: Record<string, unknown>): number {
+  const [across, down] = isList(points) ? extentOf(points as readonly Point[]) : [width as number, height as number]
+  return (Math.abs(across) + Math.abs(down)) / Math.max(HATCH_GAP_MIN, HATCH_GAP * (strokeWidth as number))
+}
+
+function extentOf(points: readonly Point[]): [width: number, height: number] {
+  const extent = (axis: 0 | 1) => {
+    const values = points.map((point) => point[axis])
+    return values.reduce((a, b) => Math.max(a, b), -Infinity) - values.reduce((a, b) => Math.min(a, b), Infinity)
+  }
+  return [extent(0), extent(1)]
 }
 
 /** Whether `originalText` is the shown text before it was broken into lines, and not that of an older text. */
@@ -116,14 +150,8 @@ const WIDTH_OF_LETTER = 0.6
 function addSize(element: Record<string, unknown>, properties: Properties): void {
   if (isNumber(element.width) && isNumber(element.height)) return
   let [width, height] = [SIDE, SIDE]
-  if (isList(element.points)) {
-    const points = element.points as readonly Point[]
-    const extent = (axis: 0 | 1) => {
-      const values = points.map((point) => point[axis])
-      return values.reduce((a, b) => Math.max(a, b), -Infinity) - values.reduce((a, b) => Math.min(a, b), Infinity)
-    }
-    ;[width, height] = [extent(0), extent(1)]
-  } else if (isText(properties.text)) {
+  if (isList(element.points)) [width, height] = extentOf(element.points as readonly Point[])
+  else if (isText(properties.text)) {
     const lines = properties.text.split('\n')
     const font = element.fontSize as number
     width = Math.max(...lines.map((line) => line.length)) * font * WIDTH_OF_LETTER

@@ -6,6 +6,7 @@ import type { BinaryFileData, BinaryFiles, DataURL, ExcalidrawImperativeAPI } fr
 import type { Board, Rest } from '@panseo/sdk'
 import { CaptureUpdateAction } from '@excalidraw/excalidraw'
 
+import { entriesOf, readAll, writeEntry } from '../document/entries'
 import type { Dictionary } from '../i18n'
 import type { Scene } from './binding'
 import { PendingImages } from './pending'
@@ -28,7 +29,12 @@ const RETRY_MAX_MS = 60_000
 export class Images {
   /** Hashes whose content is on this canvas. */
   private readonly ready = new Set<string>()
-  private readonly asked = new Set<string>()
+  /** Hashes whose content the server is asked for. */
+  private readonly fetching = new Set<string>()
+  /** What was put in here, by what it was called then. */
+  private readonly taken = new Set<string>()
+  /** Hashes of what is lost with this page, because the device does not keep it. */
+  private readonly unkept = new Set<string>()
   /** Names that the content got, by what it was called when it was put in. */
   private readonly names = new Map<string, string>()
   private readonly awaited = new Set<string>()
@@ -38,6 +44,11 @@ export class Images {
   private isClosed = false
   /** Images put in here that the server does not have yet. */
   uploads = 0
+
+  /** Some of them are lost when the page closes. */
+  get loses(): boolean {
+    return this.unkept.size > 0
+  }
 
   private readonly pending: PendingImages
 
@@ -63,7 +74,7 @@ export class Images {
     return () => this.listeners.delete(listener)
   }
 
-  /** Calls back when the number of uploads is another one. */
+  /** Calls back when the number of uploads, or what closing the page would lose, is another one. */
   onUploads(listener: () => void): () => void {
     this.counters.add(listener)
     return () => this.counters.delete(listener)
@@ -79,8 +90,8 @@ export class Images {
     const name = this.names.get(fileId)
     // The same file once more.
     if (name) queueMicrotask(() => this.rename(fileId, name))
-    else if (!this.asked.has(fileId)) {
-      this.asked.add(fileId)
+    else if (!this.taken.has(fileId)) {
+      this.taken.add(fileId)
       void this.take(file)
     }
     return false
@@ -102,8 +113,8 @@ export class Images {
   }
 
   private ask(sha256: string): void {
-    if (this.asked.has(sha256)) return
-    this.asked.add(sha256)
+    if (this.fetching.has(sha256)) return
+    this.fetching.add(sha256)
     void this.fetch(sha256, RETRY_MIN_MS)
   }
 
@@ -137,7 +148,7 @@ export class Images {
       await decoded(file.dataURL)
     } catch {
       this.count(-1)
-      this.asked.delete(file.id)
+      this.taken.delete(file.id)
       this.takeAway(file.id)
       this.onRefused('kind')
       return
@@ -145,13 +156,13 @@ export class Images {
     const bytes = await bytesOf(content)
     const sha256 = await hashOf(bytes)
     if (this.isClosed) return
-    this.asked.add(sha256)
     if (sha256 !== file.id) {
       this.add(sha256, await dataUrl(content), content.type)
       this.names.set(file.id, sha256)
       this.rename(file.id, sha256)
     }
-    await this.pending.keep(sha256, content)
+    if (!(await this.pending.keep(sha256, content))) this.unkept.add(sha256)
+    this.count(0)
     this.ready.add(sha256)
     for (const listener of this.listeners) listener()
     this.upload(sha256, bytes, RETRY_MIN_MS)
@@ -161,20 +172,36 @@ export class Images {
     this.rest
       .putAsset(this.board.id, bytes, sha256)
       .then(() => this.board.op({ op: 'asset.add', sha256 }))
-      .then(() => this.pending.drop(sha256))
-      .then(() => this.count(-1))
+      .then(() => this.drop(sha256))
       .catch((error: unknown) => {
         // All else passes, or may: who has lost the pen can get it again.
         if (NEVER_TAKEN.has((error as { status?: unknown }).status)) {
-          void this.pending.drop(sha256)
-          this.count(-1)
+          void this.drop(sha256)
+          this.forget(sha256)
           this.takeAway(sha256)
           this.onRefused('refused')
         } else this.again(wait, (next) => this.upload(sha256, bytes, next))
       })
   }
 
-  private count(step: 1 | -1): void {
+  /** It does not wait any more. */
+  private async drop(sha256: string): Promise<void> {
+    await this.pending.drop(sha256)
+    this.unkept.delete(sha256)
+    this.count(-1)
+  }
+
+  /** As if it had never been here: put in once more it is asked for once more. */
+  private forget(sha256: string): void {
+    for (const [from, to] of [...this.names, [sha256, sha256] as const]) {
+      if (to !== sha256) continue
+      this.names.delete(from)
+      this.taken.delete(from)
+    }
+    this.ready.delete(sha256)
+  }
+
+  private count(step: 1 | 0 | -1): void {
     this.uploads += step
     for (const listener of this.counters) listener()
   }
@@ -189,14 +216,23 @@ export class Images {
     this.change(from, { fileId: to as FileId, status: 'saved' })
   }
 
-  /** The elements that would show nothing. */
+  /** The elements that would show nothing: own ones of all pages, and those that are not written yet. */
   private takeAway(fileId: string): void {
-    this.change(fileId, { isDeleted: true })
+    const { doc, user } = this.board
+    const entries = entriesOf(doc, 'elements')
+    this.change(fileId, { isDeleted: true }, (id) => !entries.has(id))
+    const own: string[] = []
+    for (const [id, entry] of readAll(entries))
+      if (entry.fileId === fileId && entry.deleted === undefined && entry.author === user) own.push(id)
+    if (own.length === 0) return
+    this.board.edit(() => {
+      for (const id of own) writeEntry(entries, id, { deleted: Date.now() })
+    })
   }
 
-  private change(fileId: string, changes: Partial<ExcalidrawImageElement>): void {
+  private change(fileId: string, changes: Partial<ExcalidrawImageElement>, isMeant = (_id: string) => true): void {
     const elements = this.api.getSceneElementsIncludingDeleted().map((element): ExcalidrawElement => {
-      if (element.type !== 'image' || element.fileId !== fileId) return element
+      if (element.type !== 'image' || element.fileId !== fileId || !isMeant(element.id)) return element
       return { ...element, ...changes, version: element.version + 1 }
     })
     this.api.updateScene({ elements, captureUpdate: CaptureUpdateAction.NEVER })

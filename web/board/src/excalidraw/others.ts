@@ -101,14 +101,17 @@ export class Others {
     this.changedStrokes.clear()
     for (const id of this.endedStrokes) scene = binding.withdraw(scene, id) ?? scene
     this.endedStrokes.clear()
+    const ids: string[] = []
     for (const session of this.changedDrags) {
-      const elements = [...(this.drags.get(session) ?? [])].filter(([id]) => binding.has(id) && !isHeld(id))
-      for (const [id, properties] of elements) binding.overlay(id, properties)
-      const ids = elements.map(([id]) => id)
-      scene = binding.merge(scene, ids, read, isHeld) ?? scene
+      for (const [id, properties] of this.drags.get(session) ?? []) {
+        if (!binding.has(id) || isHeld(id)) continue
+        binding.overlay(id, properties)
+        ids.push(id)
+      }
     }
     this.changedDrags.clear()
-    return scene
+    // Once for all: each time it goes through the whole scene.
+    return binding.merge(scene, ids, read, isHeld) ?? scene
   }
 
   showPointers(): void {

@@ -6,9 +6,11 @@ const CACHE = 'panseo.images'
 export class PendingImages {
   constructor(private readonly board: string) {}
 
-  async keep(sha256: string, content: Blob): Promise<void> {
+  /** Whether it is kept now. */
+  async keep(sha256: string, content: Blob): Promise<boolean> {
     // Absent without https; forbidden or full in some browsers. The upload goes on all the same.
-    await this.use((cache) => cache.put(this.address(sha256), new Response(content)))
+    const kept = await this.use((cache) => cache.put(this.address(sha256), new Response(content)).then(() => true))
+    return kept ?? false
   }
 
   async drop(sha256: string): Promise<void> {

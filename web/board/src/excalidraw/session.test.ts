@@ -259,6 +259,13 @@ test('the page turns to the answer of an undo, and to nothing else', () => {
   expect(turned).toEqual(['second'])
 })
 
+test('the page stays where it is when an undo came to nothing and another device undoes', () => {
+  session.awaitAnswer()
+  session.awaitAnswer(false)
+  board.hear('mine', { page: 'second' }, 'undo', 'mina')
+  expect(turned).toEqual([])
+})
+
 test('a stroke of somebody else that was erased stays away when its page comes back', () => {
   const stroke = { ...toElement('live', { type: 'freedraw', x: 0, y: 0, pos: 'V' }, 1, 1), points: [[0, 0]] }
   const [data] = new StrokeSender('').frames({ ...stroke, pressures: [] } as unknown as SceneElement)

@@ -229,9 +229,9 @@ export class CanvasSession {
     return isBusy(this.api.getAppState(), this.gestures.isPointerDown)
   }
 
-  /** What comes next is the answer to an undo: it shall be seen, on whatever page it is. */
-  awaitAnswer(): void {
-    this.awaitsAnswer = true
+  /** What comes next is the answer to an undo: it shall be seen, on whatever page it is. `false`: none will come. */
+  awaitAnswer(awaits = true): void {
+    this.awaitsAnswer = awaits
   }
 
   /** Gesture of the newest edit made here, to know one's own records. */

@@ -33,7 +33,8 @@ export class Undo {
       if (!op || isTextField(event.target)) return
       event.preventDefault()
       event.stopImmediatePropagation()
-      this.run(op)
+      // Nobody sees what it would change there.
+      if (!document.querySelector('dialog[open]')) this.run(op)
     }
     const onClick = (event: MouseEvent) => {
       const op = (['undo', 'redo'] as const).find((name) => (event.target as Element).closest?.(BUTTONS[name]))

@@ -42,6 +42,9 @@ export const en = {
 
   // Refusals
   refused: 'An edit was not taken',
+  notTaken: (count: number) => (count === 1 ? 'One drawing was not taken.' : `${count} drawings were not taken.`),
+  notTakenFile: 'not taken',
+  saveAsFile: 'Save as file',
   putBack: 'This is locked or somebody else’s: it was put back',
   refusedBecause: {
     forbidden: 'Only the teacher may change this',
@@ -114,5 +117,6 @@ export const en = {
   // Dialogs
   cancel: 'Cancel',
   ok: 'OK',
-  close: 'Close'
+  close: 'Close',
+  loadAgain: 'Load again'
 }

@@ -41,6 +41,9 @@ export const ko: Dictionary = {
   undoFailed: '취소하지 못했습니다',
 
   refused: '변경이 받아들여지지 않았습니다',
+  notTaken: (count) => `그린 것 ${count}개가 서버에 저장되지 않았습니다.`,
+  notTakenFile: '저장 안 된 것',
+  saveAsFile: '파일로 저장',
   putBack: '잠겨 있거나 다른 사람의 것이라 되돌렸습니다',
   refusedBecause: {
     forbidden: '이것은 선생님만 바꿀 수 있습니다',
@@ -107,5 +110,6 @@ export const ko: Dictionary = {
 
   cancel: '취소',
   ok: '확인',
-  close: '닫기'
+  close: '닫기',
+  loadAgain: '다시 불러오기'
 }

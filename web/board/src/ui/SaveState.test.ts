@@ -22,9 +22,9 @@ test('the browser asks before the page closes only while that loses something', 
   const page = new EventTarget()
   vi.stubGlobal('addEventListener', page.addEventListener.bind(page))
   vi.stubGlobal('removeEventListener', page.removeEventListener.bind(page))
-  const asks = (state: Partial<BoardState>) => {
+  const asks = (state: Partial<BoardState>, losesImages = false) => {
     vi.mocked(useEffect).mockClear()
-    useLeaveQuestion({ ...STATE, ...state })
+    useLeaveQuestion({ ...STATE, ...state }, losesImages)
     const end = vi.mocked(useEffect).mock.lastCall?.[0]()
     const event = new Event('beforeunload', { cancelable: true })
     Object.defineProperty(event, 'returnValue', { writable: true })
@@ -36,5 +36,6 @@ test('the browser asks before the page closes only while that loses something', 
   expect(asks({ unsaved: 1, device: 'full' })).toBe(true)
   expect(asks({ unsaved: 1 })).toBe(false)
   expect(asks({ device: 'off' })).toBe(false)
+  expect(asks({}, true)).toBe(true)
   vi.unstubAllGlobals()
 })

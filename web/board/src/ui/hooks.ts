@@ -20,9 +20,17 @@ export function useSave(board: Board, images: Images | undefined): BoardState {
   return { ...state, save: state.save === 'saved' ? 'saving' : state.save, unsaved: state.unsaved + uploads }
 }
 
+/** Whether images on their way are lost when the page closes. */
+export function useLosesImages(images: Images | undefined): boolean {
+  return useSyncExternalStore(
+    (changed) => images?.onUploads(changed) ?? (() => {}),
+    () => images?.loses ?? false
+  )
+}
+
 /** The browser asks before the page closes, while that would lose something. */
-export function useLeaveQuestion({ unsaved, device }: BoardState): void {
-  const loses = unsaved > 0 && device !== 'kept'
+export function useLeaveQuestion({ unsaved, device }: BoardState, losesImages: boolean): void {
+  const loses = losesImages || (unsaved > 0 && device !== 'kept')
   useEffect(() => {
     if (!loses) return
     const ask = (event: BeforeUnloadEvent) => {

@@ -30,6 +30,8 @@ export class DocumentBoard extends Live implements Board {
     const kept = setting.outboxes.flatMap(({ edits }) => edits.map(({ update }) => update))
     for (const update of [document, ...kept]) if (update) Y.applyUpdate(this.doc, update, REMOTE)
     this.#listen(this.doc)
+    const whole = () => ({ document: Y.encodeStateAsUpdate(this.doc), outboxes: setting.outboxes })
+    if (setting.device) setting.device.whole = whole
     this.content = {
       isDocument: true,
       vector: () => Y.encodeStateVector(this.doc),

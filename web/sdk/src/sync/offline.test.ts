@@ -268,6 +268,106 @@ test('a browser that forbids it is told, and the board goes on', async () => {
   expect(board.state).toMatchObject({ save: 'saved', device: 'forbidden' })
 })
 
+/** A tab whose connection to the database can be taken away, as WebKit does in the background. */
+const takenFrom = (tab: Tab) => {
+  let last: IDBDatabase
+  const open = (...what: Parameters<IDBFactory['open']>) => {
+    const opening = tab.indexedDB.open(...what)
+    opening.addEventListener('success', () => (last = opening.result as never))
+    return opening
+  }
+  const take = (isTold: boolean) => {
+    last.close()
+    if (isTold) last.onclose?.({} as never)
+  }
+  return { take, tab: { locks: tab.locks, indexedDB: { open } } as never as Tab }
+}
+const kept = (board: DocumentBoard) => until('it is kept', () => board.state.device === 'kept')
+
+test('a database that the browser took away is opened again, and all of it is kept', async () => {
+  const one = profile.tab()
+  const { take, tab } = takenFrom(one)
+  const board = await enter(tab)
+  draw(board, 'a')
+  FakeSocket.newest.ack(1)
+  FakeSocket.newest.end(1006)
+  take(true)
+  draw(board, 'b')
+  expect(board.state.device).toBe('forbidden')
+  await kept(board)
+  draw(board, 'c')
+  await crash(one, board)
+  const again = await enter(profile.tab(), null)
+  expect([ids(again), again.state.unsaved]).toEqual([['a', 'b', 'c'], 2])
+  FakeSocket.newest.welcome({ seq: 1 })
+  expect(FakeSocket.newest.seqs()).toEqual([2, 3])
+})
+
+test('where nobody said that it is gone, it is opened again when the tab is shown', async () => {
+  const one = profile.tab()
+  const { take, tab } = takenFrom(one)
+  const board = await enter(tab)
+  draw(board, 'bad', 'good')
+  await flushed(board)
+  take(false)
+  FakeSocket.newest.say({ t: 'error', code: 'bad_op', message: 'no', seq: 1 })
+  FakeSocket.newest.say({ t: 'error', code: 'needs_resync', message: 'gap', seq: 2 })
+  await settle()
+  FakeSocket.newest.welcome()
+  expect(board.state.device).toBe('forbidden')
+  board.nudge()
+  await kept(board)
+  await crash(one, board)
+  // The document that took the place of the old one meanwhile is the one that is kept.
+  const again = await enter(profile.tab(), null)
+  expect([ids(again), again.state.unsaved]).toEqual([['good'], 1])
+})
+
+test('when acknowledgements made room, all of it is kept again', async () => {
+  const tab = profile.tab()
+  const board = await enter(tab)
+  const put = IDBObjectStore.prototype.put
+  IDBObjectStore.prototype.put = () => {
+    throw new DOMException('no room', 'QuotaExceededError')
+  }
+  draw(board, 'a')
+  IDBObjectStore.prototype.put = put
+  draw(board, 'b')
+  expect(board.state.device).toBe('full')
+  FakeSocket.newest.ack(1)
+  await clock.pass(10_000)
+  await kept(board)
+  await crash(tab, board)
+  const again = await enter(profile.tab(), null)
+  expect([ids(again), again.state.unsaved]).toEqual([['a', 'b'], 1])
+})
+
+test('the browser is asked once not to throw it away', async () => {
+  let asked = 0
+  const persist = async () => ++asked > 0
+  const tab = profile.tab()
+  const board = await enter({ indexedDB: tab.indexedDB, locks: tab.locks, storage: { persist } } as never)
+  expect(asked).toBe(0)
+  draw(board, 'a', 'b')
+  expect(asked).toBe(1)
+})
+
+test('new edits stand behind those that tabs have left, when both have to be written anew', async () => {
+  for (const x of [1, 2]) {
+    const tab = profile.tab()
+    const left = await enter(tab)
+    FakeSocket.newest.end(1006)
+    const set = (doc: Y.Doc) => doc.getMap<number>('board:likes').set('a', x)
+    for (let count = 0; count < 3; count += 1) left.edit(set)
+    await crash(tab, left)
+  }
+  const board = await enter(profile.tab(), null)
+  board.edit((doc) => doc.getMap<number>('board:likes').set('a', 3))
+  const { outboxes } = (board as unknown as { setting: Setting }).setting
+  const orders = outboxes.flatMap(({ edits }) => edits.map(({ order }) => order))
+  expect([...new Set(orders)].sort((one, other) => one - other)).toEqual(orders)
+})
+
 test('many rows become one', async () => {
   const board = await enter(profile.tab())
   for (let stroke = 0; stroke < 700; stroke += 1) draw(board, `s${stroke}`)

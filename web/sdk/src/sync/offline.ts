@@ -8,11 +8,12 @@
 import * as Y from 'yjs'
 import type { DeviceState } from '../api.ts'
 import type { Clock } from '../clock.ts'
-import type { Op } from '../protocol/wire.gen.ts'
-import { type Edit, Outbox } from './outbox.ts'
+import { type Edit, isOfTheMoment, Outbox } from './outbox.ts'
 
 /** What others did is on the server anyway, so it may gather a while. */
 const GATHER_MS = 2_000
+/** On a full disk: from what made room to the next attempt to keep all of it again. */
+const ROOM_MS = 10_000
 /** Rows of the document before they are folded into one. */
 const ROWS_MAX = 500
 
@@ -24,12 +25,13 @@ interface Row extends Edit {
 export interface Browser {
   indexedDB: IDBFactory
   locks: Pick<LockManager, 'request'>
+  storage?: Pick<StorageManager, 'persist'> | undefined
 }
 
 /** Those of the environment; `null` where one is missing, as Web Locks are without https. */
 export const browser = (): Browser | null => {
   const { indexedDB, navigator } = globalThis as Partial<typeof globalThis>
-  return indexedDB && navigator?.locks ? { indexedDB, locks: navigator.locks } : null
+  return indexedDB && navigator?.locks ? { indexedDB, locks: navigator.locks, storage: navigator.storage } : null
 }
 
 export interface Listener {
@@ -38,11 +40,19 @@ export interface Listener {
   replaced(): void
 }
 
+/** All that is to be kept: after a failure it is written anew. */
+export interface Whole {
+  document: Uint8Array
+  outboxes: Outbox[]
+}
+
 export class Device {
   state: DeviceState = 'kept'
-  readonly #database: IDBDatabase
+  /** Gives all that is to be kept. */
+  whole: (() => Whole) | null = null
+  #database: IDBDatabase
   readonly #name: string
-  readonly #locks: Browser['locks']
+  readonly #browser: Browser
   readonly #clock: Clock
   readonly #changed: () => void
   readonly #replaced: () => void
@@ -55,17 +65,35 @@ export class Device {
    * must not mix them in.
    */
   #generation = 0
+  /** Counts failures: what was begun before the newest one says nothing of what came after it. */
+  #failures = 0
+  /** What failures kept from a new document. */
+  #missed = { isNew: false, leavesBlocks: false }
+  /** Writes that wait until it is known whether things are kept again. */
+  #heldBack: (() => void)[] | null = null
+  #reviving: Promise<void> = Promise.resolve()
+  #cancelRevival: (() => void) | null = null
+  #hasAsked = false
   /** Settles when all that was begun has ended. */
   #last: Promise<unknown> = Promise.resolve()
 
-  private constructor(database: IDBDatabase, name: string, locks: Browser['locks'], clock: Clock, hears: Listener) {
+  private constructor(database: IDBDatabase, name: string, browser: Browser, clock: Clock, hears: Listener) {
     this.#database = database
     this.#name = name
-    this.#locks = locks
+    this.#browser = browser
     this.#clock = clock
     this.#changed = hears.changed
     this.#replaced = hears.replaced
-    database.onclose = () => this.#fail(null)
+    this.#watch()
+  }
+
+  #watch(): void {
+    const database = this.#database
+    // WebKit takes it from tabs in the background.
+    database.onclose = () => {
+      this.#fail(null)
+      void this.revive()
+    }
     database.onversionchange = () => {
       database.close()
       this.#fail(null)
@@ -73,14 +101,8 @@ export class Device {
   }
 
   /** Rejects where the browser forbids it. */
-  static async open(name: string, { indexedDB, locks }: Browser, clock: Clock, hears: Listener): Promise<Device> {
-    const opening = indexedDB.open(name, 1)
-    opening.onupgradeneeded = () => {
-      opening.result.createObjectStore('document', { autoIncrement: true })
-      opening.result.createObjectStore('outbox', { keyPath: ['client', 'seq'] })
-      opening.result.createObjectStore('facts')
-    }
-    return new Device(await result(opening), name, locks, clock, hears)
+  static async open(name: string, browser: Browser, clock: Clock, hears: Listener): Promise<Device> {
+    return new Device(await openDatabase(name, browser), name, browser, clock, hears)
   }
 
   /** The document as one update, if there is one, and the outboxes that tabs have left. */
@@ -94,7 +116,9 @@ export class Device {
     this.#generation = await result(this.#database.transaction('facts').objectStore('facts').get('generation')).then(
       (known) => known ?? 0
     )
-    const left = [...free].map((client) => new Outbox(client, rows.filter((row) => row.client === client).map(editOf)))
+    let order = 0
+    const edits = (client: string) => rows.filter((row) => row.client === client).map((row) => editOf(row, order++))
+    const left = [...free].map((client) => new Outbox(client, edits(client)))
     return { document: await this.#fold(), left: left.filter(({ size }) => size > 0) }
   }
 
@@ -102,7 +126,7 @@ export class Device {
   async hold(client: string): Promise<boolean> {
     return new Promise((answer) => {
       const lock = `${this.#name}/${client}`
-      const held = this.#locks.request(lock, { ifAvailable: true }, (lock) => {
+      const held = this.#browser.locks.request(lock, { ifAvailable: true }, (lock) => {
         answer(lock !== null)
         return lock === null ? undefined : new Promise<void>((release) => this.#held.set(client, release))
       })
@@ -123,6 +147,9 @@ export class Device {
 
   /** An edit of this tab, with its outbox. Before it goes what it may build on. */
   keepEdit(client: string, edit: Edit): void {
+    // Else the browser may throw it away when others need room.
+    if (!this.#hasAsked) this.#browser.storage?.persist?.().catch(() => {})
+    this.#hasAsked = true
     this.#write((outbox) => put(outbox, client, edit), edit.update)
   }
 
@@ -142,10 +169,63 @@ export class Device {
     await this.#last
   }
 
+  /**
+   * Tries to keep things again, all in one step: after the browser took the database away, or when there may be room.
+   */
+  revive(): Promise<void> {
+    const { whole } = this
+    if (this.state === 'kept' || this.state === 'off' || this.#heldBack !== null || whole === null)
+      return this.#reviving
+    this.#cancelRevival?.()
+    this.#cancelRevival = null
+    // What is done meanwhile builds on what may not come to be kept.
+    this.#heldBack = []
+    this.#reviving = this.#keepAll(whole)
+      .then(
+        () => {
+          this.#missed = { isNew: false, leavesBlocks: false }
+          this.state = 'kept'
+        },
+        (error) => this.#sayWhy(error)
+      )
+      .then(() => {
+        const held = this.#heldBack ?? []
+        this.#heldBack = null
+        for (const write of held) write()
+        this.#changed()
+      })
+    return this.#reviving
+  }
+
+  async #keepAll(whole: () => Whole): Promise<void> {
+    await this.#last
+    this.#database.onclose = null
+    this.#database.close()
+    this.#database = await openDatabase(this.#name, this.#browser)
+    this.#watch()
+    this.#failures += 1
+    const failures = this.#failures
+    const { document, outboxes } = whole()
+    // It is in the document.
+    this.#gathered = []
+    const transaction = this.#database.transaction(STORES, 'readwrite')
+    const outbox = transaction.objectStore('outbox')
+    for (const { client, edits } of outboxes) {
+      outbox.delete(IDBKeyRange.bound([client], [client, []]))
+      for (const edit of edits) put(outbox, client, edit)
+    }
+    const { isNew, leavesBlocks } = this.#missed
+    this.#add(transaction, document, isNew, leavesBlocks)
+    await done(transaction)
+    if (failures !== this.#failures) throw null
+  }
+
   async close(): Promise<void> {
+    await this.#reviving
     this.#write(() => {}, null)
     await this.#last
     this.#cancel?.()
+    this.#cancelRevival?.()
     this.state = 'off'
     this.#database.close()
     for (const client of [...this.#held.keys()]) this.release(client)
@@ -153,16 +233,28 @@ export class Device {
 
   /** Changes the outbox, and adds to the document. */
   #write(change: (outbox: IDBObjectStore) => void, update: Uint8Array | null, how: How = {}): void {
+    if (this.#heldBack !== null) {
+      this.#heldBack.push(() => this.#write(change, update, how))
+      return
+    }
     const { frees = false, isNew = false, leavesBlocks = false } = how
     const added = [...this.#gathered, ...(update === null ? [] : [update])]
     this.#gathered = []
     this.#cancel?.()
     this.#cancel = null
     // After a failure nothing more is added: what is here stays whole, as the beginning of what there was.
-    if (this.state !== 'kept' && !(frees && this.state === 'full')) return
+    if (this.state !== 'kept') {
+      this.#missed = { isNew: isNew || this.#missed.isNew, leavesBlocks: leavesBlocks || this.#missed.leavesBlocks }
+      if (!frees || this.state !== 'full') return
+      this.#cancelRevival ??= this.#clock.after(ROOM_MS, () => void this.revive())
+    }
+    const failures = this.#failures
+    const fail = (error: unknown) => {
+      if (failures === this.#failures) this.#fail(error)
+    }
     try {
-      const transaction = this.#database.transaction(['document', 'outbox', 'facts'], 'readwrite')
-      this.#last = Promise.all([this.#last, done(transaction)]).catch((error) => this.#fail(error))
+      const transaction = this.#database.transaction(STORES, 'readwrite')
+      this.#last = Promise.all([this.#last, done(transaction)]).catch(fail)
       try {
         change(transaction.objectStore('outbox'))
         if (added.length > 0 && this.state === 'kept')
@@ -176,7 +268,7 @@ export class Device {
       this.#fail(error)
     }
     this.#rows += 1
-    if (this.#rows >= ROWS_MAX) this.#last = Promise.all([this.#last, this.#fold()]).catch((error) => this.#fail(error))
+    if (this.#rows >= ROWS_MAX) this.#last = Promise.all([this.#last, this.#fold()]).catch(fail)
   }
 
   #add(transaction: IDBTransaction, update: Uint8Array, isNew: boolean, leavesBlocks: boolean): void {
@@ -220,10 +312,27 @@ export class Device {
   }
 
   #fail(error: unknown): void {
+    this.#failures += 1
     if (this.state !== 'kept') return
-    this.state = (error as DOMException | null)?.name === 'QuotaExceededError' ? 'full' : 'forbidden'
+    this.#sayWhy(error)
     this.#changed()
   }
+
+  #sayWhy(error: unknown): void {
+    this.state = (error as DOMException | null)?.name === 'QuotaExceededError' ? 'full' : 'forbidden'
+  }
+}
+
+const STORES = ['document', 'outbox', 'facts']
+
+const openDatabase = (name: string, { indexedDB }: Browser): Promise<IDBDatabase> => {
+  const opening = indexedDB.open(name, 1)
+  opening.onupgradeneeded = () => {
+    opening.result.createObjectStore('document', { autoIncrement: true })
+    opening.result.createObjectStore('outbox', { keyPath: ['client', 'seq'] })
+    opening.result.createObjectStore('facts')
+  }
+  return result(opening)
 }
 
 /** A document drops what was overwritten; merged updates would keep it. */
@@ -253,20 +362,11 @@ const place = (outbox: IDBObjectStore, from: Place[], to: [client: string, edit:
   for (const [client, edit] of to) put(outbox, client, edit)
 }
 
-/** Ops that speak of the board as it is when they are made: on a later day they would undo the work of others. */
-const OF_THE_MOMENT: readonly Op['op'][] = ['undo', 'redo', 'board.clear', 'board.restore']
-
 const put = (outbox: IDBObjectStore, client: string, edit: Edit): void => {
-  if (!edit.ops?.some(({ op }) => OF_THE_MOMENT.includes(op))) outbox.put({ client, ...edit })
+  if (!isOfTheMoment(edit)) outbox.put({ client, ...edit })
 }
 
-const editOf = ({ seq, gesture, update, ops }: Row, index: number): Edit => ({
-  seq,
-  order: index,
-  gesture,
-  update,
-  ops
-})
+const editOf = ({ seq, gesture, update, ops }: Row, order: number): Edit => ({ seq, order, gesture, update, ops })
 
 const result = <T>(request: IDBRequest<T>): Promise<T> =>
   new Promise((resolve, reject) => {

@@ -47,7 +47,8 @@ export const open = async (
     // A device may fail before there is a board.
     const hears = { changed: () => board?.deviceChanged(), replaced: () => board?.deviceReplaced() }
     const kept = wanted && browser ? await restore(options, setting, browser, hears) : null
-    setting.outboxes.push(new Outbox(uuid(clock.now())))
+    const left = setting.outboxes.reduce((sum, { size }) => sum + size, 0)
+    setting.outboxes.push(new Outbox(uuid(clock.now()), [], left))
     await setting.device?.hold(setting.outboxes.at(-1)?.client ?? '')
     board = new DocumentBoard(setting, kept)
     isRestored = kept !== null
@@ -113,7 +114,7 @@ const firstSync = (board: Live, signal?: AbortSignal): Promise<void> =>
     if (signal?.aborted) abort()
   })
 
-/** The network, or the person, may be back: `online`, and a tab that is shown again. */
+/** The network went or may be back, or the person is back at the tab: no reason to wait for the next look. */
 const wake = (board: Live): void => {
   const { addEventListener, removeEventListener } = globalThis as Partial<typeof globalThis>
   if (!addEventListener || !removeEventListener) return
@@ -121,7 +122,7 @@ const wake = (board: Live): void => {
   const nudge = () => {
     if (page.document?.visibilityState !== 'hidden') board.nudge()
   }
-  const names = ['online', 'visibilitychange', 'pageshow']
+  const names = ['offline', 'online', 'visibilitychange', 'pageshow']
   for (const name of names) addEventListener(name, nudge)
   board.onStop(() => {
     for (const name of names) removeEventListener(name, nudge)

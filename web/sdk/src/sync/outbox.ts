@@ -12,6 +12,18 @@ export interface Edit {
   ops: Op[] | null
 }
 
+/** Ops that speak of the board as it is when they are made: on a later day they would undo the work of others. */
+const OF_THE_MOMENT: readonly Op['op'][] = ['undo', 'redo', 'board.clear', 'board.restore']
+
+export const isOfTheMoment = ({ ops }: Edit): boolean => ops?.some(({ op }) => OF_THE_MOMENT.includes(op)) ?? false
+
+/**
+ * Ops that may be refused as `busy` while all else is taken [R-34]. Whoever made them tries again; would they be held here,
+ * all drawing behind them would wait as well.
+ */
+export const isForItself = ({ ops }: Edit): boolean =>
+  ops?.every(({ op }) => op === 'asset.add' || op === 'board.restore') ?? false
+
 /** Frames that may wait for an answer at once: the acknowledgements set the pace of those behind. */
 export const IN_FLIGHT_MAX = 256
 
@@ -30,11 +42,12 @@ export class Outbox {
   /** By number, in ascending order. */
   readonly #waiting = new Map<number, Waiting>()
   #inFlight = 0
-  #made = 0
+  #made: number
 
-  /** With edits that a tab left: they may have been sent. */
-  constructor(client: string, left: Edit[] = []) {
+  /** With edits that a tab left: they may have been sent. `made`: edits that stand before the first new one. */
+  constructor(client: string, left: Edit[] = [], made = 0) {
     this.client = client
+    this.#made = made
     for (const edit of left) this.#waiting.set(edit.seq, { edit, phase: 'waiting', mayBeKnown: true })
     this.#last = left.at(-1)?.seq ?? 0
   }

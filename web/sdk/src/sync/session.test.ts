@@ -198,7 +198,7 @@ test('busy: all of it again later, in order, under new numbers, ops once', async
 test('ops that may be known by their number keep it when others are refused', async () => {
   const board = await enter()
   draw(board, 'a')
-  void board.op({ op: 'undo' })
+  void board.op({ op: 'element.move', targets: ['a'], dx: 1, dy: 0 })
   const socket = await comeBack(0)
   socket.edits()
   // Only the first is answered; then the line is cut again.
@@ -208,6 +208,64 @@ test('ops that may be known by their number keep it when others are refused', as
     [2, 'op'],
     [4, 'update']
   ])
+})
+
+test('what speaks of the board as it is does not go out when the line was dead for long', async () => {
+  const board = await enter()
+  const known = board.op({ op: 'board.clear', page: '' })
+  const late = board.op({ op: 'board.clear', page: '' })
+  const like = board.op({ op: 'like.set', target: 'a', on: true })
+  draw(board, 'a')
+  // The lid was closed.
+  clock.set(3 * 3_600_000)
+  const socket = await comeBack(1)
+  await expect(late).rejects.toMatchObject({ code: 'late' })
+  expect(socket.seqs()).toEqual([1, 3, 4])
+  for (const seq of [1, 3, 4]) socket.ack(seq)
+  await expect(Promise.all([known, like])).resolves.toHaveLength(2)
+  expect(board.state).toMatchObject({ save: 'saved', unsaved: 0 })
+})
+
+test('after a short cut it goes out', async () => {
+  const board = await enter()
+  void board.op({ op: 'undo' })
+  FakeSocket.newest.end(1006)
+  await clock.pass(5_000)
+  FakeSocket.newest.welcome()
+  expect(FakeSocket.newest.seqs()).toEqual([1])
+})
+
+test('an image that cannot be looked for now holds up no strokes [R-34]', async () => {
+  const board = await enter()
+  const added = board.op({ op: 'asset.add', sha256: 'a'.repeat(64) })
+  const socket = FakeSocket.newest
+  draw(board, 'a')
+  expect(socket.seqs()).toEqual([1, 2])
+  socket.say({ t: 'error', code: 'busy', message: 'later', seq: 1 })
+  draw(board, 'b')
+  expect(socket.seqs()).toEqual([3])
+  await expect(added).rejects.toMatchObject({ code: 'busy' })
+})
+
+test('who was a viewer for a while only draws on without a connection', async () => {
+  const board = await enter()
+  const roles: unknown[] = []
+  board.on('role', ({ role }) => roles.push(role))
+  const tell = (why: string) => FakeSocket.newest.say({ t: 'role', role: 'viewer', why })
+  tell('the server cannot save now: the board is read-only until it can')
+  FakeSocket.newest.end(1012)
+  expect([board.role, board.state.save]).toEqual(['teacher', 'offline'])
+  await clock.pass(40_000)
+  FakeSocket.newest.welcome({ role: 'viewer' })
+  tell('the server cannot save now: the board is read-only until it can')
+  expect(board.role).toBe('viewer')
+  FakeSocket.newest.end(1012)
+  expect([board.role, roles]).toEqual(['teacher', ['viewer', 'teacher', 'viewer', 'viewer', 'teacher']])
+  await clock.pass(40_000)
+  FakeSocket.newest.welcome()
+  tell('a teacher changed it')
+  FakeSocket.newest.end(1012)
+  expect(board.role).toBe('viewer')
 })
 
 test('a board that takes no edits for a while: they wait, and go when it does again', async () => {

@@ -12,7 +12,7 @@ import { type Advice, backoff } from '../transport/close.ts'
 import type { Link, Owner } from '../transport/socket.ts'
 import type { Content, EventFrame } from './content.ts'
 import type { Device } from './offline.ts'
-import { type Edit, frameOf, IN_FLIGHT_MAX, type Outbox } from './outbox.ts'
+import { type Edit, frameOf, IN_FLIGHT_MAX, isForItself, isOfTheMoment, type Outbox } from './outbox.ts'
 
 /** Bytes of an update frame beside the update. */
 const FRAME_BYTES = 128
@@ -20,10 +20,14 @@ const FRAME_BYTES = 128
 const GAP_PATIENCE_MS = 15_000
 /** New documents in a row, without an acknowledgement between. */
 const NEW_DOCUMENTS_MAX = 3
+/** What speaks of the board as it is may take so long to be heard; after that others may have gone on. */
+const MOMENT_MS_MAX = 30_000
+/** Words of the server when all are viewers for a while [R-38], [R-39]; it has others when a teacher changed a role. */
+const FOR_A_WHILE = /read-only/
 
 /** Ops that were refused, or whose outcome is not known. */
 export class OpError extends Error {
-  /** The server's error code, or `closed`. */
+  /** The server's error code, or `closed`, or `late`: it could not be sent in time. */
   readonly code: string
   constructor(code: string, message: string) {
     super(message)
@@ -53,7 +57,7 @@ export interface Setting {
   outboxes: Outbox[]
 }
 
-type Waiting = { resolve: (done: Done) => void; reject: (error: OpError) => void }
+type Waiting = { since: number; resolve: (done: Done) => void; reject: (error: OpError) => void }
 
 export abstract class Live implements Session, Owner {
   readonly id: string
@@ -87,6 +91,9 @@ export abstract class Live implements Session, Owner {
   #cancelHold = () => {}
   #newDocuments = 0
   #isBoardReadOnly = false
+  /** A viewer for a while only; without a connection the role is the one before. */
+  #isHindered = false
+  #roleBefore: Role | null = null
   /** Own session, and states it may show a second. */
   #self: [session: number, perSecond: number] = [-1, 0]
   #isOutOfOrder = false
@@ -134,7 +141,8 @@ export abstract class Live implements Session, Owner {
     if (this.#stopped !== null) return Promise.reject(new OpError('closed', 'the board is closed: open it again'))
     const list = Array.isArray(ops) ? ops : [ops]
     const edit = this.own.add({ gesture: gesture ?? null, update: null, ops: list })
-    const answer = new Promise<Done>((resolve, reject) => this.#waiting.set(edit, { resolve, reject }))
+    const since = this.clock.now()
+    const answer = new Promise<Done>((resolve, reject) => this.#waiting.set(edit, { since, resolve, reject }))
     this.added(edit)
     return answer
   }
@@ -172,6 +180,7 @@ export abstract class Live implements Session, Owner {
 
   /** The network, or the person, may be back. */
   nudge(): void {
+    void this.setting.device?.revive()
     this.link.nudge()
   }
 
@@ -284,6 +293,11 @@ export abstract class Live implements Session, Owner {
     this.#isHeld = false
     this.#cancelHold()
     this.#down = why
+    if (!this.#isHindered) this.#roleBefore = this.role
+    else if (this.#roleBefore !== null && this.#roleBefore !== this.role) {
+      this.role = this.#roleBefore
+      this.emitter.tell('role', { role: this.role, why: null })
+    }
     this.#presence.empty()
     this.tellState()
   }
@@ -297,10 +311,21 @@ export abstract class Live implements Session, Owner {
     this.#hasHandedOver = false
     const outbox = this.setting.outboxes[0] as Outbox
     outbox.rewind(seq)
+    this.#dropLate(outbox, seq)
     this.#sort()
     this.#isBoardReadOnly = false
     this.#setRole(role, null)
     this.#self = [session, limits.ephemeral_per_second]
+  }
+
+  /** On a line that is dead without our knowing, an op may wait for hours: then it would clear what others drew since. */
+  #dropLate(outbox: Outbox, seen: number): void {
+    for (const edit of outbox.edits) {
+      const since = this.#waiting.get(edit)?.since
+      if (since === undefined || edit.seq <= seen || !isOfTheMoment(edit)) continue
+      if (this.clock.now() - since > MOMENT_MS_MAX)
+        this.#refuse({ edit, code: 'late', message: 'it could not be sent in time: do it again if it is still wanted' })
+    }
   }
 
   #resync(frame: Extract<ServerFrame, { t: 'resync' }>): void {
@@ -340,6 +365,8 @@ export abstract class Live implements Session, Owner {
   }
 
   #setRole(role: Role, why: string | null): void {
+    this.#isHindered = role === 'viewer' && FOR_A_WHILE.test(why ?? '')
+    if (this.#isHindered && this.role !== 'viewer') this.#roleBefore = this.role
     this.role = role
     this.emitter.tell('role', { role, why })
     if (role !== 'viewer' && this.#isBoardReadOnly) {
@@ -416,7 +443,8 @@ export abstract class Live implements Session, Owner {
   #refused(seq: number | null, code: string, message: string): void {
     const edit = seq === null ? null : this.#answered(seq)
     if (edit === null) return
-    if (code === 'busy' || (edit.update !== null && (code === 'needs_resync' || code === 'read_only'))) {
+    const isBusy = code === 'busy' && !isForItself(edit)
+    if (isBusy || (edit.update !== null && (code === 'needs_resync' || code === 'read_only'))) {
       if (code === 'needs_resync') this.#gapSince ??= this.clock.now()
       if (code === 'read_only') this.#isBoardReadOnly = true
       this.#postpone(edit)

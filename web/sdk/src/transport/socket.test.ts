@@ -139,6 +139,20 @@ test('a line on which a large edit goes up lives, until nothing moves any more',
   expect(FakeSocket.all).toHaveLength(2)
 })
 
+test('a ping that leaves the browser is no sign of life', async () => {
+  await start()
+  const { newest } = FakeSocket
+  newest.welcome()
+  const send = newest.send.bind(newest)
+  newest.send = (data) => {
+    send(data)
+    newest.bufferedAmount = data.length
+    void Promise.resolve().then(() => (newest.bufferedAmount = 0))
+  }
+  await clock.pass(40_000)
+  expect(FakeSocket.all).toHaveLength(2)
+})
+
 test('a line that died while the clock was set back is found as soon', async () => {
   await start()
   FakeSocket.newest.welcome()

@@ -183,8 +183,9 @@ export class Link {
 
   #ask(patience_ms: number): void {
     this.#heard = -1
-    this.send({ t: 'ping' })
+    // Before the ping: its own bytes leave for the system on a dead line, too.
     const unsent = this.#unsent
+    this.send({ t: 'ping' })
     this.#wait(patience_ms, () => {
       if (this.#heard >= 0) return this.#watch()
       const isLoading = this.#isLoading && this.#clock.now() - this.#upSince < LOADING_MS_MAX

@@ -1,0 +1,4 @@
+import { defineConfig } from 'vitest/config'
+
+// Not that of the site: tests need no build.
+export default defineConfig({})
