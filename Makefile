@@ -8,7 +8,7 @@ CARGO := cargo
 NODE_TESTS := tests/interop
 DEPLOY_TESTS := tests/deploy
 WEB := web
-# What tests of cluster mode need; without it they say that they are skipped, and with PANSEO_TEST_ALL they fail.
+# What tests of cluster mode need. Without it they say that they are skipped; with PANSEO_TEST_ALL they fail.
 SERVERS := PANSEO_TEST_ALL=1 dev/with-kafka dev/with-postgres
 # TLS towards Kafka is tested, too, though it is left out by default.
 TESTED := --features kafka-tls
@@ -43,7 +43,8 @@ test: setup-tests $(NODE_TESTS)/node_modules $(DEPLOY_TESTS)/node_modules $(WEB)
 	cd $(WEB) && npm run build
 	$(SERVERS) $(CARGO) test --release $(TESTED)
 	$(SERVERS) npm --prefix $(WEB) test
-	@if command -v chromium >/dev/null; then cd $(WEB) && npm run e2e; else echo 'chromium is not installed: the browser tests are not run.'; fi
+	@command -v chromium >/dev/null || { echo 'Install chromium: the browser tests need it.' >&2; exit 1; }
+	cd $(WEB) && npm run e2e
 
 check: ## The quick half: formatting, lints, unit tests
 	$(CARGO) fmt --check
@@ -70,8 +71,9 @@ screenshots: setup-tests $(WEB)/node_modules ## Every page and state, into web/s
 	cd $(WEB) && npm run --silent screenshots -w e2e
 
 soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long versions of the fault and fuzz tests
+	cd $(WEB) && npm run build
 	PANSEO_SOAK=200 $(SERVERS) $(CARGO) test --release $(TESTED) --test it --test cluster_faults -- --nocapture
-	cd $(WEB) && PANSEO_SOAK=1000 npm test
+	PANSEO_SOAK=1000 npm --prefix $(WEB) test
 
 %/node_modules: %/package-lock.json
 	cd $* && npm ci --ignore-scripts --no-audit --no-fund
@@ -79,4 +81,4 @@ soak: setup-tests $(NODE_TESTS)/node_modules $(WEB)/node_modules ## The long ver
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf $(NODE_TESTS)/node_modules $(DEPLOY_TESTS)/node_modules $(WEB)/node_modules $(WEB)/*/dist
+	rm -rf $(NODE_TESTS)/node_modules $(DEPLOY_TESTS)/node_modules $(WEB)/node_modules $(WEB)/*/dist $(WEB)/dist $(WEB)/screenshots

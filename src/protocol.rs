@@ -282,7 +282,7 @@ pub enum ServerFrame {
         /// What changed, for clients without one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         changes: Option<Vec<Change>>,
-        /// Place in the log; absent = not durable yet.
+        /// Place in the log, where the log brought it from elsewhere; its absence says nothing about durability.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         position: Option<Position>,
     },

@@ -1,4 +1,5 @@
-//! From settings to a running node, and to its end. The only file that names adapters, and that reads the clock.
+//! From settings to a running node, and to its end. `server/adapters.rs` names the adapters; the wall clock is
+//! read here alone.
 //!
 //! Stop: take no more connections, let the hub flush and send everybody away, wait for what is under way, at most
 //! [`DRAIN_TIMEOUT`] in all; then a materialiser has five seconds to store what it has read.

@@ -107,7 +107,7 @@ pub const PENDING_BYTES: &str = "panseo_pending_bytes";
 /// Ephemeral frames and awareness states dropped because a newer one was due.
 pub const RATE_DROPS_TOTAL: &str = "panseo_rate_drops_total";
 
-/// Clients turned away because the log did not say in time what is new on their board.
+/// Clients that may only look, or were refused, because the log did not say in time what is new on their board.
 pub const JOINS_NOT_LEVEL_TOTAL: &str = "panseo_joins_not_level_total";
 /// Changed rights of which the other nodes were not told in time; they are told later.
 pub const NOTICES_LATE_TOTAL: &str = "panseo_notices_late_total";

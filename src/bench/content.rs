@@ -11,7 +11,7 @@ use crate::protocol::points::{self, Stroke};
 const ELEMENTS: usize = 32;
 /// Elements that a drag moves at once.
 const DRAGGED: usize = 22;
-/// Points of a stroke, as in the tables of the design.
+/// Points of a stroke, as in the tables of `docs/PERFORMANCE.md`.
 pub const POINTS: usize = 40;
 
 /// Everything one writer will send, in order.

@@ -83,7 +83,7 @@ fn content(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     }
     let kind = file.metadata.mimetype().to_owned();
     let kind = match kind.as_str() {
-        "text/html" | "text/javascript" | "text/css" => format!("{kind}; charset=utf-8"),
+        "text/html" | "text/javascript" | "text/css" | "text/plain" => format!("{kind}; charset=utf-8"),
         _ => kind,
     };
     let kind = [(header::CONTENT_TYPE, kind)];

@@ -91,9 +91,9 @@ pub struct Limits {
     pub connections_node_max: usize,
     /// Boards one user has open.
     pub boards_user_max: usize,
-    /// Joins of one user in a minute (not of `guest`).
+    /// Joins of one user in a minute (not of `guest`). 0 = no limit.
     pub joins_per_minute: u32,
-    /// Failed log-ins of one address in a minute.
+    /// Failed log-ins of one address in a minute. 0 = no limit.
     pub failed_logins_per_minute: u32,
     /// Frames a session may be behind before it is brought level with one state difference.
     pub ring_frames_max: usize,

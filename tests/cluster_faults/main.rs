@@ -1,6 +1,6 @@
 //! Everything that may fail in a cluster, one after the other, under 200 edits a second: three brokers, a database and two
-//! nodes of the test's own. Nothing that was acknowledged is lost, nothing is in the log twice, all nodes are equal, and
-//! those on one node see each other all the time.
+//! nodes of the test's own. Nothing that was acknowledged is lost, all nodes are equal, and those on one node see each
+//! other all the time. Nothing is in the log twice but a few frames at most, which were on their way while a node froze.
 //!
 //! With `PANSEO_SOAK` the pauses are longer. A test binary of its own, because others at the same time would be starved.
 

@@ -1,6 +1,6 @@
 //! The fuzz targets without libFuzzer: over their corpus, and over changes of it that are the same in every run.
 //!
-//! `cargo fuzz run NAME` in `fuzz/` drives the same bodies for as long as one likes.
+//! `cargo +nightly fuzz run NAME` drives the same bodies for as long as one likes, see CONTRIBUTING.
 
 use std::fs;
 use std::path::Path;

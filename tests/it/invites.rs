@@ -234,3 +234,27 @@ async fn pages_bring_their_own_policy_and_nothing_else_is_a_page() {
     }
     assert_eq!(answer(node.ask("POST", "/nothing")).await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_licences_of_what_the_pages_hold_come_with_them() {
+    let node = Node::open().await;
+    let notices = node.get("/third-party.txt").await;
+    if !std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/index.html")).is_file() {
+        assert_eq!(notices.status, 404);
+        return;
+    }
+    assert_eq!(notices.header("content-type"), "text/plain; charset=utf-8");
+    let text = String::from_utf8(notices.bytes).unwrap();
+    for named in [
+        "Copyright (c) 2020 Excalidraw",
+        "Font Excalifont",
+        "SIL OPEN FONT LICENSE Version 1.1",
+        "Kevin Jahns",
+    ] {
+        assert!(text.contains(named), "{named}");
+    }
+    assert_eq!(
+        node.get("/fonts/Liberation/LiberationSans-Regular.woff2").await.status,
+        404
+    );
+}

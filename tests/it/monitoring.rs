@@ -58,3 +58,18 @@ async fn counters_of_which_an_increase_is_an_alert_are_there_from_the_start() {
         assert!(text.lines().any(|shown| shown == line), "there is no line «{line}»");
     }
 }
+
+#[test]
+fn every_alert_is_explained_to_operators() {
+    let (alerts, operations) = (read("dev/monitoring/alerts.yml"), read("docs/OPERATIONS.md"));
+    let names: Vec<&str> = alerts
+        .split("- alert: ")
+        .skip(1)
+        .filter_map(|rest| rest.lines().next())
+        .collect();
+    assert!(names.contains(&"PanseoDeadLetter"), "{names:?}");
+    for name in names {
+        let row = format!("| `{name}` |");
+        assert!(operations.contains(&row), "docs/OPERATIONS.md has no row for {name}");
+    }
+}

@@ -1,5 +1,5 @@
-//! Undo on one node and on two, for op clients and for unmodified Yjs clients: each row of the table in the guide that
-//! does not fit the tests of one board.
+//! Undo on one node and on two, for op clients and for unmodified Yjs clients: who gets back what after others edited
+//! the same things.
 
 use panseo::protocol::element::{Property, Value};
 use panseo::protocol::op::Op;

@@ -78,12 +78,15 @@ const pages: Plugin = {
   configurePreviewServer: ({ middlewares }) => void middlewares.use(rewrite)
 }
 
+/** Only Excalidraw's own server paints with this one; its licence is not like those of the others. */
+const LIBERATION = join(excalidraw, 'fonts/Liberation')
+
 /** Excalidraw's fonts beside the site, and all that is text compressed beforehand. */
 const extras: Plugin = {
   name: 'extras',
   apply: 'build',
   closeBundle() {
-    cpSync(join(excalidraw, 'fonts'), join(dist, 'fonts'), { recursive: true })
+    cpSync(join(excalidraw, 'fonts'), join(dist, 'fonts'), { recursive: true, filter: (path) => path !== LIBERATION })
     for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
       if (!/\.(js|css|html|svg|json)$/.test(name)) continue
       const bytes = readFileSync(join(dist, name))

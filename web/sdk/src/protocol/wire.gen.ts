@@ -376,7 +376,7 @@ export type ServerFrame =
        */
       changes?: Change[] | null
       /**
-       * Place in the log; absent = not durable yet.
+       * Place in the log, where the log brought it from elsewhere; its absence says nothing about durability.
        */
       position?: Position | null
     }
