@@ -323,6 +323,8 @@ impl Board {
                 if kind == EntryKind::Page && id.is_empty() {
                     // The first page is always there, with nothing said of it.
                     draft.create(&target, Properties::new());
+                } else if entry.came_deleted() {
+                    draft.set(&target, Property::Extra, entry.extra_of_deleted_here());
                 } else if entry.get(Property::Deleted).is_none() {
                     draft.set(&target, Property::Deleted, Some(undo::time_value(now)));
                 }
@@ -342,12 +344,11 @@ impl Board {
             .read
             .entries(EntryKind::Element)
             .filter(|(_, entry)| {
-                let time = |property| entry.get(property).and_then(Value::as_f64);
-                let deleted = time(Property::Deleted);
-                // What came deleted in a file belongs to the file.
-                let came_deleted = deleted < time(Property::Created);
+                let deleted = entry.get(Property::Deleted).and_then(Value::as_f64);
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2^53")]
-                deleted.is_some_and(|time| time < before.0 as f64 && !came_deleted)
+                let is_old = deleted.is_some_and(|time| time < before.0 as f64);
+                // What came deleted in a file belongs to the file.
+                is_old && !entry.came_deleted()
             })
             .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
             .filter(|target| !kept.contains(target))

@@ -2,7 +2,7 @@
 //!
 //! Properties bear Excalidraw's names already, so this is renaming: an import followed by an export gives the file back,
 //! equal but for the order of keys, 1/16 px in coordinates, 1/255 in pressures, and the version counters. What has no
-//! property is kept in `extra`; what an export needs besides is under one key there, [`KEPT`]. Other formats are turned
+//! property is kept in `extra`; what an export needs besides is under one key there, [`KEPT`](crate::protocol::element::KEPT). Other formats are turned
 //! into Excalidraw's elements first, so there is one road into the board.
 //!
 //! Pure: no files, no clock, no random source. Time, seed and fresh ids come from the caller, who also looks at limits on
@@ -29,10 +29,6 @@ use crate::protocol::codec;
 use crate::protocol::element::{Entry, Properties, Property, Value};
 use crate::protocol::ids::{EntryId, Timestamp};
 use crate::protocol::limits::VALUE_DEPTH_MAX;
-
-/// Key in `extra` of elements and of the page `""` for what only an export reads. A key of that name in a file is kept
-/// below it.
-pub const KEPT: &str = "panseo";
 
 /// Values in a file: a full board of strokes has as many.
 const VALUES_MAX: usize = 8_000_000;

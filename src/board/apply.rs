@@ -265,6 +265,7 @@ fn update_element(
         };
         draft.set(&target, *property, value);
     }
+    draft.follow_text(&target, set);
     Ok(())
 }
 

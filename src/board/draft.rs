@@ -3,7 +3,7 @@
 //! A CRDT transaction cannot be rolled back, so every op, undo and restore is first written here and checked, and only
 //! a draft that is complete is written into the document, in one transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::read::ReadModel;
@@ -50,6 +50,28 @@ impl<'a> Draft<'a> {
     pub fn set(&mut self, target: &Target, property: Property, value: Option<Value>) {
         if let Some(properties) = self.slot(target) {
             properties.put(property, value);
+        }
+    }
+
+    /// An op has set these: the text before it was broken into lines goes with an older text.
+    pub fn follow_text(&mut self, target: &Target, set: &BTreeMap<Property, Option<Value>>) {
+        let is_same = |now: &Properties| {
+            let was = self.read.get(target);
+            was.is_some_and(|was| was.get(Property::Text) == now.get(Property::Text))
+        };
+        if !set.contains_key(&Property::Text)
+            || set.contains_key(&Property::Extra)
+            || self.get(target).is_none_or(is_same)
+        {
+            return;
+        }
+        if let Some(Value::Map(extra)) = self.get(target).and_then(|entry| entry.get(Property::Extra))
+            && extra.contains_key("originalText")
+        {
+            let mut extra = (**extra).clone();
+            extra.remove("originalText");
+            let extra = (!extra.is_empty()).then(|| Value::Map(Arc::new(extra)));
+            self.set(target, Property::Extra, extra);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::protocol::ids::{EditScope, EntryId, RecordId, Role};
 use crate::protocol::limits::WINDOW_BYTES_MAX;
 use crate::protocol::{Blob, Logged, RecordKind};
 
+mod files;
 mod hostile;
 mod rights;
 

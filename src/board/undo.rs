@@ -479,8 +479,14 @@ fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>, may_t
         }
         return false;
     };
-    let may_delete = now.get(Property::Deleted).is_none() && change.print.is_some_and(|known| known == print(&now));
+    let is_as_left = change.print.is_some_and(|known| known == print(&now));
+    let may_delete = is_as_left && now.get(Property::Deleted).is_none();
     if let Life::Created(time) = change.life {
+        if is_as_left && now.came_deleted() && may_touch(target, None) {
+            // It stays deleted, but is no longer the file's.
+            draft.set(target, Property::Extra, now.extra_of_deleted_here());
+            return true;
+        }
         let may_delete = may_delete && may_touch(target, None);
         if may_delete && target.0 == EntryKind::Page && target.1.is_empty() {
             // The first page stays: it is as if nothing was ever said of it.

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::access::Caller;
-use crate::board::shape::fit;
+use crate::board::shape::{fit, freed};
 use crate::http::AppState;
 use crate::http::assets::{inspect, keep, sha256_hex};
 use crate::http::auth::{admit, admit_as, check_may_create, create};
@@ -31,7 +31,8 @@ use crate::protocol::element::{Entry, EntryKind, Item, Properties, Property, Val
 use crate::protocol::ids::{BoardId, EditScope, EntryId, GestureId, Position, Role};
 use crate::protocol::limits::IMPORT_ELEMENTS_MAX;
 use crate::protocol::op::{Op, StepName};
-use crate::room::hub::{HubError, ImportBatch, OpsAnswer, OpsFrame};
+use crate::room;
+use crate::room::hub::OpsFrame;
 use crate::store::{BoardInfo, StoreError};
 use crate::telemetry;
 
@@ -107,7 +108,6 @@ async fn place_on_new(
     let placing = Placing {
         state,
         caller,
-        role: Role::Teacher,
         board: &info.id,
         gesture: Uuid::now_v7(),
         is_new: true,
@@ -153,14 +153,14 @@ pub(super) async fn import_into(
     .await
 }
 
-async fn admit_editor(state: &AppState, caller: &Caller, board: &BoardId) -> Result<(BoardInfo, Role), Problem> {
+async fn admit_editor(state: &AppState, caller: &Caller, board: &BoardId) -> Result<BoardInfo, Problem> {
     let (info, role) = admit(state, caller, board).await?;
     if role < Role::Editor {
         return Err(Problem::forbidden(
             "Viewers cannot import. Ask the teacher for the pen.",
         ));
     }
-    Ok((info, role))
+    Ok(info)
 }
 
 async fn place_on(
@@ -169,14 +169,13 @@ async fn place_on(
     board: &BoardId,
     bytes: Bytes,
 ) -> Result<Json<ImportReply>, Problem> {
-    let (info, role) = admit_editor(state, caller, board).await?;
+    let info = admit_editor(state, caller, board).await?;
     let items = state.hub.state(board).await?.items;
     let is_new = items.is_empty();
     let import = read(state, bytes, items).await?;
     let placing = Placing {
         state,
         caller,
-        role,
         board,
         gesture: Uuid::now_v7(),
         is_new,
@@ -258,7 +257,6 @@ fn misfit(kind: EntryKind, properties: &Properties) -> Option<String> {
 struct Placing<'a> {
     state: &'a AppState,
     caller: &'a Caller,
-    role: Role,
     board: &'a BoardId,
     gesture: GestureId,
     is_new: bool,
@@ -305,10 +303,14 @@ impl Placing<'_> {
         }));
         while !ops.is_empty() {
             let rest = ops.split_off(ops.len().min(IMPORT_ELEMENTS_MAX));
-            self.send(Some(self.gesture), std::mem::replace(&mut ops, rest)).await?;
+            let frame = frame(Some(self.gesture), std::mem::replace(&mut ops, rest));
+            let role = self.role().await?;
+            let hub = &self.state.hub;
+            hub.ops(self.board, &self.caller.identity, role, frame).await?;
         }
-        let batch = ImportBatch {
+        let file = room::Import {
             gesture: self.gesture,
+            is_under_way: false,
             elements: import.elements,
             // A board in use keeps its own background.
             pages: if self.is_new && !import.page_entry.is_empty() {
@@ -317,8 +319,7 @@ impl Placing<'_> {
                 Vec::new()
             },
         };
-        let hub = &self.state.hub;
-        let answer = hub.import(self.board, &self.caller.identity, self.role, batch).await?;
+        let position = self.elements(file).await?;
         Ok(ImportReply {
             board: self.board.clone(),
             title,
@@ -326,26 +327,38 @@ impl Placing<'_> {
             pages,
             assets,
             notes,
-            position: answer.position,
+            position,
             gesture: self.gesture,
         })
     }
 
-    async fn send(&self, gesture: Option<GestureId>, ops: Vec<Op>) -> Result<OpsAnswer, HubError> {
-        let frame = OpsFrame {
-            client: None,
-            seq: None,
-            gesture,
-            ops,
-        };
+    /// Puts the elements on the board, record by record.
+    async fn elements(&self, mut file: room::Import) -> Result<Position, Problem> {
         let hub = &self.state.hub;
-        hub.ops(self.board, &self.caller.identity, self.role, frame).await
+        loop {
+            let role = self.role().await?;
+            let answer = hub.import(self.board, &self.caller.identity, role, &mut file).await?;
+            if file.elements.is_empty() {
+                return Ok(answer.position);
+            }
+        }
     }
 
-    /// Undoes what is on the board already of a file whose rest was refused.
+    /// The caller's role, looked up for each record: a large file takes a while, and whose pen is taken meanwhile, or
+    /// whose token, writes no more.
+    async fn role(&self) -> Result<Role, Problem> {
+        let (_, role) = admit_as(self.state, self.caller, self.board, Role::Editor).await?;
+        Ok(role)
+    }
+
+    /// Undoes what is on the board already of a file whose rest was refused: with all rights, the caller may have none
+    /// by now.
     async fn take_back(&self) {
         let step = Some(StepName::Gesture(self.gesture));
-        if let Err(error) = self.send(None, vec![Op::Undo { step, user: None }]).await {
+        let frame = frame(None, vec![Op::Undo { step, user: None }]);
+        let hub = &self.state.hub;
+        let undone = hub.ops(self.board, &self.caller.identity, Role::Teacher, frame).await;
+        if let Err(error) = undone {
             // Nothing of it may be there.
             tracing::debug!(?error, board.id = %self.board, "An import that failed was not taken back.");
         }
@@ -381,6 +394,15 @@ impl Placing<'_> {
             height: size.map(|(_, height)| height),
         };
         Ok(Ok((op, note)))
+    }
+}
+
+fn frame(gesture: Option<GestureId>, ops: Vec<Op>) -> OpsFrame {
+    OpsFrame {
+        client: None,
+        seq: None,
+        gesture,
+        ops,
     }
 }
 
@@ -484,7 +506,7 @@ pub(super) fn check_page(items: &[Item], page: Option<&str>) -> Result<(), Probl
 }
 
 /// Leaves out deleted pages, and what was deleted on this board or with them; `keeps_elements`: those stay, as deleted. An
-/// element that had been deleted before it was put here is part of the file it came from, and people expect that file back.
+/// element that came deleted is part of the file it came from, and people expect that file back.
 fn leave_out_deleted(items: &mut Vec<Item>, keeps_elements: bool) {
     let deleted_pages: HashMap<_, _> = items
         .iter()
@@ -494,19 +516,23 @@ fn leave_out_deleted(items: &mut Vec<Item>, keeps_elements: bool) {
     items.retain(|item| !is_deleted_page(item));
     for item in items.iter_mut().filter(|item| item.kind == EntryKind::Element) {
         let page = item.properties.get(Property::Page).and_then(Value::as_str);
-        if let Some(deleted) = page.and_then(|page| deleted_pages.get(page))
-            && item.properties.get(Property::Deleted).is_none()
-        {
+        if let Some(deleted) = page.and_then(|page| deleted_pages.get(page)) {
             item.properties.set(Property::Deleted, deleted.clone());
         }
     }
-    items.retain(|item| {
-        let number = |property| item.properties.get(property).and_then(Value::as_f64);
-        let is_deleted_here = match (number(Property::Deleted), number(Property::Created)) {
-            (Some(deleted), Some(created)) => deleted >= created,
-            (deleted, None) => deleted.is_some(),
-            (None, Some(_)) => false,
-        };
-        item.kind != EntryKind::Element || keeps_elements || !is_deleted_here
-    });
+    let is_left_out = |item: &mut Item| {
+        let is_deleted_here = item.properties.get(Property::Deleted).is_some() && !item.properties.came_deleted();
+        item.kind == EntryKind::Element && is_deleted_here && !keeps_elements
+    };
+    let gone: HashSet<_> = items.extract_if(.., is_left_out).map(|item| item.id).collect();
+    // Two people may have deleted both ends at once, and left each bound to the other.
+    for item in items.iter_mut() {
+        let bindings = item.properties.get(Property::Bindings);
+        if let Some(bindings) = bindings.and_then(|bindings| freed(bindings, &gone)) {
+            item.properties.put(Property::Bindings, bindings);
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

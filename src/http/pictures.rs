@@ -255,7 +255,7 @@ async fn draw(
             with_deleted: false,
         };
         let pages: Vec<_> = items.iter().filter(|item| item.kind == EntryKind::Page).collect();
-        let scene = Scene::new(&shown(&items, &scope), &pages);
+        let scene = Scene::new(&shown(&items, &scope), &pages, &has_time)?;
         match kind {
             Kind::Svg => svg(&scene, params.width, &image, &has_time).map(Bytes::from),
             Kind::Png => png(&scene, Canvas::of(&scene, params.width), &image, &has_time).map(Bytes::from),

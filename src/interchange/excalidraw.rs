@@ -2,7 +2,8 @@
 //!
 //! What an export needs and the document has no place for is kept in `extra` under [`KEPT`]:
 //! - of an element: `missing` (keys the file left out although Excalidraw expects them), `file` (`{id, sha256}`: the name
-//!   its image had), `own` (the file's own key of that name);
+//!   its image had), `deleted` (when it was deleted, see [`Properties::came_deleted`]), `text` (a print of the text that
+//!   an odd `originalText` came with), `own` (the file's own key of that name);
 //! - of the page `""`: `file` (the file without elements and contents) and `files` (what it said of each content).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,8 +13,8 @@ use serde_json::{Map, Value as Json};
 
 use super::files::Files;
 use super::keys::{self, BINDINGS, LENGTHS, keys_of, plain_property};
-use super::{FreshIds, Import, ImportError, ImportOptions, KEPT, pages, rename_references};
-use crate::protocol::element::{Entry, Properties, Property as P, Value};
+use super::{FreshIds, Import, ImportError, ImportOptions, pages, rename_references};
+use crate::protocol::element::{Entry, KEPT, Properties, Property as P, Value};
 use crate::protocol::ids::EntryId;
 use crate::protocol::limits::VALUE_DEPTH_MAX;
 use crate::protocol::order;
@@ -217,17 +218,18 @@ impl<'a> Reader<'a> {
         for (key, value) in map {
             draft.take(&key, value, &self.files, updated).map_err(bad)?;
         }
+        for property in [P::X, P::Y] {
+            if draft.properties.get(property).is_none() {
+                let key = property.name();
+                self.notes
+                    .push(format!("element {index} ({id:?}): no number for {key}, it is 0 now"));
+            }
+        }
         let properties = draft.finish();
         if properties.iter().any(|(_, value)| value.depth() > VALUE_DEPTH_MAX) {
             return Err(ImportError::TooDeep {
                 place: format!("element {index} ({id:?})"),
             });
-        }
-        for (property, value) in [(P::X, "x"), (P::Y, "y")] {
-            if properties.get(property).is_none() {
-                self.notes
-                    .push(format!("element {index} ({id:?}): no number for {value}, it is 0 now"));
-            }
         }
         Ok((id, properties))
     }
@@ -274,6 +276,7 @@ impl<'a> Draft<'a> {
             ("isDeleted", Json::Bool(true)) => {
                 let updated = i64::try_from(updated).map_err(|_too_large| "has no usable time in `updated`")?;
                 self.properties.set(P::Deleted, Value::Int(updated));
+                self.kept.insert(P::Deleted.name().into(), Value::Int(updated));
             }
             ("points", _) => self.points = Some(json),
             ("pressures", _) => self.pressures = Some(json),
@@ -339,7 +342,7 @@ impl<'a> Draft<'a> {
         // The text an element was given before it was wrapped is mostly the text itself.
         let derived = [
             (
-                "originalText",
+                keys::ORIGINAL_TEXT,
                 self.properties.get(P::Text).cloned().unwrap_or_else(|| "".into()),
             ),
             ("simulatePressure", Value::Bool(!keys::has_pressures(&self.properties))),
@@ -348,6 +351,11 @@ impl<'a> Draft<'a> {
             if self.extra.get(key) == Some(&value) && keys_of(self.kind).any(|(known, _)| known == key) {
                 self.extra.remove(key);
             }
+        }
+        if let Some(original) = self.extra.get(keys::ORIGINAL_TEXT)
+            && !keys::is_unwrapped(original, &self.properties)
+        {
+            self.kept.insert("text".into(), keys::print_of_text(&self.properties));
         }
         if !self.kept.is_empty() {
             self.extra.insert(KEPT.into(), Value::Map(Arc::new(self.kept)));

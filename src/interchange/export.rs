@@ -2,15 +2,15 @@
 //!
 //! Elements that our ops made have few properties; the file has all that Excalidraw 0.18 expects, at its defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 
 use super::keys::{self, BINDINGS, keys_of};
-use super::{KEPT, files, pages};
-use crate::protocol::element::{EntryKind, Item, Properties, Property as P, Value};
+use super::{files, pages};
+use crate::protocol::element::{EntryKind, Item, KEPT, Properties, Property as P, Value};
 use crate::protocol::points::{self, Stroke};
 
 /// What an export shall hold.
@@ -86,14 +86,14 @@ pub fn export_json(items: &[Item]) -> Json {
 /// The elements of the scope from bottom to top; equal keys of the z-order are in the order of their ids.
 #[must_use]
 pub fn shown<'a>(items: &'a [Item], scope: &Scope<'_>) -> Vec<&'a Item> {
-    let deleted_pages: Vec<_> = items
+    let deleted_pages: HashSet<_> = items
         .iter()
         .filter(|item| pages::is_deleted_page(item))
         .map(|item| &*item.id)
         .collect();
     let is_shown = |item: &&Item| {
         let page = page_of(item);
-        let is_deleted = item.properties.get(P::Deleted).is_some() || deleted_pages.contains(&page);
+        let is_deleted = item.properties.get(P::Deleted).is_some() || deleted_pages.contains(page);
         item.kind == EntryKind::Element
             && (scope.with_deleted || !is_deleted)
             && scope.page.is_none_or(|wanted| wanted == page)
@@ -193,7 +193,7 @@ impl<'a> Writer<'a> {
         let missing = self.kept.and_then(|kept| kept.get("missing"));
         let missing: Vec<_> = super::texts(missing).collect();
         for (key, absent) in keys_of(kind) {
-            let extra = || self.extra.and_then(|extra| extra.get(key)).map(Json::from);
+            let extra = || self.extra(key).map(Json::from);
             let value = self.present(key).or_else(extra).or_else(|| {
                 let is_missing = missing.iter().any(|known| &***known == key);
                 (!is_missing).then(|| keys::value_of(key, absent, self.id, self.properties))
@@ -212,8 +212,11 @@ impl<'a> Writer<'a> {
                 element.insert(key.to_owned(), value);
             }
         }
-        for (key, value) in self.extra.into_iter().flatten() {
-            if &**key != KEPT && !element.contains_key(&**key) {
+        for key in self.extra.into_iter().flat_map(Parts::keys) {
+            if &**key != KEPT
+                && !element.contains_key(&**key)
+                && let Some(value) = self.extra(key)
+            {
                 element.insert(key.to_string(), value.into());
             }
         }
@@ -221,6 +224,17 @@ impl<'a> Writer<'a> {
             element.insert(KEPT.to_owned(), own.into());
         }
         element
+    }
+
+    /// The value of a key that no property says. An older text's `originalText` is none: it would be shown again.
+    fn extra(&self, key: &str) -> Option<&'a Value> {
+        let value = self.extra?.get(key)?;
+        let came_with_it = || {
+            let text = self.kept.and_then(|kept| kept.get("text"));
+            text == Some(&keys::print_of_text(self.properties))
+        };
+        let is_meant = key != keys::ORIGINAL_TEXT || keys::is_unwrapped(value, self.properties) || came_with_it();
+        is_meant.then_some(value)
     }
 
     /// The value of a key, where a property says it.

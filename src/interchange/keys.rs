@@ -60,7 +60,7 @@ const TEXT: Keys = &[
     ("textAlign", Text("left")),
     ("verticalAlign", Text("top")),
     ("containerId", Null),
-    ("originalText", Derived),
+    (ORIGINAL_TEXT, Derived),
     ("autoResize", Yes),
     ("lineHeight", Number(1.25)),
 ];
@@ -116,6 +116,9 @@ const PLAIN: &[(P, Shape)] = &[
     (P::FrameId, Shape::Text),
     (P::GroupIds, Shape::Texts),
 ];
+
+/// The text before it was broken into lines.
+pub(super) const ORIGINAL_TEXT: &str = "originalText";
 
 /// Keys of a place or size in px.
 pub(super) const LENGTHS: [P; 4] = [P::X, P::Y, P::Width, P::Height];
@@ -200,7 +203,7 @@ fn derived(key: &str, id: &str, properties: &Properties) -> Json {
         "type" => properties.get(P::Type).map_or(Json::Null, Json::from),
         "width" => (&Value::number(size(properties)[0])).into(),
         "height" => (&Value::number(size(properties)[1])).into(),
-        "originalText" => properties.get(P::Text).map_or_else(|| "".into(), Json::from),
+        ORIGINAL_TEXT => text_of(properties).into(),
         "simulatePressure" => (!has_pressures(properties)).into(),
         "scale" => json!([1, 1]),
         "points" => match properties.get(P::Type).and_then(Value::as_str) {
@@ -215,6 +218,24 @@ fn derived(key: &str, id: &str, properties: &Properties) -> Json {
         // Excalidraw draws its wobbly lines from the seed: the same id must look the same after every export.
         _ => number_from(id).into(),
     }
+}
+
+/// Whether this `originalText` is the text of the element, but for where its lines end.
+pub(super) fn is_unwrapped(original: &Value, properties: &Properties) -> bool {
+    fn letters(text: &str) -> impl Iterator<Item = char> {
+        text.chars().filter(|letter| !letter.is_whitespace())
+    }
+    let original = original.as_str();
+    original.is_some_and(|original| letters(original).eq(letters(text_of(properties))))
+}
+
+/// Tells whether the text of an element is another one by now.
+pub(super) fn print_of_text(properties: &Properties) -> Value {
+    Value::Int(number_from(text_of(properties)).into())
+}
+
+fn text_of(properties: &Properties) -> &str {
+    properties.get(P::Text).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Whether the packed points carry the pressure of a pen.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Import, KEPT};
-use crate::protocol::element::{Entry, EntryKind, Item, Properties, Property as P, Value};
+use super::Import;
+use crate::protocol::element::{Entry, EntryKind, Item, KEPT, Properties, Property as P, Value};
 use crate::protocol::ids::EntryId;
 
 const PAGES: &str = "pages";

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::PictureError;
 use super::look::{Look, is_color};
 use super::outline::{Bounds, number};
 use super::paint::{Painter, Placed};
@@ -30,8 +31,8 @@ struct Sheet<'a> {
 
 impl<'a> Scene<'a> {
     /// Lays out the elements, which come in their order from bottom to top, each on its page; `pages` are the entries of
-    /// pages of the board.
-    pub fn new(elements: &[&'a Item], pages: &[&'a Item]) -> Self {
+    /// pages of the board. `has_time` says whether to go on.
+    pub fn new(elements: &[&'a Item], pages: &[&'a Item], has_time: &dyn Fn() -> bool) -> Result<Self, PictureError> {
         let mut scene = Self {
             size: [2.0 * MARGIN; 2],
             pages: Vec::new(),
@@ -42,31 +43,34 @@ impl<'a> Scene<'a> {
             by_page.entry(page_of(item)).or_default().push(item);
         }
         let mut order: Vec<&str> = by_page.keys().copied().collect();
-        let pos = |page: &str| {
-            let entry = pages.iter().find(|entry| &*entry.id == page);
-            entry
-                .and_then(|entry| entry.properties.get(P::Pos)?.as_str())
-                .unwrap_or_default()
-        };
-        order.sort_by_key(|page| (pos(page), *page));
+        let pages: HashMap<&str, &'a Item> = pages.iter().map(|entry| (&*entry.id, *entry)).collect();
+        let text = |page: &str, property| pages.get(page)?.properties.get(property)?.as_str();
+        order.sort_by_cached_key(|page| (text(page, P::Pos).unwrap_or_default(), *page));
         if order.is_empty() {
             order.push("");
         }
         let mut top = 0.0;
         for page in order {
-            let entry = pages.iter().find(|entry| &*entry.id == page);
-            let background = entry.and_then(|entry| entry.properties.get(P::Background)?.as_str());
-            let background = background.filter(|color| is_color(color)).unwrap_or(WHITE);
-            top = scene.add_page(by_page.get(page).map_or(&[], Vec::as_slice), top, background);
+            let background = text(page, P::Background).filter(|color| is_color(color));
+            let items = by_page.get(page).map_or(&[][..], Vec::as_slice);
+            top = scene.add_page(items, top, background.unwrap_or(WHITE), has_time)?;
         }
-        scene
+        Ok(scene)
     }
 
     /// Puts a page at `top` and gives the top of the next one.
-    fn add_page(&mut self, items: &[&'a Item], top: f64, background: &'a str) -> f64 {
+    fn add_page(
+        &mut self,
+        items: &[&'a Item],
+        top: f64,
+        background: &'a str,
+        has_time: &dyn Fn() -> bool,
+    ) -> Result<f64, PictureError> {
+        let check_time = || has_time().then_some(()).ok_or(PictureError::TooLong);
         let mut frames = HashMap::new();
         let mut lines = HashMap::new();
         for item in items {
+            check_time()?;
             let look = Look::new(item);
             if is_frame(look.kind) {
                 frames.insert(look.id, *item);
@@ -78,6 +82,7 @@ impl<'a> Scene<'a> {
         let mut labels = HashMap::new();
         let first = self.elements.len();
         for item in items {
+            check_time()?;
             let mut look = Look::new(item);
             let line = look.text(P::ContainerId).filter(|_| look.kind == "text");
             // A label lies in the middle of its line, whatever its own place says.
@@ -114,7 +119,7 @@ impl<'a> Scene<'a> {
         let size = bounds.size().map(|side| side + 2.0 * MARGIN);
         self.pages.push(Sheet { top, size, background });
         self.size = [self.size[0].max(size[0]), top + size[1]];
-        top + size[1] + GAP
+        Ok(top + size[1] + GAP)
     }
 
     /// Width and height in px, the margin included.

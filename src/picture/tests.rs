@@ -32,7 +32,7 @@ fn points(points: &[[f64; 2]]) -> (P, Value) {
 }
 
 fn drawn(items: &[Item]) -> String {
-    let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[]);
+    let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[], &|| true).unwrap();
     svg(&scene, None, &|_| None, &|| true).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn a_document_is_as_large_as_its_content_and_a_margin() {
          </svg>\n"
     );
     assert_eq!(drawn(&[element("a", "rectangle", &[])]), expected);
-    let scene = Scene::new(&[], &[]);
+    let scene = Scene::new(&[], &[], &|| true).unwrap();
     assert_eq!((scene.size(), scene.is_empty()), ([20.0, 20.0], true));
 }
 
@@ -171,7 +171,7 @@ fn a_stroke_of_the_pen_is_a_group_of_lines() {
 #[test]
 fn an_image_is_its_content_or_a_placeholder() {
     let item = element("a", "image", &[(P::FileId, "f".repeat(64).as_str().into())]);
-    let scene_of = |item| Scene::new(&[item], &[]);
+    let scene_of = |item| Scene::new(&[item], &[], &|| true).unwrap();
     let image = |mime_type: &'static str| move |_: &str| Some((mime_type.to_owned(), Bytes::from_static(b"x")));
     let shown = svg(&scene_of(&item), None, &image("image/png"), &|| true).unwrap();
     assert!(
@@ -255,7 +255,7 @@ fn pages_lie_below_each_other_on_their_grounds() {
         element("b", "rectangle", &[(P::Page, "two".into())]),
         element("a", "rectangle", &[]),
     ];
-    let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[&page]);
+    let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[&page], &|| true).unwrap();
     let drawn = svg(&scene, Some(120), &|_| None, &|| true).unwrap();
     assert!(
         drawn.contains("width=\"120\" height=\"280\" viewBox=\"0 0 60 140\""),
@@ -275,7 +275,7 @@ fn pages_lie_below_each_other_on_their_grounds() {
 fn letters_of_many_scripts_are_painted() {
     let ink = |text: &str| {
         let item = element("a", "text", &[(P::Text, text.into()), (P::FontSize, Value::Int(32))]);
-        let scene = Scene::new(&[&item], &[]);
+        let scene = Scene::new(&[&item], &[], &|| true).unwrap();
         let png = png(&scene, Canvas::of(&scene, None), &|_| None, &|| true).unwrap();
         image::load_from_memory(&png).unwrap().into_luma8()
     };
@@ -301,7 +301,7 @@ fn the_clock_is_asked_as_often_as_the_work_is_heavy() {
         let items: Vec<_> = (0..100)
             .map(|index| element(&format!("{index:03}"), kind, &set))
             .collect();
-        let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[]);
+        let scene = Scene::new(&items.iter().collect::<Vec<_>>(), &[], &|| true).unwrap();
         let times = std::cell::Cell::new(0);
         let has_time = || {
             times.set(times.get() + 1);
@@ -313,4 +313,22 @@ fn the_clock_is_asked_as_often_as_the_work_is_heavy() {
     let (small, large, wordy) = (asked(10, ""), asked(1_000, ""), asked(10, &"word ".repeat(200)));
     assert_eq!(small, 1);
     assert!(large > 10 && wordy > 5, "{large} {wordy}");
+}
+
+#[test]
+fn a_layout_ends_with_the_time() {
+    let items: Vec<_> = (0..100)
+        .map(|page| {
+            element(
+                &format!("e{page}"),
+                "rectangle",
+                &[(P::Page, format!("p{page}").as_str().into())],
+            )
+        })
+        .collect();
+    let elements: Vec<_> = items.iter().collect();
+    let left = std::cell::Cell::new(50);
+    let has_time = || left.replace(left.get().max(1) - 1) > 0;
+    let laid_out = Scene::new(&elements, &[], &has_time);
+    assert_eq!(laid_out.err(), Some(PictureError::TooLong));
 }

@@ -16,7 +16,7 @@ use super::ids::EntryId;
 
 mod properties;
 
-pub use properties::{Properties, PropertySet};
+pub use properties::{KEPT, Properties, PropertySet};
 
 /// A value of a property. Strings and binaries are shared, so a clone is cheap.
 #[derive(Debug, Clone, PartialEq)]

@@ -24,7 +24,7 @@ use crate::access::Identity;
 use crate::board::undo::size_of_properties;
 use crate::log::UpdateLog;
 use crate::protocol::close::CloseCode;
-use crate::protocol::element::{Entry, Item, Properties};
+use crate::protocol::element::{Entry, Item};
 use crate::protocol::ids::{BoardId, ClientId, GestureId, Position, Role, SessionId, Timestamp};
 use crate::protocol::limits::{IMPORT_BYTES_MAX, IMPORT_ELEMENTS_MAX, Limits};
 use crate::protocol::op::Op;
@@ -96,17 +96,6 @@ pub struct OpsAnswer {
     pub position: Position,
     /// What an undo or redo came to.
     pub undone: Option<Undone>,
-}
-
-/// Elements and pages of an imported file.
-#[derive(Debug, Clone)]
-pub struct ImportBatch {
-    /// The one step of undo that all of it is.
-    pub gesture: GestureId,
-    /// The elements, from bottom to top.
-    pub elements: Vec<Entry>,
-    /// Pages, and what to set on the page `""`.
-    pub pages: Vec<(Arc<str>, Properties)>,
 }
 
 /// All entries of a board.
@@ -225,30 +214,23 @@ impl Hub {
             .await
     }
 
-    /// Elements of a file, in records of bounded size that are one step of undo.
+    /// Takes out of a file what fits one record, its pages first, and puts it on the board.
     pub async fn import(
         &self,
         board: &BoardId,
         who: &Identity,
         role: Role,
-        batch: ImportBatch,
+        file: &mut Import,
     ) -> Result<OpsAnswer, HubError> {
-        let mut import = Import {
-            gesture: batch.gesture,
-            is_under_way: false,
-            elements: batch.elements,
-            pages: batch.pages,
+        let rest = Import {
+            gesture: file.gesture,
+            is_under_way: true,
+            elements: file.elements.split_off(fitting(&file.elements)),
+            pages: Vec::new(),
         };
-        loop {
-            let rest = import.elements.split_off(fitting(&import.elements));
-            let input = |session| Input::Import(session, import.clone());
-            let answer = self.request(board, who, role, None, input).await?;
-            if rest.is_empty() {
-                return Ok(answer);
-            }
-            import.is_under_way = true;
-            (import.elements, import.pages) = (rest, Vec::new());
-        }
+        let part = std::mem::replace(file, rest);
+        self.request(board, who, role, None, |session| Input::Import(session, part.clone()))
+            .await
     }
 
     /// All entries of the board and the position they stand at.

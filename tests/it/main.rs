@@ -14,6 +14,7 @@ mod faults;
 mod fuzz;
 mod guard;
 mod hostile;
+mod imports;
 mod interchange;
 mod interop;
 mod invites;

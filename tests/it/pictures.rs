@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::{ImageFormat, RgbImage};
@@ -15,7 +16,7 @@ use crate::interchange::{all_files, items, read};
 
 fn scene(items: &[Item]) -> Scene<'_> {
     let pages: Vec<_> = items.iter().filter(|item| item.kind == EntryKind::Page).collect();
-    Scene::new(&shown(items, &Scope::default()), &pages)
+    Scene::new(&shown(items, &Scope::default()), &pages, &|| true).unwrap()
 }
 
 /// Width and height of what Excalidraw's own `exportToSvg` (utils 0.1.3) makes of fixtures.
@@ -256,4 +257,38 @@ fn a_full_board_is_painted_in_parts() {
         assert_eq!(attributes(&drawn, "data-id").len(), count as usize);
         assert!(painted(&painted_png) > 5_000);
     }
+}
+
+#[test]
+fn a_board_of_many_pages_is_laid_out_at_once() {
+    let count = 20_000;
+    let entry = |kind, id: String, set: &[(P, Value)]| Item {
+        kind,
+        id: id.into(),
+        properties: set.iter().cloned().collect(),
+    };
+    let mut items = Vec::new();
+    for number in 0..count {
+        let page = format!("p{number}");
+        // The last one comes first.
+        let pos = format!("a{:05}", count - number);
+        items.push(entry(EntryKind::Page, page.clone(), &[(P::Pos, pos.as_str().into())]));
+        let place = [
+            (P::Type, "rectangle".into()),
+            (P::X, Value::Int(0)),
+            (P::Y, Value::Int(0)),
+        ];
+        let on = [(P::Page, page.as_str().into()), (P::Pos, pos.as_str().into())];
+        let set: Vec<_> = place.into_iter().chain(on).collect();
+        items.push(entry(EntryKind::Element, format!("e{number}"), &set));
+        let deleted = [(P::Deleted, Value::Int(1))];
+        items.push(entry(EntryKind::Page, format!("gone{number}"), &deleted));
+    }
+    let begin = Instant::now();
+    let scene = scene(&items);
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(3), "it took {took:?}");
+    let drawn = svg(&scene, None, &|_| None, &|| true).unwrap();
+    let ids = attributes(&drawn, "data-id");
+    assert_eq!((ids.len(), ids[0]), (count, "e19999"));
 }

@@ -1,11 +1,18 @@
 //! The properties of one entry, and sets of properties.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Property, Value, with_bytes};
+
+/// Key in `extra` of elements and of the page `""` for what an import says of them. A key of that name in a file is kept
+/// below it.
+pub const KEPT: &str = "panseo";
+
+type Parts = BTreeMap<Arc<str>, Value>;
 
 /// Some of the properties, as bits by their numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,6 +134,39 @@ impl Properties {
     /// All of them, in the order of [`Property`].
     pub fn iter(&self) -> impl Iterator<Item = (Property, &Value)> {
         self.present.iter().zip(&self.values)
+    }
+
+    /// Whether an element was deleted in the file that it came in, and not on this board. The import leaves the time of
+    /// it beside: who brings the element back and deletes it again deletes it at another time.
+    pub fn came_deleted(&self) -> bool {
+        let mark = self.kept().and_then(|(_, kept)| kept.get(Property::Deleted.name()));
+        mark.is_some() && mark == self.get(Property::Deleted)
+    }
+
+    /// `extra` without what makes it an element that came deleted.
+    pub fn extra_of_deleted_here(&self) -> Option<Value> {
+        let Some((extra, kept)) = self.kept() else {
+            return self.get(Property::Extra).cloned();
+        };
+        let (mut extra, mut kept) = (extra.clone(), kept.clone());
+        kept.remove(Property::Deleted.name());
+        if kept.is_empty() {
+            extra.remove(KEPT);
+        } else {
+            extra.insert(KEPT.into(), Value::Map(Arc::new(kept)));
+        }
+        (!extra.is_empty()).then(|| Value::Map(Arc::new(extra)))
+    }
+
+    /// `extra`, and what is below [`KEPT`] in it.
+    fn kept(&self) -> Option<(&Parts, &Parts)> {
+        let Some(Value::Map(extra)) = self.get(Property::Extra) else {
+            return None;
+        };
+        let Some(Value::Map(kept)) = extra.get(KEPT) else {
+            return None;
+        };
+        Some((extra, kept))
     }
 
     /// Number of properties that are present.
