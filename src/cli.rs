@@ -105,8 +105,8 @@ enum CliError {
     Topics(#[from] TopicsError),
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    #[error("{}: {why}", path.display())]
-    Verify { path: PathBuf, why: String },
+    #[error("{0}")]
+    Verify(String),
     #[error("faults found: {0}")]
     Damaged(usize),
     #[error("{0}")]
@@ -128,7 +128,7 @@ impl CliError {
             | Self::Runtime(_)
             | Self::Topics(TopicsError::Kafka(_))
             | Self::Transfer(_)
-            | Self::Verify { .. }
+            | Self::Verify(_)
             | Self::Damaged(_)
             | Self::Bench(_) => 1,
         }
@@ -168,10 +168,15 @@ pub fn main() -> ExitCode {
 /// Help goes out whole; what is wrong is said in one line.
 fn refused(error: &clap::Error) -> ExitCode {
     let is_asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if is_asked_for || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // A closed standard output is nothing to complain about.
-        drop(error.print());
-        return ExitCode::from(if is_asked_for { 0 } else { 2 });
+    // The ticks of the doc comments that the help is made of stay behind.
+    let help = || error.render().to_string().replace('`', "");
+    if is_asked_for {
+        say(help().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(write!(std::io::stderr(), "{}", help()));
+        return ExitCode::from(2);
     }
     let text = error.to_string();
     let mut lines = text
@@ -269,9 +274,14 @@ fn measure(args: BenchArgs) -> Result<(), CliError> {
 }
 
 fn check(args: &VerifyArgs) -> Result<(), CliError> {
-    let report = verify(&args.data_dir).map_err(|error| CliError::Verify {
-        path: args.data_dir.clone(),
-        why: error.to_string(),
+    let report = verify(&args.data_dir).map_err(|error| {
+        let (path, why) = (args.data_dir.display().to_string(), error.to_string());
+        // Most of them name it themselves.
+        CliError::Verify(if why.contains(&path) {
+            why
+        } else {
+            format!("{path}: {why}")
+        })
     })?;
     for damage in &report.damage {
         say(damage);

@@ -45,7 +45,8 @@ pub struct ServeArgs {
     /// What to log: `warn`, `info`, `panseo=debug,warn`, ... [env: `PANSEO_LOG`] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
-    /// TOML file with the same keys, and a table `[limits]` [env: `PANSEO_CONFIG`]
+    /// TOML file with the same names, written with `_` like `data_dir`, and tables `[kafka_options]` and `[limits]` [env:
+    /// `PANSEO_CONFIG`]
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
     /// Lifts the limits on how often and how much, for load tests [env: `PANSEO_NO_RATE_LIMITS`]
@@ -429,7 +430,10 @@ impl Tokens {
                 listen,
             }),
             ("open", Some(_)) => Err(ConfigError::UnusedKey { name: mode.name }),
-            ("open", None) => Ok(AuthConfig::Open),
+            ("open", None) => match self.issuer.or(self.audience) {
+                Some(idle) => Err(idle.bad("is for `jwt`, which needs a key: give --jwt-key-file or PANSEO_JWT_KEY")),
+                None => Ok(AuthConfig::Open),
+            },
             ("jwt", None) => Err(ConfigError::NoKey { name: mode.name }),
             ("jwt", Some(key)) => {
                 let issuer = self.issuer.map(|given| given.value);

@@ -7,6 +7,7 @@
 pub mod assets;
 pub mod auth;
 mod boards;
+mod describe;
 pub mod error;
 mod health;
 mod import;
@@ -214,6 +215,7 @@ fn doors() -> Router<AppState> {
         "token",
         Vec::<String>::new(),
     )]);
+    describe::complete(&mut api);
     let rest = rest
         .merge(docs(api))
         .fallback(site::serve)

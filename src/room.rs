@@ -262,11 +262,6 @@ impl Room {
         self.saving.is_restless() || !self.runs.is_empty() || self.presence.is_asking()
     }
 
-    /// Number of sessions.
-    pub fn session_count(&self) -> usize {
-        self.sessions.len()
-    }
-
     /// Bytes of records that wait for the log, and of edits that wait to become one.
     pub fn pending_bytes(&self) -> usize {
         self.saving.pending_bytes() + self.waiting_bytes

@@ -18,6 +18,8 @@ pub use crate::protocol::notice::{Revocation, Revoked};
 
 /// Boards that are kept as somebody's recent ones.
 pub const VISITS_MAX: usize = 50;
+/// Invites that a board has at most.
+pub const INVITES_MAX: usize = 20;
 
 /// What is known of a board without opening it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema)]
@@ -35,6 +37,24 @@ pub struct BoardInfo {
     /// Who made it.
     #[schema(value_type = String)]
     pub owner: UserId,
+}
+
+/// What to change of a board; what is not named stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BoardChange {
+    /// New title.
+    pub title: Option<String>,
+    /// Who may edit which elements from now on.
+    pub edit: Option<EditScope>,
+}
+
+impl BoardChange {
+    fn apply(&self, info: &mut BoardInfo) {
+        if let Some(title) = &self.title {
+            info.title.clone_from(title);
+        }
+        info.edit = self.edit.unwrap_or(info.edit);
+    }
 }
 
 /// A person's role on a board.
@@ -114,6 +134,9 @@ pub enum StoreError {
     /// Nobody would be left who could make somebody else a teacher.
     #[error("the board would be left without a teacher")]
     LastTeacher,
+    /// The board has as many invites as it may.
+    #[error("the board has too many invites")]
+    TooManyInvites,
     /// The disk is full.
     #[error("the store has no room left")]
     Full,
@@ -142,8 +165,9 @@ pub trait BoardStore: Send + Sync + 'static {
         after: Option<&BoardId>,
         limit: usize,
     ) -> Result<Vec<BoardInfo>, StoreError>;
-    /// Writes title and edit scope anew.
-    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError>;
+    /// Changes what is named and nothing else, so that of two changes at once none undoes the other; gives the board as it
+    /// is now.
+    async fn update_board(&self, board: &BoardId, change: &BoardChange) -> Result<BoardInfo, StoreError>;
     /// Removes the board with its records, keyframes, history, members and assets.
     async fn delete_board(&self, board: &BoardId) -> Result<(), StoreError>;
 
@@ -153,9 +177,12 @@ pub trait BoardStore: Send + Sync + 'static {
     async fn role(&self, board: &BoardId, user: &UserId) -> Result<Option<Role>, StoreError>;
     /// Sets a person's role; `None` removes them. Refused for the only teacher, unless they stay it.
     async fn set_role(&self, board: &BoardId, user: &UserId, role: Option<Role>) -> Result<(), StoreError>;
+    /// Makes somebody a member. Who is one already keeps their role; gives the role they have.
+    async fn add_member(&self, board: &BoardId, user: &UserId, role: Role) -> Result<Role, StoreError>;
 
-    /// Keeps an invite; another of the same code is replaced.
-    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError>;
+    /// Keeps an invite; another of the same code is replaced. Those of the board that have ended at `now` go. Refused
+    /// where [`INVITES_MAX`] are left.
+    async fn put_invite(&self, invite: &Invite, now: Timestamp) -> Result<(), StoreError>;
     /// The invite of that code, expired or not.
     async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError>;
     /// All invites of a board in the order of their codes.

@@ -70,6 +70,8 @@ pub const APPENDS_FAILED_TOTAL: &str = "panseo_appends_failed_total";
 pub const KEYFRAMES_FAILED_TOTAL: &str = "panseo_keyframes_failed_total";
 /// Damaged keyframes that were passed over for older ones.
 pub const KEYFRAMES_DAMAGED_TOTAL: &str = "panseo_keyframes_damaged_total";
+/// Damaged entries of boards that were left out of lists.
+pub const BOARDS_DAMAGED_TOTAL: &str = "panseo_boards_damaged_total";
 /// Boards that were opened without a session, because their keyframe was due.
 pub const KEYFRAME_ROOMS_TOTAL: &str = "panseo_keyframe_rooms_total";
 /// Records that cannot be applied, left out when a board opened.
@@ -280,6 +282,10 @@ fn describe_rooms() {
     describe_counter!(
         KEYFRAMES_DAMAGED_TOTAL,
         "Damaged keyframes that were passed over for older ones."
+    );
+    describe_counter!(
+        BOARDS_DAMAGED_TOTAL,
+        "Damaged entries of boards that were left out of lists: `panseo verify` names them."
     );
     describe_counter!(
         KEYFRAME_ROOMS_TOTAL,

@@ -27,9 +27,6 @@ pub struct KafkaArgs {
     /// printed [env: `PANSEO_KAFKA_OPTION`]
     #[arg(long, value_name = "KEY=VALUE")]
     pub kafka_option: Vec<Secret>,
-    /// Name of this node, no other's and the same after a restart [env: `PANSEO_NODE`] [default: host name and port]
-    #[arg(long, value_name = "NAME")]
-    pub node: Option<String>,
 }
 
 /// Options about cluster mode that only a server needs.
@@ -38,6 +35,9 @@ pub struct ClusterArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "the fields document themselves")]
     pub kafka: KafkaArgs,
+    /// Name of this node, no other's and the same after a restart [env: `PANSEO_NODE`] [default: host name and port]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
     /// Makes topics that are missing [env: `PANSEO_KAFKA_CREATE_TOPICS`]
     #[arg(long)]
     pub kafka_create_topics: bool,
@@ -142,8 +142,12 @@ pub fn kafka_of(args: KafkaArgs, environment: Environment<'_>) -> Result<KafkaCo
         name: "--kafka-brokers or PANSEO_KAFKA_BROKERS".to_owned(),
         why: "is needed".to_owned(),
     };
-    kafka(args, environment, &mut ClusterFile::default(), "cli")?.ok_or_else(missing)
+    let node = format!("{}-cli", host_name());
+    kafka(args, environment, &mut ClusterFile::default(), node)?.ok_or_else(missing)
 }
+
+/// What chooses cluster mode.
+const CHOSEN_BY: &str = "PANSEO_KAFKA_BROKERS and PANSEO_DATABASE_URL";
 
 /// Cluster mode, if brokers and database are given.
 pub(super) fn cluster(
@@ -154,14 +158,31 @@ pub(super) fn cluster(
 ) -> Result<Option<ClusterConfig>, ConfigError> {
     let url = given(
         "database-url",
-        args.database_url,
+        args.database_url.clone(),
         environment,
         Secret,
         file.database_url.take(),
     );
+    let brokers = text(
+        "kafka-brokers",
+        args.kafka.kafka_brokers.clone(),
+        environment,
+        file.brokers.clone(),
+    );
+    if brokers.is_none() && url.is_none() {
+        return match idle_setting(&args, environment, &file)? {
+            Some(name) => Err(ConfigError::Bad {
+                name,
+                why: format!(
+                    "is for cluster mode, which {CHOSEN_BY} choose; leave it out for one node without a cluster"
+                ),
+            }),
+            None => Ok(None),
+        };
+    }
     let assets = text("assets", args.assets, environment, file.assets.take());
-    let given_roles = text("roles", args.roles, environment, file.roles.take());
-    let roles = given_roles.as_ref().map_or(Ok(Roles::ALL), Roles::read)?;
+    let roles = text("roles", args.roles, environment, file.roles.take());
+    let roles = roles.as_ref().map_or(Ok(Roles::ALL), Roles::read)?;
     let public_url = text("public-url", args.public_url, environment, file.public_url.take());
     if let Some(given) = &public_url
         && roles != Roles::ALL
@@ -174,22 +195,22 @@ pub(super) fn cluster(
     let public_url = public_url.transpose()?;
     let creates_topics =
         args.kafka_create_topics || switch("kafka-create-topics", environment)?.unwrap_or(file.create_topics);
-    let kafka = kafka(args.kafka, environment, &mut file, &port.to_string())?;
-    let alone = |name: &str, other: &str| ConfigError::Bad {
-        name: name.to_owned(),
+    let node = text("node", args.node, environment, file.node.take());
+    let node = node.map_or_else(|| Ok(format!("{}-{port}", host_name())), plain_name)?;
+    let kafka = kafka(args.kafka, environment, &mut file, node)?;
+    let alone = |given: Option<&str>, other: &str| ConfigError::Bad {
+        name: given.unwrap_or("cluster mode").to_owned(),
         why: format!("cluster mode needs {other} as well; leave both out for one node without a cluster"),
     };
+    let brokers = brokers.as_ref().map(|given| given.name.as_str());
     match (kafka, url, assets) {
-        (None, None, None) => given_roles.map_or(Ok(None), |given| {
-            Err(given.bad("is for cluster mode; one node without a cluster does everything"))
-        }),
-        (None, None, Some(assets)) => {
-            Err(assets.bad("is for cluster mode; without one, uploads lie in the data directory"))
-        }
-        (None, Some(url), _) => Err(alone(&url.name, "PANSEO_KAFKA_BROKERS")),
-        (Some(_), None, _) => Err(alone("PANSEO_KAFKA_BROKERS", "PANSEO_DATABASE_URL")),
-        (Some(_), Some(_), None) => Err(alone(
+        (None, url, _) => Err(alone(
+            url.as_ref().map(|given| given.name.as_str()),
             "PANSEO_KAFKA_BROKERS",
+        )),
+        (Some(_), None, _) => Err(alone(brokers, "PANSEO_DATABASE_URL")),
+        (Some(_), Some(_), None) => Err(alone(
+            brokers,
             "PANSEO_ASSETS, a place for uploads that all nodes share,",
         )),
         (Some(kafka), Some(url), Some(assets)) => Ok(Some(ClusterConfig {
@@ -203,11 +224,65 @@ pub(super) fn cluster(
     }
 }
 
+/// Name of a setting that would do nothing without a cluster.
+fn idle_setting(
+    args: &ClusterArgs,
+    environment: Environment<'_>,
+    file: &ClusterFile,
+) -> Result<Option<String>, ConfigError> {
+    let kafka = &args.kafka;
+    let count = |count: Option<u32>| count.map(|count| count.to_string());
+    let texts = [
+        ("node", &args.node, file.node.clone()),
+        ("public-url", &args.public_url, file.public_url.clone()),
+        ("roles", &args.roles, file.roles.clone()),
+        ("assets", &args.assets, file.assets.clone()),
+        ("kafka-prefix", &kafka.kafka_prefix, file.prefix.clone()),
+        ("kafka-partitions", &kafka.kafka_partitions, count(file.partitions)),
+        ("kafka-replication", &kafka.kafka_replication, count(file.replication)),
+    ];
+    let mut texts = texts.into_iter();
+    if let Some(given) = texts.find_map(|(flag, arg, in_file)| text(flag, arg.clone(), environment, in_file)) {
+        return Ok(Some(given.name));
+    }
+    let options = given(
+        "kafka-option",
+        (!kafka.kafka_option.is_empty()).then_some(()),
+        environment,
+        drop,
+        None,
+    );
+    if let Some(given) = options {
+        return Ok(Some(given.name));
+    }
+    let creates_topics = switch("kafka-create-topics", environment)?;
+    let rest = [
+        (!file.options.is_empty(), "`kafka_options` in the configuration file"),
+        (args.kafka_create_topics, "--kafka-create-topics"),
+        (creates_topics == Some(true), "PANSEO_KAFKA_CREATE_TOPICS"),
+        (
+            creates_topics.is_none() && file.create_topics,
+            "`kafka_create_topics` in the configuration file",
+        ),
+    ];
+    let named = rest.into_iter().find_map(|(is_given, name)| is_given.then_some(name));
+    Ok(named.map(str::to_owned))
+}
+
+/// The name, if it is one for topics and nodes.
+fn plain_name(given: Given<String>) -> Result<String, ConfigError> {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    if given.value.is_empty() || given.value.len() > 100 || !given.value.chars().all(is_plain) {
+        return Err(given.bad("must be 1 to 100 letters, digits, '-', '_' or '.'"));
+    }
+    Ok(given.value)
+}
+
 fn kafka(
     args: KafkaArgs,
     environment: Environment<'_>,
     file: &mut ClusterFile,
-    suffix: &str,
+    node: String,
 ) -> Result<Option<KafkaConfig>, ConfigError> {
     let Some(brokers) = text("kafka-brokers", args.kafka_brokers, environment, file.brokers.take()) else {
         return Ok(None);
@@ -220,21 +295,14 @@ fn kafka(
         return Err(brokers.bad("must be HOST:PORT, with commas between"));
     }
     let prefix = text("kafka-prefix", args.kafka_prefix, environment, file.prefix.take());
-    let node = text("node", args.node, environment, file.node.take());
-    for name in [&prefix, &node].into_iter().flatten() {
-        let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-        if name.value.is_empty() || name.value.len() > 100 || !name.value.chars().all(is_plain) {
-            return Err(name.bad("must be 1 to 100 letters, digits, '-', '_' or '.'"));
-        }
-    }
     let partitions = file.partitions.map(|count| count.to_string());
     let partitions = text("kafka-partitions", args.kafka_partitions, environment, partitions);
     let replication = file.replication.map(|count| count.to_string());
     let replication = text("kafka-replication", args.kafka_replication, environment, replication);
     Ok(Some(KafkaConfig {
         brokers: brokers.value,
-        prefix: prefix.map_or_else(|| "panseo".to_owned(), |given| given.value),
-        node: node.map_or_else(|| format!("{}-{suffix}", host_name()), |given| given.value),
+        prefix: prefix.map_or_else(|| Ok("panseo".to_owned()), plain_name)?,
+        node,
         partitions: count(partitions, 64, 10_000)?,
         replication: count(replication, 3, 100)?,
         options: options(&args.kafka_option, environment, std::mem::take(&mut file.options))?,

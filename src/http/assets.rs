@@ -21,7 +21,7 @@ use crate::access::Caller;
 use crate::http::AppState;
 use crate::http::auth::admit_as;
 use crate::http::error::Problem;
-use crate::http::request::{Segments, whole_body};
+use crate::http::request::{Segments, is_known, whole_body};
 use crate::protocol::ids::{BoardId, Role};
 use crate::protocol::op::Op;
 use crate::store::{Asset, StoreError};
@@ -162,7 +162,7 @@ pub(super) async fn put(
     admit_as(&state, &caller, &path.id, Role::Editor).await?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let _place = state.uploads.take(&caller.identity.user).await?;
-    let bytes = whole_body(&headers, body, state.limits.asset_bytes_max).await?;
+    let bytes = whole_body(&state, &caller, &headers, body, state.limits.asset_bytes_max).await?;
     admit_as(&state, &caller, &path.id, Role::Editor).await?;
     let content = bytes.clone();
     let (hash, found) = tokio::task::spawn_blocking(move || (sha256_hex(&content), inspect(&content)))
@@ -236,10 +236,7 @@ pub(super) async fn get(
             HeaderValue::try_from(&etag).map_err(|error| Problem::internal(&error))?,
         ),
     ];
-    if headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == etag.as_bytes())
-    {
+    if is_known(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
     }
     let kind = HeaderValue::try_from(&asset.mime_type).map_err(|error| Problem::internal(&error))?;

@@ -158,20 +158,26 @@ pub async fn admit_existing(
     caller: &Caller,
     board: &BoardId,
 ) -> Result<(BoardInfo, Role), AdmitError> {
-    if state.revoked.holds(caller) {
-        return Err(AdmitError::Token(TokenError::Revoked));
-    }
-    let end = |end: Timestamp| Timestamp(end.0 + CLOCK_SKEW_SECONDS * 1_000);
-    if caller.expires.map(end).is_some_and(|end| end < (state.clock)()) {
-        return Err(AdmitError::Token(TokenError::Expired));
-    }
+    still_counts(state, caller).map_err(AdmitError::Token)?;
     let info = state.store.board(board).await?.ok_or(AdmitError::NoBoard)?;
     let member = state.store.role(board, &caller.identity.user).await?;
     let role = role_on_board(member, &caller.grants, board).ok_or(AdmitError::Forbidden)?;
     Ok((info, role))
 }
 
-/// The same, for those with at least this role.
+/// Whether the caller's token counts still: time goes by while a body comes.
+pub fn still_counts(state: &AppState, caller: &Caller) -> Result<(), TokenError> {
+    if state.revoked.holds(caller) {
+        return Err(TokenError::Revoked);
+    }
+    let end = |end: Timestamp| Timestamp(end.0 + CLOCK_SKEW_SECONDS * 1_000);
+    if caller.expires.map(end).is_some_and(|end| end < (state.clock)()) {
+        return Err(TokenError::Expired);
+    }
+    Ok(())
+}
+
+/// The same as [`admit_existing`], for those with at least this role.
 pub async fn admit_as(
     state: &AppState,
     caller: &Caller,

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use crate::access::{Caller, sees_all};
 use crate::http::AppState;
@@ -15,7 +16,7 @@ use crate::http::error::Problem;
 use crate::http::request::{BoardPath, Params, Segments, json_body, to_the_end};
 use crate::protocol::Route;
 use crate::protocol::ids::{BoardId, EditScope, Role, UserId};
-use crate::store::{BoardInfo, Member};
+use crate::store::{BoardChange, BoardInfo, Member};
 
 /// Boards in one answer of the list, where the request does not say.
 const LIST_DEFAULT: usize = 50;
@@ -90,14 +91,19 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<impl IntoResponse, Problem> {
     check_may_create(&caller)?;
-    let new: NewBoard = json_body(&headers, body, state.limits.body_bytes_max).await?;
+    let new: NewBoard = json_body(&state, &caller, &headers, body).await?;
     let title = new.title.map_or_else(|| Ok(UNTITLED.to_owned()), checked_title)?;
-    let info = create_board(&state, &caller, new.id.unwrap_or_else(BoardId::random), title, new.edit).await?;
+    let info = create_board(&state, &caller, new.id.unwrap_or_else(fresh_id), title, new.edit).await?;
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location(&info.id))],
         Json(info),
     ))
+}
+
+/// The id of a board that was given none, sortable by the time of its making.
+pub(super) fn fresh_id() -> BoardId {
+    BoardId::new(Uuid::now_v7().to_string()).expect("a UUID is a valid id")
 }
 
 pub(super) fn location(board: &BoardId) -> String {
@@ -176,20 +182,30 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<BoardInfo>, Problem> {
-    let patch: BoardPatch = json_body(&headers, body, state.limits.body_bytes_max).await?;
-    let (mut info, _) = admit_as(&state, &caller, &board, Role::Teacher).await?;
-    if let Some(title) = patch.title {
-        info.title = checked_title(title)?;
-    }
-    if let Some(edit) = patch.edit {
-        info.edit = edit;
-    }
+    let patch: BoardPatch = json_body(&state, &caller, &headers, body).await?;
+    admit_as(&state, &caller, &board, Role::Teacher).await?;
+    let change = BoardChange {
+        title: patch.title.map(checked_title).transpose()?,
+        edit: patch.edit,
+    };
     to_the_end(async move {
-        state.store.update_board(&info).await?;
-        state.hub.set_info(&info).await?;
+        let info = state.store.update_board(&board, &change).await?;
+        tell_info(&state, info.clone()).await?;
         Ok(Json(info))
     })
     .await
+}
+
+/// Tells who is connected what the store has now. Of two changes at once the later one is told last: whoever told looks
+/// again, and tells what has come meanwhile.
+async fn tell_info(state: &AppState, mut info: BoardInfo) -> Result<(), Problem> {
+    loop {
+        let told = state.hub.set_info(&info).await;
+        match state.store.board(&info.id).await {
+            Ok(Some(newer)) if newer != info => info = newer,
+            Ok(_) | Err(_) => return Ok(told?),
+        }
+    }
 }
 
 /// Deletes a board with all that belongs to it (role: teacher). Open sessions end.
@@ -253,7 +269,7 @@ pub(super) async fn put_member(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Member>, Problem> {
-    let RoleGrant { role } = json_body(&headers, body, state.limits.body_bytes_max).await?;
+    let RoleGrant { role } = json_body(&state, &caller, &headers, body).await?;
     admit_as(&state, &caller, &path.id, Role::Teacher).await?;
     set_role(state, path.clone(), Some(role)).await?;
     Ok(Json(Member { user: path.user, role }))
@@ -288,7 +304,23 @@ pub(super) async fn delete_member(
 async fn set_role(state: AppState, MemberPath { id, user }: MemberPath, role: Option<Role>) -> Result<(), Problem> {
     to_the_end(async move {
         state.store.set_role(&id, &user, role).await?;
-        Ok(state.hub.set_role(&id, &user, role).await?)
+        tell_role(&state, &id, &user, role).await
     })
     .await
+}
+
+/// Tells who is connected, as [`tell_info`] does.
+pub(super) async fn tell_role(
+    state: &AppState,
+    board: &BoardId,
+    user: &UserId,
+    mut role: Option<Role>,
+) -> Result<(), Problem> {
+    loop {
+        let told = state.hub.set_role(board, user, role).await;
+        match state.store.role(board, user).await {
+            Ok(newer) if newer != role => role = newer,
+            Ok(_) | Err(_) => return Ok(told?),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::http::auth::{AdmitError, AuthError};
 use crate::protocol::ErrorCode;
 use crate::room::hub::HubError;
-use crate::store::StoreError;
+use crate::store::{INVITES_MAX, StoreError};
 
 /// An error as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -179,6 +179,11 @@ impl From<StoreError> for Problem {
                 StatusCode::CONFLICT,
                 "last_teacher",
                 "The board would be left without a teacher. Make somebody else a teacher first.",
+            ),
+            StoreError::TooManyInvites => Self::new(
+                StatusCode::CONFLICT,
+                "too_many_invites",
+                format!("The board has {INVITES_MAX} invites. End one first."),
             ),
             StoreError::Full => {
                 tracing::error!("The store has no room left.");

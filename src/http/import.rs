@@ -20,7 +20,7 @@ use crate::board::shape::{fit, freed};
 use crate::http::AppState;
 use crate::http::assets::{inspect, keep, sha256_hex};
 use crate::http::auth::{admit, admit_as, check_may_create, create};
-use crate::http::boards::{UNTITLED, checked_title, location};
+use crate::http::boards::{UNTITLED, checked_title, fresh_id as fresh_board_id, location};
 use crate::http::error::Problem;
 use crate::http::request::{BoardPath, Params, to_the_end, whole_body};
 use crate::interchange::{
@@ -74,7 +74,8 @@ pub(super) struct NewBoardParams {
 #[utoipa::path(post, path = "/v1/import", tag = "content", params(NewBoardParams),
     request_body(content = inline(String), content_type = "application/octet-stream"), responses(
     (status = 201, body = ImportReply, description = "Made; `Location` is its address"), (status = 400, body = Problem),
-    (status = 403, body = Problem), (status = 413, body = Problem), (status = 503, body = Problem),
+    (status = 403, body = Problem), (status = 409, body = Problem, description = "More than a board holds"),
+    (status = 413, body = Problem), (status = 503, body = Problem),
 ))]
 pub(super) async fn import_new(
     State(state): State<AppState>,
@@ -87,7 +88,7 @@ pub(super) async fn import_new(
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let title = params.title.map(checked_title).transpose()?;
     let place = state.uploads.take(&caller.identity.user).await?;
-    let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
+    let bytes = whole_body(&state, &caller, &headers, body, state.limits.import_bytes_max).await?;
     to_the_end(async move {
         let _place = place;
         place_on_new(&state, &caller, title, bytes).await
@@ -104,7 +105,7 @@ async fn place_on_new(
     let import = read(state, bytes, Vec::new()).await?;
     let from_file = || import.title.clone().and_then(|title| checked_title(title).ok());
     let title = title.or_else(from_file).unwrap_or_else(|| UNTITLED.to_owned());
-    let info = create(state, caller, BoardId::random(), title, EditScope::All).await?;
+    let info = create(state, caller, fresh_board_id(), title, EditScope::All).await?;
     let placing = Placing {
         state,
         caller,
@@ -133,7 +134,8 @@ async fn place_on_new(
 #[utoipa::path(post, path = "/v1/boards/{id}/import", tag = "content", params(("id" = String, Path)),
     request_body(content = inline(String), content_type = "application/octet-stream"), responses(
     (status = 200, body = ImportReply), (status = 400, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 413, body = Problem), (status = 503, body = Problem),
+    (status = 404, body = Problem), (status = 409, body = Problem, description = "More than a board holds"),
+    (status = 413, body = Problem), (status = 503, body = Problem),
 ))]
 pub(super) async fn import_into(
     State(state): State<AppState>,
@@ -145,7 +147,7 @@ pub(super) async fn import_into(
     admit_editor(&state, &caller, &board).await?;
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let place = state.uploads.take(&caller.identity.user).await?;
-    let bytes = whole_body(&headers, body, state.limits.import_bytes_max).await?;
+    let bytes = whole_body(&state, &caller, &headers, body, state.limits.import_bytes_max).await?;
     to_the_end(async move {
         let _place = place;
         place_on(&state, &caller, &board, bytes).await

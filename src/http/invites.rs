@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::access::{Caller, Grants, role_on_board};
 use crate::http::AppState;
 use crate::http::auth::{admit_as, admit_existing};
+use crate::http::boards::tell_role;
 use crate::http::error::Problem;
 use crate::http::request::{BoardPath, Segments, json_body, to_the_end};
 use crate::protocol::ids::{BoardId, Role, Timestamp};
@@ -20,8 +21,6 @@ use crate::store::{BoardInfo, Invite};
 const CODE_ALPHABET: &[u8; 31] = b"23456789abcdefghjkmnpqrstuvwxyz";
 /// 31^8: at 20 guesses a minute and address nobody meets a valid code.
 const CODE_LENGTH: usize = 8;
-/// Invites a board has at most.
-const INVITES_MAX: usize = 20;
 /// A school year has 40 weeks; a link on paper outlives the lesson, not the year.
 const DAYS_MAX: u32 = 280;
 /// Life of an invite that says nothing of it.
@@ -51,7 +50,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Invite>), Problem> {
-    let new: NewInvite = json_body(&headers, body, state.limits.body_bytes_max).await?;
+    let new: NewInvite = json_body(&state, &caller, &headers, body).await?;
     admit_as(&state, &caller, &board, Role::Teacher).await?;
     if new.role == Role::Teacher {
         return Err(Problem::bad_request(
@@ -63,25 +62,13 @@ pub(super) async fn create(
         return Err(Problem::bad_request(format!("`days` must be 1 to {DAYS_MAX}.")));
     }
     let now = (state.clock)();
-    let mut count = 0;
-    for invite in state.store.invites(&board).await? {
-        if invite.expires <= now {
-            state.store.remove_invite(&board, &invite.code).await?;
-        } else {
-            count += 1;
-        }
-    }
-    if count >= INVITES_MAX {
-        let detail = format!("The board has {INVITES_MAX} invites. End one first.");
-        return Err(Problem::new(StatusCode::CONFLICT, "too_many_invites", detail));
-    }
     let invite = Invite {
         code: fresh_code(),
         board,
         role: new.role,
         expires: Timestamp(now.0 + u64::from(days) * DAY_MS),
     };
-    state.store.put_invite(&invite).await?;
+    state.store.put_invite(&invite, now).await?;
     Ok((StatusCode::CREATED, Json(invite)))
 }
 
@@ -162,21 +149,21 @@ pub(super) async fn join(
         let detail = "This invite has expired. Ask the teacher for a new one.";
         return Err(Problem::new(StatusCode::GONE, "invite_expired", detail));
     }
-    let user = &caller.identity.user;
-    let role = if let Some(role) = state.store.role(&invite.board, user).await? {
+    let user = caller.identity.user;
+    let granted = role_on_board(None, &caller.grants, &invite.board);
+    let role = if let Some(role) = state.store.role(&invite.board, &user).await? {
         role
+    } else if caller.grants == Grants::Open {
+        // Everybody is a teacher there: a code shows the way, and changes no role.
+        granted.unwrap_or(invite.role)
     } else {
-        // What a token says of this board is not lowered by a link; in the open mode it says nothing.
-        let granted = match &caller.grants {
-            Grants::Open => None,
-            grants @ (Grants::Members | Grants::Listed(_)) => role_on_board(None, grants, &invite.board),
-        };
+        // What a token says of this board is not lowered by a link.
         let role = granted.map_or(invite.role, |granted| granted.max(invite.role));
-        let (board, user) = (invite.board.clone(), user.clone());
+        let board = invite.board.clone();
         to_the_end(async move {
-            state.store.set_role(&board, &user, Some(role)).await?;
+            let role = state.store.add_member(&board, &user, role).await?;
             // Who gains a role need not wait until all nodes know it: they are let in by the store.
-            _ = state.hub.set_role(&board, &user, Some(role)).await;
+            _ = tell_role(&state, &board, &user, Some(role)).await;
             Ok(role)
         })
         .await?

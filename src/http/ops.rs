@@ -13,7 +13,7 @@ use crate::http::AppState;
 use crate::http::assets::complete;
 use crate::http::auth::{admit, admit_as};
 use crate::http::error::Problem;
-use crate::http::request::{BoardPath, BodyFormat, body_format, whole_body};
+use crate::http::request::{BoardPath, BodyFormat, body_format, is_object, whole_body};
 use crate::protocol::Undone;
 use crate::protocol::codec::{self, Format};
 use crate::protocol::element::Item;
@@ -66,7 +66,7 @@ pub(super) async fn ops(
 ) -> Result<Json<OpsReply>, Problem> {
     state.rates.edit(&caller.identity.user).map_err(Problem::too_many)?;
     let format = body_format(&headers)?;
-    let bytes = whole_body(&headers, body, state.limits.body_bytes_max).await?;
+    let bytes = whole_body(&state, &caller, &headers, body, state.limits.body_bytes_max).await?;
     let mut body = decode(format, &bytes)?;
     if body.client.is_some() != body.seq.is_some() {
         return Err(Problem::bad_request(
@@ -95,12 +95,15 @@ pub(super) async fn ops(
 }
 
 fn decode(format: BodyFormat, bytes: &Bytes) -> Result<OpsBody, Problem> {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_op", detail);
+    if !is_object(format, bytes) {
+        return Err(bad("The body must be an object.".to_owned()));
+    }
     let format = match format {
         BodyFormat::Json => Format::Json,
         BodyFormat::MessagePack => Format::MsgPack,
     };
-    codec::decode_body(format, bytes)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_op", error.to_string()))
+    codec::decode_body(format, bytes).map_err(|error| bad(error.to_string()))
 }
 
 /// All that is on a board.

@@ -26,7 +26,7 @@ use crate::http::auth::admit_as;
 use crate::http::error::Problem;
 use crate::http::import::check_page;
 use crate::http::places::Places;
-use crate::http::request::{BoardPath, Params, Segments};
+use crate::http::request::{BoardPath, Params, Segments, is_known};
 use crate::interchange::{Scope, shown};
 use crate::picture::{Canvas, Image, PictureError, Scene, png, svg};
 use crate::protocol::element::EntryKind;
@@ -212,8 +212,7 @@ pub(super) async fn thumbnail(
         (header::CACHE_CONTROL, "private, no-cache".to_owned()),
         (header::ETAG, etag.clone()),
     ];
-    let known = headers.get(header::IF_NONE_MATCH);
-    if known.is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+    if is_known(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
     }
     Ok((fixed, [(header::CONTENT_TYPE, "image/png")], png).into_response())

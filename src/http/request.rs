@@ -13,7 +13,9 @@ use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::access::Caller;
 use crate::http::AppState;
+use crate::http::auth::{AuthError, still_counts};
 use crate::http::error::Problem;
 use crate::protocol::ids::BoardId;
 
@@ -70,8 +72,21 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Params<T> {
     }
 }
 
-/// The whole body, if it is not above the limit and does not dawdle.
-pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+/// The whole body, if it is not above the limit, does not dawdle, and the caller's token counts still when it has come.
+/// [R-5]
+pub async fn whole_body(
+    state: &AppState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+    max_bytes: usize,
+) -> Result<Bytes, Problem> {
+    let bytes = read(headers, body, max_bytes).await?;
+    still_counts(state, caller).map_err(AuthError::BadToken)?;
+    Ok(bytes)
+}
+
+async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
@@ -102,6 +117,18 @@ pub async fn whole_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Re
             "The body took too long. Send it again.",
         )),
     }
+}
+
+/// Whether the client has what this entity tag names already, by `If-None-Match` (RFC 9110 §13.1.2).
+pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter();
+    let mut known = lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','));
+    known.any(|known| {
+        let known = known.trim();
+        known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag
+    })
 }
 
 /// Does all of it, even if whoever asked hangs up in between.
@@ -143,15 +170,31 @@ pub fn body_format(headers: &HeaderMap) -> Result<BodyFormat, Problem> {
 }
 
 /// Reads a JSON body.
-pub async fn json_body<T: DeserializeOwned>(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<T, Problem> {
+pub async fn json_body<T: DeserializeOwned>(
+    state: &AppState,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
     if body_format(headers)? != BodyFormat::Json {
         return Err(Problem::unsupported("Send `application/json`."));
     }
-    from_json(&whole_body(headers, body, max_bytes).await?)
+    from_json(&whole_body(state, caller, headers, body, state.limits.body_bytes_max).await?)
 }
 
-/// Reads JSON that is not nested too deep.
+/// Whether a body begins as an object: a structure would be read from a list of its values, too.
+pub fn is_object(format: BodyFormat, bytes: &[u8]) -> bool {
+    match format {
+        BodyFormat::Json => bytes.trim_ascii_start().starts_with(b"{"),
+        BodyFormat::MessagePack => matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf)),
+    }
+}
+
+/// Reads a JSON object that is not nested too deep.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if !is_object(BodyFormat::Json, bytes) {
+        return Err(Problem::bad_request("The body must be a JSON object."));
+    }
     if depth(bytes) > BODY_DEPTH_MAX {
         return Err(Problem::bad_request("The body is nested too deep."));
     }
@@ -185,6 +228,37 @@ mod tests {
     #[test]
     fn brackets_in_strings_are_not_nesting() {
         assert_eq!(depth(br#"{"a":"[[[\"[[","b":[1,[2]]}"#), 3);
-        assert!(from_json::<serde_json::Value>("[".repeat(200_000).as_bytes()).is_err());
+        let deep = format!("{{\"a\":{}", "[".repeat(200_000));
+        let refused = from_json::<serde_json::Value>(deep.as_bytes()).unwrap_err();
+        assert!(refused.detail.contains("too deep"), "{}", refused.detail);
+    }
+
+    #[test]
+    fn a_tag_is_known_by_itself_in_a_list_as_a_weak_one_and_by_a_star() {
+        let asked = |value: &'static str| {
+            let value = axum::http::HeaderValue::from_static(value);
+            is_known(&HeaderMap::from_iter([(header::IF_NONE_MATCH, value)]), "\"a\"")
+        };
+        for known in ["\"a\"", "\"b\", \"a\"", "W/\"a\"", "*", "W/\"b\",W/\"a\""] {
+            assert!(asked(known), "{known}");
+        }
+        assert!(!asked("\"b\"") && !asked("a") && !asked(""));
+        assert!(!is_known(&HeaderMap::new(), "\"a\""));
+    }
+
+    #[test]
+    fn a_body_is_an_object_and_no_list_of_its_values() {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Named {
+            _name: Option<String>,
+        }
+        assert!(from_json::<Named>(b" {}").is_ok());
+        for list in ["[]", "[\"a\"]", "", "null"] {
+            assert!(from_json::<Named>(list.as_bytes()).is_err(), "{list}");
+        }
+        for (first, is_map) in [(0x81, true), (0xde, true), (0x94, false), (0xdc, false), (0xc0, false)] {
+            assert_eq!(is_object(BodyFormat::MessagePack, &[first]), is_map, "{first:#x}");
+        }
     }
 }

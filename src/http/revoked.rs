@@ -118,7 +118,7 @@ pub(super) async fn revoke(
             "Nobody needs a token here, so there is none to revoke.",
         ));
     };
-    let bytes = whole_body(&headers, body, state.limits.body_bytes_max).await?;
+    let bytes = whole_body(&state, &caller, &headers, body, state.limits.body_bytes_max).await?;
     let wanted = if bytes.is_empty() {
         ToRevoke::default()
     } else {

@@ -12,6 +12,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::http::AppState;
 use crate::http::error::Problem;
+use crate::http::request::is_known;
 use crate::protocol::ids::BoardId;
 
 #[derive(RustEmbed)]
@@ -72,13 +73,8 @@ fn content(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
         .then(|| Files::get(&format!("{name}.br")))
         .flatten();
     let tag = entity_tag(&file, packed.is_some());
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let fixed = [(header::ETAG, tag.clone()), (header::VARY, "accept-encoding".into())];
-    if known.is_some_and(|known| {
-        known
-            .split(',')
-            .any(|known| known.trim().trim_start_matches("W/") == tag)
-    }) {
+    if is_known(headers, &tag) {
         return (StatusCode::NOT_MODIFIED, fixed).into_response();
     }
     let kind = file.metadata.mimetype().to_owned();

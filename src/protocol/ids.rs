@@ -91,11 +91,6 @@ text_id!(
 );
 
 impl BoardId {
-    /// A fresh board name, sortable by the time of its making.
-    pub fn random() -> Self {
-        Self(Uuid::now_v7().to_string().into())
-    }
-
     /// The partition of its records among `partitions`. Part of the format: whatever stores an offset relies on it.
     pub fn partition(&self, partitions: u32) -> u32 {
         let partition = xxh3_64(self.as_str().as_bytes()) % u64::from(partitions);

@@ -21,7 +21,9 @@ use serde::de::DeserializeOwned;
 
 pub use verify::{Report, verify};
 
-use super::{Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
+use super::{
+    Asset, AssetHead, BoardChange, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe,
+};
 use crate::log::disk::Database;
 use crate::log::disk::database::{ASSET_BOARDS, ASSETS, BLOCKS, QUARANTINE};
 use crate::log::disk::database::{BOARDS, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS};
@@ -107,8 +109,12 @@ impl Files {
             let boards = transaction.open_table(BOARDS)?;
             let mut found = Vec::new();
             let Some(member) = member else {
-                for entry in boards.range::<&str>((Excluded(after), Unbounded))?.take(limit) {
-                    found.push(from_stored(entry?.1.value()).map_err(Refused::Refused)?);
+                for entry in boards.range::<&str>((Excluded(after), Unbounded))? {
+                    if found.len() >= limit {
+                        break;
+                    }
+                    let (id, stored) = entry?;
+                    found.extend(listed(id.value(), stored.value()));
                 }
                 return Ok(found);
             };
@@ -120,22 +126,21 @@ impl Files {
                     break;
                 }
                 if let Some(stored) = boards.get(board)? {
-                    found.push(from_stored(stored.value()).map_err(Refused::Refused)?);
+                    found.extend(listed(board, stored.value()));
                 }
             }
             Ok(found)
         })
     }
 
-    fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
+    fn update_board(&self, board: &BoardId, change: &BoardChange) -> Result<BoardInfo, StoreError> {
         self.database.write(|transaction| {
             let mut boards = transaction.open_table(BOARDS)?;
-            let known = boards.get(info.id.as_str())?.map(|stored| from_stored(stored.value()));
-            let mut known: BoardInfo = known.ok_or(StoreError::NoBoard).flatten().map_err(Refused::Refused)?;
-            known.title.clone_from(&info.title);
-            known.edit = info.edit;
-            boards.insert(info.id.as_str(), to_stored(&known).as_slice())?;
-            Ok(())
+            let known = boards.get(board.as_str())?.map(|stored| from_stored(stored.value()));
+            let mut info: BoardInfo = known.ok_or(StoreError::NoBoard).flatten().map_err(Refused::Refused)?;
+            change.apply(&mut info);
+            boards.insert(board.as_str(), to_stored(&info).as_slice())?;
+            Ok(info)
         })
     }
 
@@ -225,6 +230,21 @@ impl Files {
         })
     }
 
+    fn add_member(&self, board: &BoardId, user: &UserId, role: Role) -> Result<Role, StoreError> {
+        let (id, user) = (board.as_str(), user.as_str());
+        self.database.write(|transaction| {
+            require_board(&transaction.open_table(BOARDS)?, id)?;
+            let mut members = transaction.open_table(MEMBERS)?;
+            let known = members.get((id, user))?.map(|stored| from_stored(stored.value()));
+            if let Some(known) = known.transpose().map_err(Refused::Refused)? {
+                return Ok(known);
+            }
+            members.insert((id, user), to_stored(&role).as_slice())?;
+            transaction.open_table(MEMBER_BOARDS)?.insert((user, id), ())?;
+            Ok(role)
+        })
+    }
+
     /// The newest keyframe up to `at` that can be read: what a damaged one holds is in the records, too.
     fn keyframe_before(&self, board: &BoardId, at: u64) -> Result<Option<StoredKeyframe>, StoreError> {
         let id = board.as_str();
@@ -310,6 +330,16 @@ fn from_stored<T: DeserializeOwned>(stored: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|error| damaged(&error))
 }
 
+/// A board for a list: a damaged one must not hide the others.
+fn listed(id: &str, stored: &[u8]) -> Option<BoardInfo> {
+    from_stored(stored)
+        .inspect_err(|error| {
+            tracing::error!(board.id = id, %error, "A damaged board is left out of a list.");
+            metrics::counter!(telemetry::BOARDS_DAMAGED_TOTAL).increment(1);
+        })
+        .ok()
+}
+
 fn damaged(error: &impl ToString) -> StoreError {
     StoreError::Damaged(error.to_string())
 }
@@ -337,9 +367,9 @@ impl BoardStore for DiskStore {
             .await
     }
 
-    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
-        let info = info.clone();
-        self.run(move |files| files.update_board(&info)).await
+    async fn update_board(&self, board: &BoardId, change: &BoardChange) -> Result<BoardInfo, StoreError> {
+        let (board, change) = (board.clone(), change.clone());
+        self.run(move |files| files.update_board(&board, &change)).await
     }
 
     async fn delete_board(&self, board: &BoardId) -> Result<(), StoreError> {
@@ -362,9 +392,14 @@ impl BoardStore for DiskStore {
         self.run(move |files| files.set_role(&board, &user, role)).await
     }
 
-    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {
+    async fn add_member(&self, board: &BoardId, user: &UserId, role: Role) -> Result<Role, StoreError> {
+        let (board, user) = (board.clone(), user.clone());
+        self.run(move |files| files.add_member(&board, &user, role)).await
+    }
+
+    async fn put_invite(&self, invite: &Invite, now: Timestamp) -> Result<(), StoreError> {
         let invite = invite.clone();
-        self.run(move |files| files.put_invite(&invite)).await
+        self.run(move |files| files.put_invite(&invite, now)).await
     }
 
     async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError> {

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, Revoked, StoreError, StoredKeyframe,
-    VISITS_MAX, widened,
+    Asset, AssetHead, BoardChange, BoardInfo, BoardStore, INVITES_MAX, Invite, Member, Revocation, Revoked, StoreError,
+    StoredKeyframe, VISITS_MAX, widened,
 };
 use crate::log::memory::MemoryLog;
 use crate::protocol::Logged;
@@ -90,10 +90,10 @@ impl BoardStore for MemoryStore {
         Ok(listed.take(limit).map(|board| board.info.clone()).collect())
     }
 
-    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
-        self.with(&info.id, |board| {
-            board.info.title.clone_from(&info.title);
-            board.info.edit = info.edit;
+    async fn update_board(&self, board: &BoardId, change: &BoardChange) -> Result<BoardInfo, StoreError> {
+        self.with(board, |board| {
+            change.apply(&mut board.info);
+            board.info.clone()
         })
     }
 
@@ -135,10 +135,19 @@ impl BoardStore for MemoryStore {
         })?
     }
 
-    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {
+    async fn add_member(&self, board: &BoardId, user: &UserId, role: Role) -> Result<Role, StoreError> {
+        self.with(board, |board| *board.members.entry(user.clone()).or_insert(role))
+    }
+
+    async fn put_invite(&self, invite: &Invite, now: Timestamp) -> Result<(), StoreError> {
         self.with(&invite.board, |board| {
+            board.invites.retain(|_, invite| invite.expires > now);
+            if board.invites.len() >= INVITES_MAX {
+                return Err(StoreError::TooManyInvites);
+            }
             board.invites.insert(invite.code.clone(), invite.clone());
-        })
+            Ok(())
+        })?
     }
 
     async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError> {

@@ -25,7 +25,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
 
-use super::{Asset, AssetHead, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe};
+use super::{
+    Asset, AssetHead, BoardChange, BoardInfo, BoardStore, Invite, Member, Revocation, StoreError, StoredKeyframe,
+};
 use crate::protocol::Logged;
 use crate::protocol::ids::{BoardId, Position, Role, Timestamp, UserId};
 use assets::Contents;
@@ -164,8 +166,8 @@ impl BoardStore for PostgresStore {
         Self::bounded(self.list_boards(member, after, limit)).await
     }
 
-    async fn update_board(&self, info: &BoardInfo) -> Result<(), StoreError> {
-        Self::bounded(self.write_board(info)).await
+    async fn update_board(&self, board: &BoardId, change: &BoardChange) -> Result<BoardInfo, StoreError> {
+        Self::bounded(self.change_board(board, change)).await
     }
 
     async fn delete_board(&self, board: &BoardId) -> Result<(), StoreError> {
@@ -184,8 +186,12 @@ impl BoardStore for PostgresStore {
         Self::bounded(self.write_role(board, user, role)).await
     }
 
-    async fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {
-        Self::bounded(self.insert_invite(invite)).await
+    async fn add_member(&self, board: &BoardId, user: &UserId, role: Role) -> Result<Role, StoreError> {
+        Self::bounded(self.insert_member(board, user, role)).await
+    }
+
+    async fn put_invite(&self, invite: &Invite, now: Timestamp) -> Result<(), StoreError> {
+        Self::bounded(self.insert_invite(invite, now)).await
     }
 
     async fn invite(&self, code: &str) -> Result<Option<Invite>, StoreError> {

@@ -6,6 +6,8 @@ use panseo::access::{Grants, may_create, role_on_board, sees_all};
 use panseo::http::token::{KeyError, TokenClaims, TokenError, Verifier, mint};
 use panseo::protocol::ids::{BoardId, Role, Timestamp, UserId};
 use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::node::{Node, SECRET, answer, token};
 
@@ -313,4 +315,63 @@ async fn an_address_that_keeps_failing_must_wait() {
     let refused = try_in().await;
     assert_eq!(refused.problem().0, 429);
     assert!((1..=60).contains(&refused.header("retry-after").parse().unwrap()));
+}
+
+/// Reads from the server until this comes.
+async fn hear(stream: &mut TcpStream, end: &str) -> String {
+    let mut said = String::new();
+    while !said.ends_with(end) {
+        let byte = stream.read_u8().await.expect("the server goes on");
+        said.push(char::from(byte));
+    }
+    said
+}
+
+// [R-5]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_revoked_while_the_body_comes_does_nothing() {
+    let node = Node::with_tokens().await;
+    let (kim, eve) = (token("kim", None), token("eve", Some(&[("*", Role::Teacher)])));
+    let send = |token: &str, method, path: &'static str, body: Json| {
+        answer(node.ask(method, path).bearer_auth(token).json(&body))
+    };
+    let lesson = json!({ "id": "lesson", "title": "Maths" });
+    assert_eq!(send(&kim, "POST", "/v1/boards", lesson).await.status, 201);
+    let mut under_way = Vec::new();
+    for (method, path, body) in [
+        ("POST", "/v1/boards", json!({ "id": "other" })),
+        ("POST", "/v1/import", json!({ "type": "excalidraw", "elements": [] })),
+        ("PATCH", "/v1/boards/lesson", json!({ "title": "None" })),
+        ("POST", "/v1/boards/lesson/invites", json!({ "role": "editor" })),
+        ("POST", "/v1/tokens/revoke", json!({ "user": "kim" })),
+    ] {
+        let body = body.to_string();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {kim}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(node.authority()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Asked for when the handler has let the caller in and reads.
+        assert!(hear(&mut stream, "\r\n\r\n").await.contains(" 100 "), "{path}");
+        under_way.push((path, stream, body));
+    }
+    let revoked = send(&kim, "POST", "/v1/tokens/revoke", json!({ "user": "kim" })).await;
+    assert_eq!(revoked.status, 204);
+    for (path, mut stream, body) in under_way {
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let answer = hear(&mut stream, "\r\n\r\n").await;
+        assert!(answer.contains(" 401 "), "{path}: {answer}");
+    }
+    let boards = answer(node.ask("GET", "/v1/boards").bearer_auth(&eve)).await.json();
+    let titles: Vec<_> = boards["boards"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|board| &board["title"])
+        .collect();
+    assert_eq!(titles, ["Maths"]);
+    let invites = answer(node.ask("GET", "/v1/boards/lesson/invites").bearer_auth(&eve)).await;
+    assert_eq!(invites.json(), json!([]));
 }

@@ -113,7 +113,10 @@ fn every_wrong_value_is_one_line_that_names_it() {
         (vec!["--config", &bad_limit], "elements_max"),
         (vec!["--config", &not_toml], "--config"),
         (vec!["--config", &idle], "idle_timeout_ms"),
-        (vec!["--kafka-brokers", "k:1"], "PANSEO_DATABASE_URL"),
+        (
+            vec!["--kafka-brokers", "k:1"],
+            "--kafka-brokers: cluster mode needs PANSEO_DATABASE_URL",
+        ),
         (vec!["--database-url", "postgres://u:hush@h/d"], "PANSEO_KAFKA_BROKERS"),
         (vec!["--kafka-brokers", "k"], "--kafka-brokers"),
         (
@@ -154,10 +157,59 @@ fn every_wrong_value_is_one_line_that_names_it() {
         ("PANSEO_DATA_DIR", ""),
         ("PANSEO_CONFIG", "no-such-file"),
         ("PANSEO_NO_RATE_LIMITS", "perhaps"),
+        ("PANSEO_KAFKA_BROKERS", "k:1"),
     ] {
         let (code, line) = complaint(&panseo(&["serve"], &[(name, value)]));
         assert_eq!(code, 2, "{name}: {line}");
         assert!(line.contains(name), "{name}: {line}");
+    }
+}
+
+#[test]
+fn what_would_do_nothing_is_refused() {
+    let (_folder, file) = in_file("kafka_create_topics = true");
+    for (args, said) in [
+        (vec!["--node", "n1"], "--node: is for cluster mode"),
+        (vec!["--roles", "edge"], "--roles: is for cluster mode"),
+        (vec!["--assets", "there"], "--assets: is for cluster mode"),
+        (
+            vec!["--public-url", "https://a.example"],
+            "--public-url: is for cluster mode",
+        ),
+        (vec!["--kafka-prefix", "a"], "--kafka-prefix: is for cluster mode"),
+        (
+            vec!["--kafka-partitions", "8"],
+            "--kafka-partitions: is for cluster mode",
+        ),
+        (
+            vec!["--kafka-replication", "1"],
+            "--kafka-replication: is for cluster mode",
+        ),
+        (vec!["--kafka-option", "a=hush"], "--kafka-option: is for cluster mode"),
+        (
+            vec!["--kafka-create-topics"],
+            "--kafka-create-topics: is for cluster mode",
+        ),
+        (vec!["--jwt-issuer", "school"], "--jwt-issuer: is for `jwt`"),
+        (vec!["--jwt-audience", "boards"], "--jwt-audience: is for `jwt`"),
+        (
+            vec!["--config", &file],
+            "`kafka_create_topics` in the configuration file: is for",
+        ),
+    ] {
+        let (code, line) = complaint(&panseo(&[&["serve"][..], &args[..]].concat(), &[]));
+        assert_eq!(code, 2, "{args:?}: {line}");
+        assert!(line.contains(said) && !line.contains("hush"), "{args:?}: {line}");
+    }
+    for (name, value) in [
+        ("PANSEO_NODE", "n1"),
+        ("PANSEO_KAFKA_OPTION", "a=b"),
+        ("PANSEO_KAFKA_CREATE_TOPICS", "true"),
+        ("PANSEO_JWT_ISSUER", "school"),
+    ] {
+        let (code, line) = complaint(&panseo(&["serve"], &[(name, value)]));
+        assert_eq!(code, 2, "{name}: {line}");
+        assert!(line.contains(&format!("{name}: is for ")), "{name}: {line}");
     }
 }
 
@@ -381,6 +433,28 @@ fn that_no_log_in_is_needed_is_said_whatever_is_logged() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert!(said.starts_with("NO LOG-IN IS NEEDED"), "{said}");
+}
+
+#[test]
+fn help_is_plain_text() {
+    for args in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["bench", "--help"],
+        &["topics", "create", "--help"],
+    ] {
+        let help = String::from_utf8(panseo(args, &[]).stdout).unwrap();
+        assert!(help.contains("Usage:") && !help.contains('`'), "{help}");
+        assert_eq!(help.contains("--node"), args[0] == "serve", "{help}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_database_is_named_once() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let (code, line) = complaint(&panseo(&["verify", "--data-dir", path], &[]));
+    assert_eq!((code, line.matches(path).count()), (1, 1), "{line}");
 }
 
 #[test]

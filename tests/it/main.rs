@@ -32,6 +32,7 @@ mod log_contract;
 mod lost;
 mod materialiser;
 mod monitoring;
+mod openapi;
 mod pages;
 mod pictures;
 mod postgres;

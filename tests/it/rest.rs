@@ -55,6 +55,20 @@ async fn a_board_lives_from_post_to_delete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_changes_at_once_are_both_made() {
+    let node = Node::open().await;
+    node.send("POST", "/v1/boards", json!({ "id": "lesson" })).await;
+    for (round, edit) in ["own", "all", "own", "all"].into_iter().enumerate() {
+        let change = |body| node.send("PATCH", "/v1/boards/lesson", body);
+        let title = format!("Lesson {round}");
+        let (titled, scoped) = tokio::join!(change(json!({ "title": title })), change(json!({ "edit": edit })));
+        assert_eq!((titled.status, scoped.status), (200, 200));
+        let found = node.get("/v1/boards/lesson").await.json();
+        assert_eq!((&found["title"], &found["edit"]), (&json!(title), &json!(edit)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_walked_by_its_cursor() {
     let node = Node::open().await;
     for id in ["c", "a", "e", "b", "d"] {

@@ -1,17 +1,20 @@
 //! What every store must promise, run on every adapter; and what the disk store alone promises.
 
+mod damaged;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use panseo::log::UpdateLog;
-use panseo::log::disk::{Database, DiskLog, FILE_NAME};
+use panseo::log::disk::{Database, DiskLog};
 use panseo::log::memory::MemoryLog;
 use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserId};
 use panseo::store::disk::{DiskStore, verify};
 use panseo::store::memory::MemoryStore;
 use panseo::store::{
-    Asset, AssetHead, BoardInfo, BoardStore, Invite, Revocation, Revoked, StoreError, StoredKeyframe, VISITS_MAX,
+    Asset, AssetHead, BoardChange, BoardInfo, BoardStore, INVITES_MAX, Invite, Revocation, Revoked, StoreError,
+    StoredKeyframe, VISITS_MAX,
 };
 use sha2::{Digest, Sha256};
 
@@ -78,9 +81,12 @@ macro_rules! contract {
 
 contract!(
     keeps_boards,
+    changes_what_is_named_and_nothing_else,
     lists_boards_in_pages,
     keeps_members,
+    adds_members_and_changes_none,
     keeps_invites,
+    holds_the_number_of_invites,
     keeps_recent_boards,
     gives_history_sealed_or_not,
     finds_the_keyframe_before,
@@ -143,18 +149,41 @@ async fn keeps_boards(pair: Pair) {
         pair.store.create_board(&info("maths")).await,
         Err(StoreError::BoardExists)
     ));
-    let changed = BoardInfo {
+    let change = BoardChange {
+        title: Some("Fractions".into()),
+        edit: Some(EditScope::Own),
+    };
+    let changed = pair.store.update_board(&id, &change).await.unwrap();
+    let expected = BoardInfo {
         title: "Fractions".into(),
         edit: EditScope::Own,
         ..info("maths")
     };
-    pair.store.update_board(&changed).await.unwrap();
+    assert_eq!(changed, expected);
     assert_eq!(pair.store.board(&id).await.unwrap(), Some(changed));
     assert_eq!(pair.store.board(&board("none")).await.unwrap(), None);
     assert!(matches!(
-        pair.store.update_board(&info("none")).await,
+        pair.store.update_board(&board("none"), &change).await,
         Err(StoreError::NoBoard)
     ));
+}
+
+async fn changes_what_is_named_and_nothing_else(pair: Pair) {
+    let id = pair.create("maths").await;
+    for round in 0..20 {
+        let (title, edit) = (format!("Lesson {round}"), [EditScope::Own, EditScope::All][round % 2]);
+        let [titled, scoped] = [(Some(title.clone()), None), (None, Some(edit))];
+        let update = async |(title, edit)| {
+            pair.store
+                .update_board(&id, &BoardChange { title, edit })
+                .await
+                .unwrap()
+        };
+        let (one, other) = tokio::join!(update(titled), update(scoped));
+        assert_eq!((one.title.as_str(), other.edit), (title.as_str(), edit));
+        let found = pair.store.board(&id).await.unwrap().unwrap();
+        assert_eq!((found.title, found.edit), (title, edit), "one of two at once was lost");
+    }
 }
 
 async fn keeps_invites(pair: Pair) {
@@ -166,7 +195,7 @@ async fn keeps_invites(pair: Pair) {
         expires: Timestamp(9),
     };
     for invite in [invite("b", &maths), invite("a", &maths), invite("c", &other)] {
-        pair.store.put_invite(&invite).await.unwrap();
+        pair.store.put_invite(&invite, Timestamp(0)).await.unwrap();
     }
     assert_eq!(pair.store.invite("c").await.unwrap(), Some(invite("c", &other)));
     assert_eq!(pair.store.invite("d").await.unwrap(), None);
@@ -184,8 +213,36 @@ async fn keeps_invites(pair: Pair) {
     pair.store.delete_board(&maths).await.unwrap();
     assert_eq!(pair.store.invite("b").await.unwrap(), None);
     assert_eq!(codes(&other).await, ["c"]);
-    let gone = pair.store.put_invite(&invite("b", &maths)).await;
+    let gone = pair.store.put_invite(&invite("b", &maths), Timestamp(0)).await;
     assert!(matches!(gone, Err(StoreError::NoBoard)));
+}
+
+async fn holds_the_number_of_invites(pair: Pair) {
+    let (maths, other) = (pair.create("maths").await, pair.create("other").await);
+    let invite = |number: usize, board: &BoardId, expires| Invite {
+        code: format!("{board}{number}"),
+        board: board.clone(),
+        role: Role::Viewer,
+        expires: Timestamp(expires),
+    };
+    let beside = invite(0, &other, 1);
+    pair.store.put_invite(&beside, Timestamp(0)).await.unwrap();
+    let ended = invite(99, &maths, 5);
+    pair.store.put_invite(&ended, Timestamp(0)).await.unwrap();
+    let invites: Vec<_> = (0..2 * INVITES_MAX).map(|number| invite(number, &maths, 9)).collect();
+    let puts = invites.iter().map(|invite| pair.store.put_invite(invite, Timestamp(5)));
+    let outcomes = futures_util::future::join_all(puts).await;
+    let kept = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(kept, INVITES_MAX);
+    let is_too_many = |outcome: &&Result<(), StoreError>| matches!(outcome, Err(StoreError::TooManyInvites));
+    assert_eq!(outcomes.iter().filter(is_too_many).count(), INVITES_MAX);
+    assert_eq!(pair.store.invites(&maths).await.unwrap().len(), INVITES_MAX);
+    assert_eq!(pair.store.invite(&ended.code).await.unwrap(), None, "it has ended");
+    assert_eq!(
+        pair.store.invite(&beside.code).await.unwrap(),
+        Some(beside),
+        "another board's"
+    );
 }
 
 async fn keeps_recent_boards(pair: Pair) {
@@ -282,6 +339,38 @@ async fn keeps_members(pair: Pair) {
     assert!(matches!(nowhere, Err(StoreError::NoBoard)));
 }
 
+async fn adds_members_and_changes_none(pair: Pair) {
+    let id = pair.create("maths").await;
+    let add = |name: &str, role| {
+        let name = user(name);
+        let (store, id) = (&pair.store, &id);
+        async move { store.add_member(id, &name, role).await }
+    };
+    assert_eq!(add("ada", Role::Viewer).await.unwrap(), Role::Teacher);
+    assert_eq!(add("ben", Role::Viewer).await.unwrap(), Role::Viewer);
+    assert_eq!(
+        add("ben", Role::Editor).await.unwrap(),
+        Role::Viewer,
+        "they keep their role"
+    );
+    for round in 0..20 {
+        let name = format!("pupil{round}");
+        let (pupil, joins) = (user(&name), add(&name, Role::Viewer));
+        let set = pair.store.set_role(&id, &pupil, Some(Role::Editor));
+        let (joined, set) = tokio::join!(joins, set);
+        assert!(joined.is_ok() && set.is_ok());
+        assert_eq!(
+            pair.store.role(&id, &pupil).await.unwrap(),
+            Some(Role::Editor),
+            "a join lowered it"
+        );
+    }
+    let boards = pair.store.boards(Some(&user("ben")), None, 9).await.unwrap();
+    assert_eq!(boards.len(), 1, "the way back is there");
+    let nowhere = pair.store.add_member(&board("none"), &user("ben"), Role::Viewer).await;
+    assert!(matches!(nowhere, Err(StoreError::NoBoard)));
+}
+
 async fn gives_history_sealed_or_not(pair: Pair) {
     let id = pair.create("maths").await;
     let other = pair.create("maths-2").await;
@@ -375,9 +464,19 @@ async fn keeps_assets(pair: Pair) {
     assert_eq!(pair.store.asset_head(&board("none"), &hash).await.unwrap(), None);
     assert!(
         pair.store
-            .put_asset(&id, "../../etc/passwd", cat, Timestamp(1))
+            .put_asset(&id, "../../etc/passwd", cat.clone(), Timestamp(1))
             .await
             .is_err()
+    );
+    let nowhere = pair
+        .store
+        .put_asset(&board("none"), &hash, cat.clone(), Timestamp(3))
+        .await;
+    assert!(matches!(nowhere, Err(StoreError::NoBoard)), "{nowhere:?}");
+    assert_eq!(
+        pair.store.asset(&id, &hash).await.unwrap(),
+        Some(cat),
+        "another board's stays"
     );
 }
 
@@ -452,18 +551,6 @@ async fn takes_no_part_of_a_revocation_back(pair: Pair) {
     );
 }
 
-#[tokio::test]
-async fn a_keyframe_ahead_of_the_log_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    for pair in [in_memory(), on_disk(dir.path())] {
-        let id = pair.create("maths").await;
-        let Position(epoch, offset) = pair.append(&id, 1..=1).await;
-        let (position, bytes) = (Position(epoch, offset + 1), Bytes::from("x"));
-        let outcome = pair.store.put_keyframe(&id, StoredKeyframe { position, bytes }).await;
-        assert!(matches!(outcome, Err(StoreError::Failed(_))));
-    }
-}
-
 /// A keyframe that spares less than it weighs goes with the next one; the newest always stays.
 async fn thins_keyframes(pair: Pair) {
     let id = pair.create("maths").await;
@@ -507,86 +594,4 @@ async fn a_database_does_not_fill_with_keyframes() {
     if let Some(schema) = Schema::make().await {
         thins_keyframes(in_postgres(&schema).await).await;
     }
-}
-
-#[tokio::test]
-async fn everything_survives_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let pair = on_disk(dir.path());
-    let id = pair.create("maths").await;
-    let position = pair.append(&id, 1..=300).await;
-    pair.keyframe(&id, position, "one").await;
-    pair.append(&id, 301..=310).await;
-    drop(pair);
-    let pair = on_disk(dir.path());
-    assert_eq!(pair.history(&id, None, 1_000).await, (1..=310).collect::<Vec<_>>());
-    assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, position);
-}
-
-/// Puts something else there in a closed data directory.
-fn damage(dir: &Path, table: &str, offset: u64) {
-    let database = redb::Database::open(dir.join(FILE_NAME)).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let table = redb::TableDefinition::<(&str, u64), &[u8]>::new(table);
-    let mut table = transaction.open_table(table).unwrap();
-    table.insert(("maths", offset), &b"broken"[..]).unwrap();
-    drop(table);
-    transaction.commit().unwrap();
-}
-
-#[tokio::test]
-async fn a_damaged_keyframe_is_passed_over() {
-    let dir = tempfile::tempdir().unwrap();
-    let pair = on_disk(dir.path());
-    let id = pair.create("maths").await;
-    let first = pair.append(&id, 1..=3).await;
-    pair.keyframe(&id, first, "one").await;
-    let second = pair.append(&id, 4..=6).await;
-    pair.keyframe(&id, second, "two").await;
-    drop(pair);
-    damage(dir.path(), "keyframes", second.offset());
-    assert_eq!(
-        verify(dir.path()).unwrap().damage,
-        ["keyframe 6 of board maths: wrong check sum"]
-    );
-    let pair = on_disk(dir.path());
-    assert_eq!(pair.store.keyframe(&id).await.unwrap().unwrap().position, first);
-    drop(pair);
-    damage(dir.path(), "keyframes", first.offset());
-    let pair = on_disk(dir.path());
-    assert_eq!(pair.store.keyframe(&id).await.unwrap(), None);
-    assert_eq!(pair.history(&id, None, 10).await, (1..=6).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_damaged_record_is_skipped_and_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let pair = on_disk(dir.path());
-    let id = pair.create("maths").await;
-    let Position(_epoch, offset) = pair.append(&id, 1..=3).await;
-    drop(pair);
-    damage(dir.path(), "log", offset - 1);
-    let report = verify(dir.path()).unwrap();
-    assert_eq!(report.damage, ["record 2 of board maths: wrong check sum"]);
-    let pair = on_disk(dir.path());
-    assert_eq!(pair.history(&id, None, 10).await, [1, 3]);
-    drop(pair);
-    assert_eq!(verify(dir.path()).unwrap().quarantined, 1);
-}
-
-#[tokio::test]
-async fn a_damaged_asset_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let pair = on_disk(dir.path());
-    let id = pair.create("maths").await;
-    let (hash, cat) = asset("cat");
-    pair.store.put_asset(&id, &hash, cat, Timestamp(1)).await.unwrap();
-    let file = dir.path().join("assets").join(&hash[..2]).join(&hash);
-    std::fs::write(file, "dog").unwrap();
-    assert!(matches!(
-        pair.store.asset(&id, &hash).await,
-        Err(StoreError::Damaged(_))
-    ));
-    drop(pair);
-    assert_eq!(verify(dir.path()).unwrap().damage.len(), 1);
 }

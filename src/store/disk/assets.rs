@@ -37,6 +37,9 @@ impl Files {
         refuse_bad_hash(sha256)?;
         let _assets = self.assets.lock();
         self.database.refuse_unwell()?;
+        // No board is deleted while files come and go, so no file is left behind by an upload to one that was.
+        self.database
+            .read(|transaction| require_board(&transaction.open_table(BOARDS)?, board.as_str()))?;
         write_file(self.database.dir(), sha256, &asset.bytes).map_err(|error| file_error(&error))?;
         let entry = to_stored(&Entry {
             mime_type: asset.mime_type.clone(),
@@ -44,7 +47,6 @@ impl Files {
             uploaded: now,
         });
         self.database.write(|transaction| {
-            require_board(&transaction.open_table(BOARDS)?, board.as_str())?;
             let mut assets = transaction.open_table(ASSETS)?;
             assets.insert((board.as_str(), sha256), entry.as_slice())?;
             let mut asset_boards = transaction.open_table(ASSET_BOARDS)?;

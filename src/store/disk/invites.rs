@@ -2,19 +2,34 @@
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::{Files, Refused, from_stored, require_board, to_stored};
+use super::{Files, Refused, from_stored, listed, require_board, to_stored};
 use crate::log::disk::database::{BOARD_INVITES, BOARDS, INVITES, VISITS};
 use crate::protocol::ids::{BoardId, Timestamp, UserId};
-use crate::store::{BoardInfo, Invite, StoreError, VISITS_MAX};
+use crate::store::{BoardInfo, INVITES_MAX, Invite, StoreError, VISITS_MAX};
 
 impl Files {
-    pub(super) fn put_invite(&self, invite: &Invite) -> Result<(), StoreError> {
+    pub(super) fn put_invite(&self, invite: &Invite, now: Timestamp) -> Result<(), StoreError> {
         let (board, code) = (invite.board.as_str(), invite.code.as_str());
         self.database.write(|transaction| {
             require_board(&transaction.open_table(BOARDS)?, board)?;
             let mut invites = transaction.open_table(INVITES)?;
+            let mut of_board = transaction.open_table(BOARD_INVITES)?;
+            let mut count = 0;
+            for code in codes_of(&of_board, board)? {
+                let known = invites.get(code.as_str())?.map(|stored| from_stored(stored.value()));
+                let known: Option<Invite> = known.transpose().map_err(Refused::Refused)?;
+                if known.is_some_and(|invite| invite.expires > now) {
+                    count += 1;
+                } else {
+                    invites.remove(code.as_str())?;
+                    of_board.remove((board, code.as_str()))?;
+                }
+            }
+            if count >= INVITES_MAX {
+                return Err(Refused::Refused(StoreError::TooManyInvites));
+            }
             invites.insert(code, to_stored(invite).as_slice())?;
-            transaction.open_table(BOARD_INVITES)?.insert((board, code), ())?;
+            of_board.insert((board, code), ())?;
             Ok(())
         })
     }
@@ -80,7 +95,7 @@ impl Files {
             let mut found = Vec::new();
             for (board, at) in seen {
                 if let Some(stored) = boards.get(board.as_str())? {
-                    found.push((from_stored(stored.value()).map_err(Refused::Refused)?, at));
+                    found.extend(listed(&board, stored.value()).map(|info| (info, at)));
                 }
             }
             Ok(found)

@@ -7,7 +7,7 @@ use crate::protocol::ids::Timestamp;
 use crate::store::{Revocation, Revoked, StoreError, widened};
 
 /// `token:<jti>` or `user:<id>` -> the revocation.
-const REVOKED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("revoked");
+pub(super) const REVOKED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("revoked");
 
 impl Files {
     pub(super) fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
@@ -35,7 +35,14 @@ impl Files {
             };
             for entry in table.iter()? {
                 let (key, stored) = entry?;
-                let revocation: Revocation = from_stored(stored.value()).map_err(Refused::Refused)?;
+                // Without it a token that was revoked would be good again, so the node does not go on.
+                let revocation: Revocation = from_stored(stored.value()).map_err(|error| {
+                    let cure = "`panseo verify` lists all damage; restore the data directory from a backup";
+                    Refused::Refused(StoreError::Damaged(format!(
+                        "revocation {}: {error}; {cure}",
+                        key.value()
+                    )))
+                })?;
                 if revocation.until > now {
                     found.push(revocation);
                 } else {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use redb::{ReadTransaction, ReadableTable as _};
+use redb::{ReadTransaction, ReadableTable as _, TableError};
 
 use super::assets::{DIRECTORY, Entry, file_path, hash_of};
+use super::tokens::REVOKED;
 use super::{Refused, from_stored};
 use crate::log::disk::database::{
     ASSET_BOARDS, ASSETS, BLOCKS, BOARDS, INVITES, KEYFRAMES, LOG, MEMBER_BOARDS, MEMBERS, QUARANTINE,
@@ -14,7 +15,7 @@ use crate::log::disk::database::{
 use crate::log::disk::records::{content, decode, unseal};
 use crate::log::disk::{Database, OpenError};
 use crate::protocol::ids::{BoardId, Role};
-use crate::store::{BoardInfo, Invite, StoreError};
+use crate::store::{BoardInfo, Invite, Revocation, StoreError};
 
 /// What a check came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -96,7 +97,13 @@ fn verify_database(database: &Database) -> Report {
     if let Err(error) = database.check_pages() {
         report.note("database", error);
     }
-    let checks: [Check; 4] = [check_boards, check_log, check_history, check_keyframes];
+    let checks: [Check; 5] = [
+        check_boards,
+        check_revocations,
+        check_log,
+        check_history,
+        check_keyframes,
+    ];
     for check in checks {
         if let Err(error) = database.read::<_, StoreError>(|transaction| check(transaction, &mut report)) {
             report.note("database", error);
@@ -146,6 +153,20 @@ fn check_boards(transaction: &ReadTransaction, report: &mut Report) -> Result<()
         let stored = entry?.1;
         if let Err(error) = from_stored::<Invite>(stored.value()) {
             report.note("an invite", error);
+        }
+    }
+    Ok(())
+}
+
+fn check_revocations(transaction: &ReadTransaction, report: &mut Report) -> Result<(), Refused> {
+    let revoked = match transaction.open_table(REVOKED) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        table => table?,
+    };
+    for entry in revoked.iter()? {
+        let (key, stored) = entry?;
+        if let Err(error) = from_stored::<Revocation>(stored.value()) {
+            report.note(format_args!("revocation {}", key.value()), error);
         }
     }
     Ok(())

@@ -12,7 +12,6 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, Postgres, Transaction};
 
-use super::boards::told_of_board;
 use super::{OpenError, PostgresStore, signed, told};
 use crate::protocol::ids::{BoardId, Timestamp};
 use crate::store::{Asset, AssetHead, StoreError};
@@ -89,8 +88,9 @@ impl PostgresStore {
         let written = self.contents.objects.put(&path, asset.bytes.into());
         written.await.map_err(|error| told_of_content(&error))?;
         let (width, height) = asset.size.unzip();
-        sqlx::query(
-            "insert into assets (board, sha256, mime_type, width, height, uploaded) values ($1, $2, $3, $4, $5, $6)
+        let kept = sqlx::query(
+            "insert into assets (board, sha256, mime_type, width, height, uploaded)
+             select id, $2, $3, $4, $5, $6 from boards where id = $1 for key share
              on conflict (board, sha256) do update set mime_type = excluded.mime_type, width = excluded.width,
                  height = excluded.height, uploaded = excluded.uploaded",
         )
@@ -102,7 +102,12 @@ impl PostgresStore {
         .bind(signed(now.0))
         .execute(&mut *transaction)
         .await
-        .map_err(|error| told_of_board(&error))?;
+        .map_err(|error| told(&error))?;
+        if kept.rows_affected() == 0 {
+            // The board was deleted while the content was on its way.
+            self.remove_if_unused(&mut transaction, sha256).await?;
+            return Err(StoreError::NoBoard);
+        }
         transaction.commit().await.map_err(|error| told(&error))
     }
 
@@ -175,11 +180,17 @@ impl PostgresStore {
 
     async fn remove_orphan(&self, sha256: &str) -> Result<(), StoreError> {
         let mut transaction = self.lock_content(sha256).await.map_err(|error| told(&error))?;
-        if !is_used(&mut transaction, sha256).await.map_err(|error| told(&error))? {
+        self.remove_if_unused(&mut transaction, sha256).await?;
+        transaction.commit().await.map_err(|error| told(&error))
+    }
+
+    /// For whoever holds the lock on the content.
+    async fn remove_if_unused(&self, connection: &mut PgConnection, sha256: &str) -> Result<(), StoreError> {
+        if !is_used(connection, sha256).await.map_err(|error| told(&error))? {
             let removed = self.contents.objects.delete(&self.contents.path(sha256)).await;
             removed.map_err(|error| told_of_content(&error))?;
         }
-        transaction.commit().await.map_err(|error| told(&error))
+        Ok(())
     }
 
     /// Until the transaction ends, nobody else writes or removes this content.

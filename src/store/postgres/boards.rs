@@ -1,8 +1,10 @@
 //! Boards and their members.
 
+use sqlx::PgConnection;
+
 use super::{PostgresStore, damaged, from_word, rows, signed, told, unsigned, word};
 use crate::protocol::ids::{BoardId, Role, Timestamp, UserId};
-use crate::store::{BoardInfo, Member, StoreError};
+use crate::store::{BoardChange, BoardInfo, Member, StoreError};
 
 /// A row of `boards`.
 pub(super) type Row = (String, String, String, i64, String);
@@ -26,6 +28,17 @@ pub(super) fn told_of_board(error: &sqlx::Error) -> StoreError {
         Some(code) if code == FOREIGN_KEY => StoreError::NoBoard,
         _ => told(error),
     }
+}
+
+/// Until the transaction ends, no other one that asks for this changes what belongs to the board. Whoever stores its records
+/// does not wait, nor is waited for.
+pub(super) async fn one_by_one(connection: &mut PgConnection, board: &BoardId) -> Result<(), StoreError> {
+    let found = sqlx::query("select from boards where id = $1 for no key update")
+        .bind(board.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| told(&error))?;
+    found.map(drop).ok_or(StoreError::NoBoard)
 }
 
 impl PostgresStore {
@@ -94,18 +107,18 @@ impl PostgresStore {
         found.into_iter().map(info).collect()
     }
 
-    pub(super) async fn write_board(&self, board: &BoardInfo) -> Result<(), StoreError> {
-        let written = sqlx::query("update boards set title = $2, edit = $3 where id = $1")
-            .bind(board.id.as_str())
-            .bind(&board.title)
-            .bind(word(&board.edit))
-            .execute(&self.pool)
-            .await
-            .map_err(|error| told(&error))?;
-        match written.rows_affected() {
-            0 => Err(StoreError::NoBoard),
-            _ => Ok(()),
-        }
+    pub(super) async fn change_board(&self, board: &BoardId, change: &BoardChange) -> Result<BoardInfo, StoreError> {
+        let changed: Option<Row> = sqlx::query_as(
+            "update boards set title = coalesce($2, title), edit = coalesce($3, edit) where id = $1
+             returning id, title, edit, created, owner",
+        )
+        .bind(board.as_str())
+        .bind(&change.title)
+        .bind(change.edit.as_ref().map(word))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| told(&error))?;
+        info(changed.ok_or(StoreError::NoBoard)?)
     }
 
     pub(super) async fn remove_board(&self, board: &BoardId) -> Result<(), StoreError> {
@@ -184,16 +197,8 @@ impl PostgresStore {
         role: Option<Role>,
     ) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
-        // One after the other, so that two who leave at once do not both see the other stay. Whoever stores records of
-        // the board does not wait, nor is waited for.
-        let board_row = sqlx::query("select from boards where id = $1 for no key update")
-            .bind(board.as_str())
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(|error| told(&error))?;
-        if board_row.is_none() {
-            return Err(StoreError::NoBoard);
-        }
+        // So that two who leave at once do not both see the other stay.
+        one_by_one(&mut transaction, board).await?;
         if role != Some(Role::Teacher) {
             let teachers: Vec<String> =
                 sqlx::query_scalar("select user_id from members where board = $1 and role = 'teacher'")
@@ -219,6 +224,21 @@ impl PostgresStore {
         };
         writing.execute(&mut *transaction).await.map_err(|error| told(&error))?;
         transaction.commit().await.map_err(|error| told(&error))
+    }
+
+    pub(super) async fn insert_member(&self, board: &BoardId, user: &UserId, role: Role) -> Result<Role, StoreError> {
+        // Where there is a member, the update changes nothing, and makes the statement give the row.
+        let role: String = sqlx::query_scalar(
+            "insert into members (board, user_id, role) values ($1, $2, $3)
+             on conflict (board, user_id) do update set role = members.role returning role",
+        )
+        .bind(board.as_str())
+        .bind(user.as_str())
+        .bind(word(&role))
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| told_of_board(&error))?;
+        from_word(role)
     }
 
     /// Refuses what needs a board where there is none.

@@ -1,9 +1,9 @@
 //! How people find a board: invites by their codes, and the boards each person was on.
 
-use super::boards::{Row, info, told_of_board};
+use super::boards::{Row, info, one_by_one};
 use super::{PostgresStore, damaged, from_word, rows, signed, told, unsigned, word};
 use crate::protocol::ids::{BoardId, Timestamp, UserId};
-use crate::store::{BoardInfo, Invite, StoreError, VISITS_MAX};
+use crate::store::{BoardInfo, INVITES_MAX, Invite, StoreError, VISITS_MAX};
 
 fn invite((code, board, role, expires): (String, String, String, i64)) -> Result<Invite, StoreError> {
     Ok(Invite {
@@ -15,7 +15,23 @@ fn invite((code, board, role, expires): (String, String, String, i64)) -> Result
 }
 
 impl PostgresStore {
-    pub(super) async fn insert_invite(&self, invite: &Invite) -> Result<(), StoreError> {
+    pub(super) async fn insert_invite(&self, invite: &Invite, now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await.map_err(|error| told(&error))?;
+        one_by_one(&mut transaction, &invite.board).await?;
+        sqlx::query("delete from invites where board = $1 and expires <= $2")
+            .bind(invite.board.as_str())
+            .bind(signed(now.0))
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| told(&error))?;
+        let count: i64 = sqlx::query_scalar("select count(*) from invites where board = $1")
+            .bind(invite.board.as_str())
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(|error| told(&error))?;
+        if count >= rows(INVITES_MAX) {
+            return Err(StoreError::TooManyInvites);
+        }
         sqlx::query(
             "insert into invites (code, board, role, expires) values ($1, $2, $3, $4)
              on conflict (code) do update
@@ -25,10 +41,10 @@ impl PostgresStore {
         .bind(invite.board.as_str())
         .bind(word(&invite.role))
         .bind(signed(invite.expires.0))
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
-        .map(drop)
-        .map_err(|error| told_of_board(&error))
+        .map_err(|error| told(&error))?;
+        transaction.commit().await.map_err(|error| told(&error))
     }
 
     pub(super) async fn find_invite(&self, code: &str) -> Result<Option<Invite>, StoreError> {
