@@ -29,7 +29,7 @@ use crate::protocol::relay::{Lane, Relayed};
 use crate::protocol::{Record, Route};
 
 /// Why the log did not do what was asked.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum LogError {
     /// The disk is full, or a quota is: nothing was written; try again later.
     #[error("the log has no room left")]

@@ -8,6 +8,8 @@
 //! Keyframes are written by rooms, where their node stores the partition. A board that is open elsewhere, or nowhere,
 //! has none there: when enough of it was stored, it is asked for.
 
+mod letters;
+mod standstill;
 mod tails;
 
 use std::cell::Cell;
@@ -20,10 +22,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::letters::judge;
 use self::tails::Tails;
 use crate::log::kafka::group::{Group, Held, Trouble, Value};
+use crate::log::kafka::standstill::{Again, Looks};
 use crate::log::kafka::{KafkaError, KafkaSettings};
-use crate::protocol::codec;
 use crate::protocol::ids::{BoardId, Timestamp};
 use crate::store::postgres::PostgresStore;
 use crate::store::postgres::materialise::{ApplyError, Batch, Incoming, Outcome};
@@ -39,8 +42,6 @@ const BATCH_WAIT: Duration = Duration::from_millis(50);
 const REFUSALS_MAX: u32 = 3;
 /// Between two attempts, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Time for a dead letter to become safe.
-const LETTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time to store what was read when the node stops.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +56,7 @@ pub struct Materialiser {
     held: Held,
     due: Option<mpsc::Receiver<BoardId>>,
     ended: oneshot::Receiver<()>,
+    again: Again,
 }
 
 impl Materialiser {
@@ -63,14 +65,16 @@ impl Materialiser {
         let (stop, held) = (CancellationToken::new(), Held::default());
         let (ask, due) = mpsc::channel(DUE_MAX);
         let (settings, runtime, first) = (settings.clone(), Handle::current(), Group::join(settings, &held)?);
-        let (told, stopped, again) = (stop.clone(), stop.clone(), Arc::clone(&held));
+        let (told, stopped, rejoining) = (stop.clone(), stop.clone(), Arc::clone(&held));
+        let again = Again::default();
+        let counting = again.clone();
         let work = move |group| {
             let (store, runtime, told) = (store.clone(), runtime.clone(), told.clone());
-            Work::new(group, store, runtime, clock, told, ask.clone()).run();
+            Work::new(group, store, runtime, clock, told, ask.clone(), counting.clone()).run();
         };
         let is_stopped = move || stopped.is_cancelled();
         let named = std::thread::Builder::new().name("materialiser".into());
-        let join = move || Group::join(&settings, &again);
+        let join = move || Group::join(&settings, &rejoining);
         let (ending, ended) = oneshot::channel();
         let run = move || {
             keep_working(first, join, work, is_stopped);
@@ -83,12 +87,18 @@ impl Materialiser {
             held,
             due: Some(due),
             ended,
+            again,
         })
     }
 
     /// The partitions that this node stores, at any time.
     pub fn held(&self) -> Held {
         Arc::clone(&self.held)
+    }
+
+    /// How often a partition was read anew, because the group's consumer stood still.
+    pub fn read_again(&self) -> u64 {
+        self.again.number()
     }
 
     /// Boards whose keyframe is due. There is one receiver: later calls give none.
@@ -162,6 +172,10 @@ struct Work {
     holes: BTreeSet<(i32, i64)>,
     tails: Tails,
     due: mpsc::Sender<BoardId>,
+    /// When the partitions are to be looked at again, and where they stood.
+    look_due: Instant,
+    looks: Looks,
+    again: Again,
 }
 
 impl Work {
@@ -172,6 +186,7 @@ impl Work {
         clock: fn() -> Timestamp,
         stop: CancellationToken,
         due: mpsc::Sender<BoardId>,
+        again: Again,
     ) -> Self {
         Self {
             group,
@@ -188,6 +203,9 @@ impl Work {
             holes: BTreeSet::new(),
             tails: Tails::default(),
             due,
+            look_due: Instant::now(),
+            looks: Looks::default(),
+            again,
         }
     }
 
@@ -205,10 +223,14 @@ impl Work {
             if is_full || self.gathered.due.is_some_and(|due| due <= Instant::now()) {
                 self.flush();
             }
+            if self.behind.is_empty() {
+                self.look();
+            }
         }
         // What is not stored now will be by whoever comes next.
         self.flush();
         self.tell_age();
+        self.leave();
     }
 
     fn is_over(&self) -> bool {
@@ -247,6 +269,7 @@ impl Work {
             }
             self.let_go();
             self.tell_age();
+            self.tell_lag();
         }
     }
 
@@ -544,56 +567,4 @@ impl Work {
         self.behind.retain(|value| value.partition != partition);
         self.told(|group| group.seek(partition, next));
     }
-
-    /// Puts a value among the dead letters and its board into quarantine; `false` if the node stops before.
-    fn bury(&mut self, value: &Value, reason: &str) -> bool {
-        let buried = self.insist(|work| {
-            let group = &work.group;
-            let burying = async { tokio::time::timeout(LETTER_TIMEOUT, group.bury(value, reason)).await };
-            match work.runtime.block_on(burying) {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_elapsed) => Err("the dead letter was not confirmed in time".to_owned()),
-            }
-        });
-        if buried.is_none() {
-            return false;
-        }
-        metrics::counter!(telemetry::DLQ_TOTAL).increment(1);
-        let (partition, offset) = (value.partition, value.kafka_offset);
-        tracing::error!(
-            log.partition = partition,
-            log.offset = offset,
-            reason,
-            "A record went to the dead letters."
-        );
-        let Ok(board) = board_of(value) else {
-            return true;
-        };
-        let noted = self.insist(|work| {
-            let noting = work.store.quarantine(&board, offset, reason);
-            work.runtime.block_on(noting)
-        });
-        noted.is_some()
-    }
-}
-
-fn board_of(value: &Value) -> Result<BoardId, String> {
-    let key = std::str::from_utf8(&value.key).map_err(|_malformed| "the key is not UTF-8".to_owned())?;
-    BoardId::new(key).map_err(|error| format!("the key is no board: {error}"))
-}
-
-/// The record in a value, or why it can never be one.
-fn judge(value: &Value) -> Result<Incoming, String> {
-    let board = board_of(value)?;
-    if !value.is_known_format() {
-        return Err("the header `v` tells a format that this version does not read".to_owned());
-    }
-    let record = codec::decode_record(&value.bytes).map_err(|error| error.to_string())?;
-    Ok(Incoming {
-        id: record.id,
-        kafka_offset: value.kafka_offset,
-        board,
-        bytes: value.bytes.clone(),
-    })
 }

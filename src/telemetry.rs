@@ -27,6 +27,8 @@ pub const CONNECTIONS_REFUSED_TOTAL: &str = "panseo_connections_refused_total";
 pub const LOGINS_FAILED_TOTAL: &str = "panseo_logins_failed_total";
 /// Revoked tokens and people that are remembered.
 pub const REVOCATIONS: &str = "panseo_revocations";
+/// Attempts to read the revocations again that failed, after notices were lost; they are tried again.
+pub const REVOCATIONS_RETRIES_TOTAL: &str = "panseo_revocations_retries_total";
 /// Bytes of accepted imports.
 pub const IMPORT_BYTES_TOTAL: &str = "panseo_import_bytes_total";
 /// Bytes of accepted assets.
@@ -209,6 +211,8 @@ fn begin_at_zero() {
         KAFKA_FATAL_TOTAL,
         ROOMS_POISONED_TOTAL,
         QUARANTINED_RECORDS_TOTAL,
+        MATERIALISED_UNKNOWN_TOTAL,
+        NOTICES_LATE_TOTAL,
     ] {
         metrics::counter!(name).increment(0);
     }
@@ -229,6 +233,10 @@ fn describe() {
     );
     describe_counter!(LOGINS_FAILED_TOTAL, "Log-ins with a bad token.");
     describe_gauge!(REVOCATIONS, "Revoked tokens and people that are remembered.");
+    describe_counter!(
+        REVOCATIONS_RETRIES_TOTAL,
+        "Attempts to read the revocations again, after notices were lost, that failed; they are tried again."
+    );
     describe_counter!(IMPORT_BYTES_TOTAL, Unit::Bytes, "Bytes of accepted imports.");
     describe_histogram!(
         PICTURE_SECONDS,

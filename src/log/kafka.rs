@@ -8,6 +8,7 @@
 //! `kafka/topics.rs` makes and checks the topics. `kafka/relay.rs` carries what is not recorded: presence and cursors, and
 //! with `kafka/control.rs` changed rights. The code of boards knows nothing of it.
 
+mod asking;
 mod backfill;
 mod control;
 mod fanout;
@@ -22,7 +23,7 @@ mod relay;
 mod rights;
 mod roundtrip;
 mod settings;
-mod standstill;
+pub mod standstill;
 mod tails;
 mod topics;
 
@@ -173,9 +174,9 @@ impl KafkaLog {
         self.tails.standing().len()
     }
 
-    /// How often a partition was read anew, because its reader stood still.
+    /// How often a partition of edits, or that of notices, was read anew, because its reader stood still.
     pub fn read_again(&self) -> u64 {
-        self.tails.again()
+        self.tails.again() + self.relay.read_again()
     }
 
     /// Producers that failed or stood still, and were replaced.

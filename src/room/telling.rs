@@ -61,10 +61,15 @@ impl Hub {
 
     /// Lets the sessions of this node know a role.
     pub async fn grant(&self, board: &BoardId, user: &UserId, role: Option<Role>) {
-        // First: who is on the way into the room behind this sees that there was a change.
-        self.0.grants.fetch_add(1, Ordering::SeqCst);
+        self.note_grant();
         self.tell_soon(board, || Message::input(Input::Grant(user.clone(), role)))
             .await;
+    }
+
+    /// Counts a changed role, before anything else is done about it: who is on the way into a room, which may not be there
+    /// yet, sees behind this that there was a change.
+    pub fn note_grant(&self) {
+        self.0.grants.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Changed roles that this node was told of. Whoever joined by a role that was looked up before the last of them looks

@@ -56,6 +56,7 @@ async fn in_cluster(config: &Config, cluster: &ClusterConfig) -> Result<(Adapter
         topic: Topic {
             name: settings.edits_topic(),
             partitions: settings.partitions,
+            not_new: topics.not_new().await,
         },
         now: clock(),
     })

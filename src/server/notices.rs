@@ -25,6 +25,7 @@ pub(super) async fn follow(state: AppState, mut notices: mpsc::Receiver<Notice>,
     let mut follower = Follower {
         state,
         unanswered: None,
+        drained: drained.clone(),
     };
     while let Some(Some(notice)) = drained.run_until_cancelled(notices.recv()).await {
         metrics::counter!(telemetry::NOTICES_TOTAL).increment(1);
@@ -36,6 +37,7 @@ struct Follower {
     state: AppState,
     /// When the store did not answer last.
     unanswered: Option<Instant>,
+    drained: CancellationToken,
 }
 
 impl Follower {
@@ -54,6 +56,7 @@ impl Follower {
                 }
             }
             Notice::Role { board, user, role } => {
+                state.hub.note_grant();
                 if state.hub.is_live(&board) {
                     let stored = self.look_up(state.store.role(&board, &user)).await;
                     state.hub.grant(&board, &user, stored.unwrap_or(role)).await;
@@ -89,10 +92,46 @@ impl Follower {
     /// Revocations are read again, and everybody comes back and is looked up.
     async fn make_up(&self) {
         tracing::error!("Notices of other nodes were lost; all sessions come back.");
-        match self.state.store.revocations((self.state.clock)()).await {
-            Ok(revocations) => self.state.revoked.note(revocations),
-            Err(error) => tracing::error!(%error, "Revoked tokens could not be read."),
-        }
+        let (state, drained) = (self.state.clone(), self.drained.clone());
+        // By itself: while the store does not answer, the notices that come count all the same.
+        tokio::spawn(async move {
+            let reading = until_answered(STORE_PAUSE, || state.store.revocations((state.clock)()));
+            if let Some(revocations) = drained.run_until_cancelled(reading).await {
+                // Whoever came back meanwhile with one of these tokens ends now.
+                state.revoked.note(revocations);
+            }
+        });
         self.state.hub.readmit_all().await;
+    }
+}
+
+/// Asks the store until it answers.
+async fn until_answered<T, F>(pause: Duration, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                metrics::counter!(telemetry::REVOCATIONS_RETRIES_TOTAL).increment(1);
+                tracing::error!(%error, "Revoked tokens could not be read; it is tried again.");
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn revocations_are_asked_for_until_the_store_answers() {
+        let mut answers = [Err(StoreError::Full), Err(StoreError::Away("gone".into())), Ok(7)].into_iter();
+        let answered = until_answered(Duration::ZERO, || {
+            std::future::ready(answers.next().expect("it does not ask behind the answer"))
+        });
+        assert_eq!(answered.await, 7);
     }
 }

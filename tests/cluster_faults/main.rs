@@ -99,6 +99,7 @@ impl Ground {
             topic: Topic {
                 name: self.topic(),
                 partitions: self.broker.settings.partitions,
+                not_new: None,
             },
             now: clock(),
         };

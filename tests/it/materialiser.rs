@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::postgres_schema::{Proxy, Schema};
 use crate::samples::{board, record};
 use crate::support::kafka::Broker;
+use crate::support::soon::until;
 
 /// A topic, a database, and the log that fills the one.
 struct Cluster {
@@ -214,6 +215,33 @@ async fn a_node_that_another_one_replaced_does_no_harm() {
     cluster.append(&boards, 501..=550).await;
     cluster.expect(&boards, 550).await;
     new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_of_which_nothing_comes_to_be_stored_is_read_anew() {
+    let Some(schema) = Schema::make().await else { return };
+    let (brokers, broker, log) = crate::kafka_log::imitated().await;
+    let store = open(&broker, &schema, schema.url.clone()).await;
+    let log = Arc::new(log);
+    let cluster = Cluster {
+        broker,
+        schema,
+        store,
+        log,
+    };
+    let boards = cluster.boards(1).await;
+    let node = cluster.start("one");
+    cluster.append(&boards, 1..=10).await;
+    cluster.expect(&boards, 10).await;
+    // The broker sends the consumer to one that is not there.
+    let edits = cluster.broker.settings.edits_topic();
+    brokers.partition_follower(&edits, 0, 7).unwrap();
+    cluster.append(&boards, 11..=20).await;
+    until("it is read anew", async || node.read_again() > 0).await;
+    assert_eq!(cluster.schema.number("select count(*) from records").await, 10);
+    brokers.partition_follower(&edits, 0, -1).unwrap();
+    cluster.expect(&boards, 20).await;
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,10 +7,13 @@ use panseo::protocol::ids::{BoardId, EditScope, Position, Role, Timestamp, UserI
 use panseo::store::postgres::materialise::{ApplyError, Batch, Incoming, Outcome};
 use panseo::store::postgres::{OpenError, PostgresStore, Settings};
 use panseo::store::{BoardInfo, BoardStore, StoreError, StoredKeyframe};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::postgres_schema::{Proxy, Schema, incoming};
 use crate::samples::{board, record};
+use crate::support::soon::soon;
 
 async fn create(store: &PostgresStore, name: &str) -> BoardId {
     let info = BoardInfo {
@@ -108,6 +111,54 @@ async fn another_topic_is_refused() {
         "{line}"
     );
     schema.open().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_in_use_is_refused_by_a_database_that_does_not_know_it() {
+    let Some(schema) = Schema::make().await else { return };
+    let mut used = schema.settings();
+    used.topic.not_new = Some("holds records, or held some".into());
+    // As often as it is tried: nothing of it is noted.
+    for _ in 0..2 {
+        let line = refusal(used.clone()).await;
+        assert!(
+            line.contains("does not know the topic panseo.edits.v1, which holds records")
+                && line.contains("--kafka-prefix"),
+            "{line}"
+        );
+    }
+    schema.open().await.unwrap();
+    PostgresStore::open(used).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_whose_packets_are_swallowed_are_replaced() {
+    let Some(schema) = Schema::make().await else { return };
+    let proxy = Proxy::start(&schema.url).await;
+    let through = Settings {
+        url: proxy.url(&schema.url),
+        ..schema.settings()
+    };
+    let store = PostgresStore::open(through).await.unwrap();
+    // All of them wait for an answer when their packets begin to vanish.
+    let mut blocking = schema.connect().await;
+    sqlx::raw_sql("begin; lock table partition_progress in access exclusive mode")
+        .execute(&mut blocking)
+        .await
+        .unwrap();
+    let mut asking = JoinSet::new();
+    for _ in 0..16 {
+        let store = store.clone();
+        asking.spawn(async move { store.progress().await });
+    }
+    let waiting = "select count(*) from pg_locks where relation = 'partition_progress'::regclass and not granted";
+    schema.until(waiting, |waiting| waiting >= 16).await;
+    proxy.swallow();
+    asking.shutdown().await;
+    drop(blocking);
+    let since = Instant::now();
+    soon(async || store.progress().await).await;
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
 }
 
 #[tokio::test]

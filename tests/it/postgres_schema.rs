@@ -67,6 +67,7 @@ impl Schema {
             topic: Topic {
                 name: TOPIC.into(),
                 partitions: 1,
+                not_new: None,
             },
             now: clock(),
         }
@@ -178,6 +179,8 @@ impl UpdateLog for Materialised {
 pub(crate) struct Proxy {
     port: u16,
     is_cut: Arc<watch::Sender<bool>>,
+    /// How often what was open fell silent.
+    silences: Arc<watch::Sender<u32>>,
 }
 
 impl Proxy {
@@ -187,24 +190,30 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let is_cut = Arc::new(watch::Sender::new(false));
-        let cutting = Arc::clone(&is_cut);
+        let silences = Arc::new(watch::Sender::new(0));
+        let (cutting, silencing) = (Arc::clone(&is_cut), Arc::clone(&silences));
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
-                let (server, mut cut) = (server.clone(), cutting.subscribe());
+                let (server, mut cut, mut silence) = (server.clone(), cutting.subscribe(), silencing.subscribe());
                 tokio::spawn(async move {
                     if *cut.borrow() {
                         return;
                     }
                     let mut far = TcpStream::connect(server).await.unwrap();
-                    tokio::select! {
+                    let is_silent = tokio::select! {
                         // Either end may go.
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = cut.wait_for(|is_cut| *is_cut) => {}
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+                        _ = cut.wait_for(|is_cut| *is_cut) => false,
+                        _ = silence.changed() => true,
+                    };
+                    if is_silent {
+                        // Neither end hears of it.
+                        std::future::pending::<()>().await;
                     }
                 });
             }
         });
-        Self { port, is_cut }
+        Self { port, is_cut, silences }
     }
 
     /// The same URL through here.
@@ -212,6 +221,11 @@ impl Proxy {
         let (user, rest) = url.rsplit_once('@').unwrap();
         let (_, database) = rest.split_once('/').unwrap();
         format!("{user}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Connections that are open carry nothing any more, and stay open; new ones do.
+    pub(crate) fn swallow(&self) {
+        self.silences.send_modify(|silences| *silences += 1);
     }
 
     pub(crate) fn cut(&self) {

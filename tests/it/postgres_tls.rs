@@ -14,6 +14,7 @@ async fn open(url: &str, mode: &str) -> Result<PostgresStore, String> {
         topic: Topic {
             name: "edits".to_owned(),
             partitions: 1,
+            not_new: None,
         },
         now: clock(),
     };

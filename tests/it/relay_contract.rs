@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::samples::board;
 use crate::support::kafka::Broker;
+use crate::support::soon::until;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -100,6 +101,26 @@ async fn nodes_over_kafka_hear_each_other() {
     let Some(broker) = Broker::real() else { return };
     let (one, two) = (broker.log().await, broker.log().await);
     keeps_its_promises(one.relay().unwrap(), two.relay().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notices_of_which_nothing_comes_are_read_anew() {
+    let (cluster, broker, log) = crate::kafka_log::imitated().await;
+    let relay = log.relay().unwrap();
+    let mut here = relay.notices().unwrap();
+    relay.tell(deleted("a")).await.unwrap();
+    assert_eq!(next(&mut here).await, deleted("a"));
+    // The broker sends the consumer to one that is not there.
+    let control = format!("{}.control.v1", broker.settings.prefix);
+    cluster.partition_follower(&control, 0, 7).unwrap();
+    relay.tell(deleted("b")).await.unwrap();
+    relay.tell(deleted("c")).await.unwrap();
+    until("they are read anew", async || log.read_again() > 0).await;
+    assert!(here.try_recv().is_err());
+    cluster.partition_follower(&control, 0, -1).unwrap();
+    for name in ["b", "c"] {
+        assert_eq!(next(&mut here).await, deleted(name), "none is left out");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::support::live::{KEY, Socket, own, token, token_named};
 use crate::support::node::Node;
 use crate::support::pair::{At, Pair};
+use crate::support::soon::until;
 
 /// Time in which a change must hold for open sockets.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -242,6 +243,21 @@ async fn a_change_that_others_have_not_heard_of_holds_and_says_so() {
     hears_role(&mut mina, Role::Viewer).await;
     let (board, user) = (BoardId::new("lesson").unwrap(), UserId::new("mina").unwrap());
     assert_eq!(store.role(&board, &user).await.unwrap(), Some(Role::Viewer));
+    node.stop().await;
+}
+
+//
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_role_counts_for_who_is_on_the_way_to_a_board_that_is_not_open_yet() {
+    let (node, _store, told) = Mute::node().await;
+    let (board, user) = (BoardId::new("closed").unwrap(), UserId::new("mina").unwrap());
+    let before = node.hub.grants();
+    let role = None;
+    told.send(Notice::Role { board, user, role }).await.unwrap();
+    until("whoever was admitted before looks again", async || {
+        node.hub.grants() > before
+    })
+    .await;
     node.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! Notices of changed rights: one partition, which every node reads whole.
 //!
 //! A node reads from the end that the topic has when it starts. What lies before that is in the database already, where
-//! it was written first, and is read from there afterwards: so nothing falls between the two.
+//! it was written first, and is read from there afterwards: so nothing falls between the two. A reader of which nothing
+//! comes though the topic has more is read anew from where it stands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,16 +15,17 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{BorrowedMessage, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::lag::Lag;
 use super::producer::FORMAT;
 use super::settings::KafkaSettings;
+use super::standstill::{Again, LOOK_EVERY, Looks};
 use super::{ASK_TIMEOUT, KafkaError, Quiet, topics};
 use crate::log::LogError;
 use crate::protocol::codec;
@@ -47,6 +49,7 @@ pub(super) struct Control {
     producer: FutureProducer<Quiet>,
     waiting: Arc<AtomicUsize>,
     notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+    again: Again,
     _reading: DropGuard,
 }
 
@@ -57,9 +60,14 @@ impl Control {
         let producer = FutureProducer::from_config_and_context(&settings.control(), Quiet)?;
         let consumer: StreamConsumer<Lag> =
             StreamConsumer::from_config_and_context(&settings.relay("control"), Lag("control"))?;
-        let reader = Reader {
+        let again = Again::default();
+        let mut reader = Reader {
             topic: Arc::clone(&topic),
             consumer: Arc::new(consumer),
+            asking: producer.clone(),
+            next: 0,
+            looks: Looks::default(),
+            again: again.clone(),
         };
         reader.assign(reader.first_end(&settings.brokers).await?)?;
         let (read, notices) = mpsc::channel(READ_MAX);
@@ -70,6 +78,7 @@ impl Control {
             producer,
             waiting: Arc::default(),
             notices: Mutex::new(Some(notices)),
+            again,
             _reading: stop.drop_guard(),
         })
     }
@@ -77,6 +86,11 @@ impl Control {
     /// See [`crate::log::Relay::notices`].
     pub(super) fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
         self.notices.lock().take()
+    }
+
+    /// How often the notices were read anew.
+    pub(super) fn read_again(&self) -> u64 {
+        self.again.number()
     }
 
     /// See [`crate::log::Relay::tell`].
@@ -125,14 +139,21 @@ async fn send(producer: &FutureProducer<Quiet>, topic: &str, key: &str, value: &
 struct Reader {
     topic: Arc<str>,
     consumer: Arc<StreamConsumer<Lag>>,
+    /// Asks the brokers: behind an outstanding fetch, or where the consumer stands still, it would wait for that.
+    asking: FutureProducer<Quiet>,
+    /// Offset of the notice that comes next.
+    next: i64,
+    looks: Looks,
+    again: Again,
 }
 
 impl Reader {
     /// Offsets of the first notice that is kept, and of the next one to come.
     async fn ends(&self) -> Result<(i64, i64), ClientError> {
-        let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
-        let asking = tokio::task::spawn_blocking(move || consumer.fetch_watermarks(&topic, PARTITION, ASK_TIMEOUT));
-        asking.await.map_err(|_panic| ClientError::Canceled)?
+        let (asking, topic) = (self.asking.clone(), Arc::clone(&self.topic));
+        let asked = move || asking.client().fetch_watermarks(&topic, PARTITION, ASK_TIMEOUT);
+        let asked = tokio::task::spawn_blocking(asked);
+        asked.await.map_err(|_panic| ClientError::Canceled)?
     }
 
     /// The end of the topic when a node starts. A broker may hear of a new topic some time after it was made.
@@ -150,18 +171,34 @@ impl Reader {
         }
     }
 
-    fn assign(&self, from: i64) -> Result<(), ClientError> {
+    fn assign(&mut self, from: i64) -> Result<(), ClientError> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, PARTITION, Offset::Offset(from))?;
-        self.consumer.assign(&list)
+        self.consumer.assign(&list)?;
+        self.next = from;
+        Ok(())
     }
 
-    async fn run(self, read: mpsc::Sender<Notice>, stop: CancellationToken) {
+    async fn run(mut self, read: mpsc::Sender<Notice>, stop: CancellationToken) {
         let consumer = Arc::clone(&self.consumer);
         let mut records = consumer.stream();
-        while let Some(Some(outcome)) = stop.run_until_cancelled(records.next()).await {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        // After a long wait for those who carry out notices, what has come meanwhile is read first.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let outcome = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(outcome) = records.next() => outcome,
+                _ = look.tick() => {
+                    self.look().await;
+                    continue;
+                }
+            };
             let notice = match outcome {
-                Ok(message) => notice(&message),
+                Ok(message) => {
+                    self.next = message.offset() + 1;
+                    notice(&message)
+                }
                 Err(error) => self.mind(&error).await,
             };
             if let Some(notice) = notice
@@ -175,8 +212,28 @@ impl Reader {
         tokio::task::spawn_blocking(move || drop((self, consumer)));
     }
 
+    /// Reads anew where nothing comes though the brokers have more. From where it stands: no notice may be left out.
+    async fn look(&mut self) {
+        let next = self.next;
+        if !self.looks.has_stood(PARTITION, next.unsigned_abs()) {
+            return;
+        }
+        let is_behind = self.ends().await.is_ok_and(|(_, end)| next < end);
+        if self.looks.stuck(PARTITION, is_behind).is_none() {
+            return;
+        }
+        tracing::warn!(
+            log.offset = next,
+            "No notice came though the brokers have more; they are read anew."
+        );
+        self.again.count();
+        if let Err(error) = self.assign(next) {
+            tracing::warn!(%error, "The partition of notices could not be assigned anew; it is tried again.");
+        }
+    }
+
     /// Where the topic no longer has what comes next, reading goes on with what it has.
-    async fn mind(&self, error: &ClientError) -> Option<Notice> {
+    async fn mind(&mut self, error: &ClientError) -> Option<Notice> {
         tracing::warn!(%error, "The reader of notices had a fault and goes on.");
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AutoOffsetReset) {
             return None;

@@ -3,7 +3,7 @@
 //! Where reading begins is not the group's to say: whoever gets a partition is asked for the offset. Until that is
 //! known the group waits, and polling goes on. What cannot be used goes to the dead letters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
@@ -36,6 +36,8 @@ const MEMBER: &[(&str, &str)] = &[
 ];
 /// Bytes of a dead letter: the largest record, and what is said of it.
 const LETTER_BYTES_MAX: &str = "13631488";
+/// Patience with the brokers where the thread that polls waits for their answer.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How far the materialiser is behind: nothing, once a partition is another's.
 const LAG: Lag = Lag("materialiser");
 
@@ -91,6 +93,8 @@ struct Shared {
     waiting: Mutex<TopicPartitionList>,
     taken: Mutex<Vec<i32>>,
     held: Held,
+    /// Where partitions ended when that was last asked: the consumer hears it with what it fetches only.
+    ends: Mutex<BTreeMap<i32, i64>>,
     is_leaving: AtomicBool,
 }
 
@@ -177,6 +181,16 @@ impl Group {
         Ok(())
     }
 
+    /// Offsets of the first value of a partition that is kept, and of the next one to come; tells how far `next` is
+    /// behind. It is asked by another client, as the one that reads may stand still.
+    pub fn ends(&self, partition: i32, next: i64) -> Result<(i64, i64), KafkaError> {
+        let asking = self.letters.client();
+        let (low, high) = asking.fetch_watermarks(&self.edits, partition, ENDS_TIMEOUT)?;
+        self.member.ends.lock().insert(partition, high);
+        LAG.set(partition, (high - next).max(0));
+        Ok((low, high))
+    }
+
     /// Reads nothing more until [`Group::resume`].
     pub fn pause(&self) -> Result<(), KafkaError> {
         Ok(self.consumer.pause(&self.list(&self.held(), |_| Offset::Invalid)?)?)
@@ -199,8 +213,24 @@ impl Group {
         }
     }
 
-    /// Puts a value among the dead letters; done when it is safe there.
+    /// Puts a value among the dead letters; done when it is safe there. Where they take none of its size, only what is
+    /// said of it is put there: the topic of edits has the value for a while, and nothing else may wait for it.
     pub async fn bury(&self, value: &Value, reason: &str) -> Result<(), KafkaError> {
+        let sent = match self.send_letter(value, Some(&value.bytes), reason).await {
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let reason = format!(
+                    "{reason}; the value of {} bytes is left out: max.message.bytes of this topic is too small",
+                    value.bytes.len()
+                );
+                tracing::warn!(reason, "A dead letter has no value.");
+                self.send_letter(value, None, &reason).await
+            }
+            sent => sent,
+        };
+        Ok(sent?)
+    }
+
+    async fn send_letter(&self, value: &Value, bytes: Option<&Bytes>, reason: &str) -> Result<(), ClientError> {
         let (partition, kafka_offset) = (value.partition.to_string(), value.kafka_offset.to_string());
         let told = [
             ("dlq.topic", self.edits.as_str()),
@@ -214,13 +244,11 @@ impl Group {
                 value: Some(value),
             })
         });
-        let letter = FutureRecord::to(&self.dead)
-            .key(value.key.as_ref())
-            .payload(value.bytes.as_ref())
-            .headers(headers);
+        let mut letter = FutureRecord::to(&self.dead).key(value.key.as_ref()).headers(headers);
+        letter.payload = bytes.map(|bytes| &bytes[..]);
         let sending = self.letters.send_result(letter).map_err(|(error, _)| error)?;
         let sent = sending.await.map_err(|_canceled| ClientError::Canceled)?;
-        sent.map(drop).map_err(|(error, _)| error.into())
+        sent.map(drop).map_err(|(error, _)| error)
     }
 
     fn list(&self, partitions: &[i32], offset: impl Fn(i32) -> Offset) -> Result<TopicPartitionList, KafkaError> {
@@ -284,9 +312,10 @@ fn accept<C: ConsumerContext>(consumer: &BaseConsumer<C>, list: &TopicPartitionL
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let member = &self.0;
+        let is_leaving = member.is_leaving.load(Ordering::Relaxed);
         if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             // Where there is nothing to ask for, an answer is due all the same.
-            if member.is_leaving.load(Ordering::Relaxed) || list.count() == 0 {
+            if is_leaving || list.count() == 0 {
                 accept(consumer, list);
             } else {
                 *member.waiting.lock() = list.clone();
@@ -300,6 +329,10 @@ impl ConsumerContext for Member {
         let taken = partitions(list);
         if let Err(error) = consumer.incremental_unassign(list) {
             tracing::warn!(%error, "Partitions could not be given back.");
+        }
+        if is_leaving {
+            // What is held is another member's of this node by now.
+            return;
         }
         member.held.lock().retain(|partition| !taken.contains(partition));
         for partition in &taken {
@@ -317,15 +350,103 @@ impl ClientContext for Member {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let held = self.0.held.lock();
+        let (held, ends) = (self.0.held.lock(), self.0.ends.lock());
         for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
-            if held.contains(&partition.partition) && partition.app_offset >= 0 && partition.hi_offset >= 0 {
-                LAG.set(partition.partition, (partition.hi_offset - partition.app_offset).max(0));
+            let asked = ends.get(&partition.partition).copied().unwrap_or_default();
+            let end = partition.hi_offset.max(asked);
+            if held.contains(&partition.partition) && partition.app_offset >= 0 && end >= 0 {
+                LAG.set(partition.partition, (end - partition.app_offset).max(0));
             }
         }
     }
 
     fn error(&self, error: ClientError, reason: &str) {
         tracing::warn!(%error, reason, "The materialiser's client had a fault; it goes on.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers as _;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::RDKafkaApiKey;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn imitated() -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
+        let brokers = MockCluster::new(1).unwrap();
+        let settings = KafkaSettings {
+            brokers: brokers.bootstrap_servers(),
+            prefix: "panseo".into(),
+            node: "one".into(),
+            address: None,
+            partitions: 1,
+            replication: 1,
+            options: BTreeMap::new(),
+        };
+        for topic in [topics::EDITS, topics::LETTERS] {
+            brokers.create_topic(&settings.topic(topic), 1, 1).unwrap();
+        }
+        (brokers, settings)
+    }
+
+    fn poll(group: &Group) -> Option<Value> {
+        let value = group.poll(Duration::from_millis(20)).unwrap();
+        if !group.waiting().is_empty() {
+            group.begin(|_| 0).unwrap();
+        }
+        value
+    }
+
+    #[tokio::test]
+    async fn where_a_partition_ends_is_known_though_its_consumer_stands_still() {
+        let (brokers, settings) = imitated();
+        let group = Group::join(&settings, &Held::default()).unwrap();
+        while group.held().is_empty() {
+            poll(&group);
+        }
+        // The broker sends the consumer to one that is not there.
+        brokers.partition_follower(&settings.edits_topic(), 0, 7).unwrap();
+        let producer: FutureProducer = settings.letters().create().unwrap();
+        for _ in 0..3 {
+            let record = FutureRecord::<[u8], [u8]>::to(&group.edits).partition(0);
+            producer.send_result(record).unwrap().await.unwrap().unwrap();
+        }
+        assert!((0..20).all(|_| poll(&group).is_none()));
+        assert_eq!(group.ends(0, 0).unwrap(), (0, 3));
+        assert_eq!(group.member.ends.lock().get(&0), Some(&3));
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_is_too_large_is_written_without_its_value() {
+        let (brokers, settings) = imitated();
+        let group = Group::join(&settings, &Held::default()).unwrap();
+        let value = Value {
+            partition: 0,
+            kafka_offset: 4,
+            key: Bytes::from("maths"),
+            bytes: Bytes::from("record"),
+            sent: 0,
+            headers: OwnedHeaders::new(),
+        };
+        let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        brokers.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+        group.bury(&value, "broken").await.unwrap();
+        let consumer: BaseConsumer = settings.reader("letters").create().unwrap();
+        let mut letters = TopicPartitionList::new();
+        letters.add_partition_offset(&group.dead, 0, Offset::Beginning).unwrap();
+        consumer.assign(&letters).unwrap();
+        let letter = consumer.poll(SOON).unwrap().unwrap();
+        assert_eq!((letter.key(), letter.payload()), (Some(&b"maths"[..]), None));
+        let mut headers = letter.headers().unwrap().iter();
+        let reason = headers.find(|header| header.key == "dlq.error").unwrap();
+        let reason = str::from_utf8(reason.value.unwrap()).unwrap();
+        assert!(
+            reason.starts_with("broken; the value of 6 bytes is left out"),
+            "{reason}"
+        );
     }
 }

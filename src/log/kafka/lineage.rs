@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::producer::Edits;
 use super::settings::KafkaSettings;
 use super::{ASK_TIMEOUT, KafkaError, Quiet};
+use crate::telemetry;
 
 /// How much of a partition a database has.
 #[derive(Debug, Clone, Copy)]
@@ -39,11 +40,7 @@ pub(super) async fn check(settings: &KafkaSettings, edits: &Edits, stored: &[Sto
     for Stored { partition, next, sent } in stored.iter().filter(|stored| stored.next > 0) {
         let watermarks = edits.watermarks(*partition).await;
         let (low, end) = watermarks.map_err(|error| unreachable(error.to_string()))?;
-        if *next > end {
-            return Err(made_anew(&format!(
-                "{topic} ends at {end} in partition {partition}, but the database has its records up to {next}"
-            )));
-        }
+        compare(&topic, *partition, *next, low, end)?;
         // The topic may have forgotten it meanwhile.
         if let Some(sent) = sent.filter(|_| low < *next) {
             let offset = i64::try_from(next - 1).unwrap_or(i64::MAX);
@@ -59,6 +56,25 @@ pub(super) async fn check(settings: &KafkaSettings, edits: &Edits, stored: &[Sto
         ))),
         None => Ok(()),
     }
+}
+
+/// Holds what a database has of a partition against what the topic has: offsets from `low` up to `end`.
+fn compare(topic: &str, partition: i32, next: u64, low: u64, end: u64) -> Result<(), KafkaError> {
+    if next > end {
+        return Err(made_anew(&format!(
+            "{topic} ends at {end} in partition {partition}, but the database has its records up to {next}"
+        )));
+    }
+    if next < low {
+        // The node starts all the same: what is lost is lost, and the boards of other partitions are whole.
+        metrics::counter!(telemetry::MATERIALISER_HOLES_TOTAL).increment(1);
+        tracing::error!(
+            log.partition = partition,
+            log.offset = next,
+            "The topic begins at {low} only: it has lost records before they were stored; their partition stands still."
+        );
+    }
+    Ok(())
 }
 
 fn made_anew(what: &str) -> KafkaError {
@@ -104,4 +120,25 @@ fn replaced(settings: &KafkaSettings, mut last: BTreeMap<i32, (i64, i64)>) -> Re
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn records_that_were_lost_before_they_were_stored_are_told_and_no_reason_against_a_start() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let holes = |next, low, end| {
+            metrics::with_local_recorder(&recorder, || compare("edits", 3, next, low, end)).unwrap();
+            recorder.handle().render().contains("panseo_materialiser_holes_total 1")
+        };
+        assert!(!holes(5, 5, 9));
+        assert!(!holes(0, 0, 0));
+        assert!(holes(4, 5, 9));
+        let line = compare("edits", 3, 10, 5, 9).unwrap_err().to_string();
+        assert!(line.contains("ends at 9 in partition 3"), "{line}");
+    }
 }

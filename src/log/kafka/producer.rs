@@ -26,6 +26,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::asking::Asking;
 use super::roundtrip::Travelling;
 use super::settings::KafkaSettings;
 use super::standstill::Oldest;
@@ -58,6 +59,7 @@ type Producer = BaseProducer<Reports>;
 /// The producer of edits, whichever one it is now.
 pub(super) struct Edits {
     shared: Arc<Shared>,
+    asking: Asking,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -125,6 +127,7 @@ impl Edits {
             .map_err(KafkaError::Thread)?;
         Ok(Self {
             shared,
+            asking: Asking::default(),
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -153,29 +156,9 @@ impl Edits {
 
     /// Offsets of the first record of the partition that is kept, and of the next one to come.
     pub(super) async fn watermarks(&self, partition: i32) -> Result<(u64, u64), LogError> {
-        if self.shared.away.lock().is_some() {
-            // The thread of the producer asks all the time: nobody has to wait for the same answer.
-            return Err(LogError::Away("no broker answers".into()));
-        }
-        let shared = Arc::clone(&self.shared);
-        let (low, high) = ask(&self.shared, move |producer| {
-            let deadline = Instant::now() + ASK_TIMEOUT;
-            loop {
-                match producer
-                    .client()
-                    .fetch_watermarks(&shared.topic, partition, ASK_TIMEOUT)
-                {
-                    // The partition is with another broker since a moment ago.
-                    Err(error) if is_moving(&error) && Instant::now() < deadline => std::thread::sleep(TURN),
-                    outcome => return outcome,
-                }
-            }
-        })
-        .await?;
-        match (u64::try_from(low), u64::try_from(high)) {
-            (Ok(low), Ok(high)) => Ok((low, high)),
-            _ => Err(LogError::Failed("the brokers know no end of the partition".into())),
-        }
+        self.shared.check_reachable()?;
+        let question = watermarks(Arc::clone(&self.shared), partition);
+        self.asking.ask(partition, question).await
     }
 
     /// Queues the record on return. Where a report was lost, the brokers may only say that they have it.
@@ -230,6 +213,26 @@ impl Edits {
         {
             tracing::error!("The thread of the Kafka producer panicked.");
         }
+    }
+}
+
+async fn watermarks(shared: Arc<Shared>, partition: i32) -> Result<(u64, u64), LogError> {
+    shared.check_reachable()?;
+    let topic = shared.topic.clone();
+    let (low, high) = ask(&shared, move |producer| {
+        let deadline = Instant::now() + ASK_TIMEOUT;
+        loop {
+            match producer.client().fetch_watermarks(&topic, partition, ASK_TIMEOUT) {
+                // The partition is with another broker since a moment ago.
+                Err(error) if is_moving(&error) && Instant::now() < deadline => std::thread::sleep(TURN),
+                outcome => return outcome,
+            }
+        }
+    })
+    .await?;
+    match (u64::try_from(low), u64::try_from(high)) {
+        (Ok(low), Ok(high)) => Ok((low, high)),
+        _ => Err(LogError::Failed("the brokers know no end of the partition".into())),
     }
 }
 
@@ -389,6 +392,14 @@ impl Shared {
                 self.refuse(append, LogError::Failed("a record before it failed".into()));
             }
         }
+    }
+
+    fn check_reachable(&self) -> Result<(), LogError> {
+        if self.away.lock().is_some() {
+            // The thread of the producer asks all the time: nobody has to wait for the same answer.
+            return Err(LogError::Away("no broker answers".into()));
+        }
+        Ok(())
     }
 
     fn note_away(&self) {

@@ -88,6 +88,11 @@ impl KafkaRelay {
         })
     }
 
+    /// How often notices were read anew, because their reader stood still.
+    pub(super) fn read_again(&self) -> u64 {
+        self.control.read_again()
+    }
+
     fn partition(&self, board: &BoardId) -> i32 {
         i32::try_from(board.partition(self.partitions)).expect("brokers count partitions so")
     }

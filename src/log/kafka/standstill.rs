@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::producer::Edits;
 use super::tails::Tails;
+use crate::telemetry;
 
 /// A record that the brokers could have taken for so long is stuck in the producer.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -18,7 +20,7 @@ const LATE_AFTER: Duration = Duration::from_secs(5);
 /// Between two questions to the brokers.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at the partitions that are read.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The record that has waited longest for its delivery report.
 #[derive(Default)]
@@ -61,33 +63,90 @@ impl Oldest {
     }
 }
 
+/// How often partitions were read anew, because nothing came of them though the brokers had more. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub struct Again(Arc<AtomicU64>);
+
+impl Again {
+    /// Counts one more.
+    pub fn count(&self) {
+        metrics::counter!(telemetry::KAFKA_READ_AGAIN_TOTAL).increment(1);
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where partitions stood when they were looked at last, to tell which of them stand still.
+#[derive(Debug, Default)]
+pub struct Looks(HashMap<i32, Look>);
+
+#[derive(Debug)]
+struct Look {
+    next: u64,
+    was_behind: bool,
+    times_stuck: u32,
+}
+
+impl Looks {
+    /// Whether a partition stands where it stood at the look before: only then the brokers are to be asked.
+    pub fn has_stood(&mut self, partition: i32, next: u64) -> bool {
+        if self.0.get(&partition).is_some_and(|look| look.next == next) {
+            return true;
+        }
+        let (was_behind, times_stuck) = (false, 0);
+        let look = Look {
+            next,
+            was_behind,
+            times_stuck,
+        };
+        self.0.insert(partition, look);
+        false
+    }
+
+    /// Takes the brokers' answer for one that has stood. If they had more at two looks it is stuck: for which time there,
+    /// from 1.
+    pub fn stuck(&mut self, partition: i32, is_behind: bool) -> Option<u32> {
+        let look = self.0.get_mut(&partition)?;
+        let is_stuck = is_behind && look.was_behind;
+        look.was_behind = is_behind && !is_stuck;
+        look.times_stuck += u32::from(is_stuck);
+        is_stuck.then_some(look.times_stuck)
+    }
+
+    /// Forgets all other partitions.
+    pub fn keep(&mut self, is_kept: impl Fn(i32) -> bool) {
+        self.0.retain(|partition, _look| is_kept(*partition));
+    }
+}
+
 /// Has partitions read anew that stand still though the brokers have more.
 pub(super) async fn watch_reader(tails: Tails, edits: Arc<Edits>, stop: CancellationToken) {
-    // What came next at the last look, and whether the brokers had it then.
-    let mut last: HashMap<i32, (u64, bool)> = HashMap::new();
+    let mut looks = Looks::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let mut seen = HashMap::new();
-        for (partition, next) in tails.standing() {
-            let former = last.get(&partition).filter(|(former, _was_behind)| *former == next);
-            let is_behind = former.is_some() && edits.watermarks(partition).await.is_ok_and(|(_low, high)| next < high);
-            if is_behind && former.is_some_and(|(_next, was_behind)| *was_behind) {
-                if tails.read_again(partition, next) {
-                    tracing::warn!(
-                        log.partition = partition,
-                        log.offset = next,
-                        "Nothing came of a partition though the brokers have more; it is read anew."
-                    );
-                    tails.count_again();
-                }
-            } else {
-                seen.insert(partition, (next, is_behind));
+        let standing = tails.standing();
+        looks.keep(|partition| standing.iter().any(|(there, _next)| *there == partition));
+        for (partition, next) in standing {
+            if !looks.has_stood(partition, next) {
+                continue;
+            }
+            let is_behind = edits.watermarks(partition).await.is_ok_and(|(_low, high)| next < high);
+            if looks.stuck(partition, is_behind).is_some() && tails.read_again(partition, next) {
+                tracing::warn!(
+                    log.partition = partition,
+                    log.offset = next,
+                    "Nothing came of a partition though the brokers have more; it is read anew."
+                );
+                tails.count_again();
             }
         }
-        last = seen;
     }
 }
 
@@ -114,5 +173,25 @@ mod tests {
         assert!(!oldest.is_stuck(Some((1, begin)), at(131), || true));
         assert!(!oldest.is_stuck(None, at(132), || unreachable!("there is none")));
         assert!(!oldest.is_stuck(Some((1, begin)), at(162), || true));
+    }
+    #[test]
+    fn a_partition_is_stuck_once_the_brokers_had_more_at_two_looks() {
+        let mut looks = Looks::default();
+        assert!(!looks.has_stood(0, 5), "it is seen for the first time");
+        assert!(looks.has_stood(0, 5));
+        assert_eq!(looks.stuck(0, true), None, "it may come at any moment");
+        assert!(!looks.has_stood(0, 6), "it has moved");
+        assert!(looks.has_stood(0, 6));
+        assert_eq!(looks.stuck(0, true), None);
+        assert_eq!(looks.stuck(0, false), None);
+        assert_eq!(looks.stuck(0, true), None);
+        assert_eq!(looks.stuck(0, true), Some(1));
+        // It gets as long again, and is counted until it moves.
+        assert_eq!(looks.stuck(0, true), None);
+        assert_eq!(looks.stuck(0, true), Some(2));
+        assert!(!looks.has_stood(0, 7));
+        assert_eq!([looks.stuck(0, true), looks.stuck(0, true)], [None, Some(1)]);
+        looks.keep(|partition| partition != 0);
+        assert!(!looks.has_stood(0, 7));
     }
 }

@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use super::backfill::Backfill;
 use super::roundtrip::Travelling;
+use super::standstill::Again;
 use crate::log::{LogError, Logged};
 use crate::protocol::codec;
 use crate::protocol::ids::{BoardId, Position};
@@ -43,8 +43,7 @@ struct Shared {
     travelling: Travelling,
     partitions: Mutex<HashMap<i32, Partition>>,
     wanted: Notify,
-    /// Partitions that were read anew.
-    again: AtomicU64,
+    again: Again,
 }
 
 /// One partition. Offsets are Kafka's.
@@ -101,7 +100,7 @@ impl Tails {
             travelling,
             partitions: Mutex::default(),
             wanted: Notify::new(),
-            again: AtomicU64::new(0),
+            again: Again::default(),
         }))
     }
 
@@ -252,8 +251,7 @@ impl Tails {
 
     /// Counts partitions that were read anew because nothing came of them.
     pub(super) fn count_again(&self) {
-        metrics::counter!(telemetry::KAFKA_READ_AGAIN_TOTAL).increment(1);
-        self.0.again.fetch_add(1, Ordering::Relaxed);
+        self.0.again.count();
     }
 
     /// Forgets partitions that nobody reads any more; gives those that were assigned.
@@ -279,7 +277,7 @@ impl Tails {
 
     /// How often a partition was read anew.
     pub(super) fn again(&self) -> u64 {
-        self.0.again.load(Ordering::Relaxed)
+        self.0.again.number()
     }
 
     /// Where each partition stands.

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError as ClientError;
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::settings::KafkaSettings;
-use super::{KafkaError, Quiet, rights};
+use super::{ASK_TIMEOUT, KafkaError, Quiet, rights};
 use crate::protocol::limits::RECORD_BYTES_MAX;
 
 /// Bytes of a message with one record of the largest size: key, headers and what Kafka adds come on top of it.
@@ -242,6 +245,27 @@ impl Topics {
         }
     }
 
+    /// Why the topic of edits is not a new one, if so: records are in it, or were.
+    pub async fn not_new(&self) -> Option<String> {
+        let settings = self.settings.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            let deadline = Instant::now() + ASK_TIMEOUT;
+            loop {
+                match has_had_records(&settings) {
+                    // A broker learns of a new topic a little later than its controller.
+                    Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                    outcome => return outcome,
+                }
+            }
+        });
+        let asking = asking.await;
+        match asking.unwrap_or(Err(ClientError::Canceled)) {
+            Ok(true) => Some("holds records, or held some".to_owned()),
+            Ok(false) => None,
+            Err(error) => Some(format!("does not say whether it holds records ({error})")),
+        }
+    }
+
     fn report(
         &self,
         topic: &Topic,
@@ -331,6 +355,21 @@ impl TopicReport {
     }
 }
 
+/// Asks for the ends of all partitions of edits at once: a record that was forgotten is still counted there. One whose
+/// broker is away says nothing, and the others do.
+fn has_had_records(settings: &KafkaSettings) -> Result<bool, ClientError> {
+    let consumer: BaseConsumer<Quiet> = BaseConsumer::from_config_and_context(&settings.reader("ends"), Quiet)?;
+    let mut ends = TopicPartitionList::new();
+    for partition in 0..signed(settings.partitions) {
+        ends.add_partition_offset(&settings.edits_topic(), partition, Offset::End)?;
+    }
+    let ends = consumer.offsets_for_times(ends, ASK_TIMEOUT)?;
+    Ok(ends
+        .elements()
+        .iter()
+        .any(|end| matches!(end.offset(), Offset::Offset(end) if end > 0)))
+}
+
 fn is_there(metadata: &Metadata, name: &str) -> bool {
     let mut found = metadata.topics().iter();
     found.any(|topic| topic.name() == name && !topic.partitions().is_empty())
@@ -350,4 +389,36 @@ fn options() -> AdminOptions {
 /// The words for a code of Kafka.
 fn told(code: RDKafkaErrorCode) -> String {
     code.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{FutureProducer, FutureRecord};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_is_no_longer_new_with_its_first_record() {
+        let brokers = MockCluster::new(1).unwrap();
+        let settings = KafkaSettings {
+            brokers: brokers.bootstrap_servers(),
+            prefix: "panseo".into(),
+            node: "one".into(),
+            address: None,
+            partitions: 4,
+            replication: 1,
+            options: BTreeMap::new(),
+        };
+        let edits = settings.edits_topic();
+        brokers.create_topic(&edits, 4, 1).unwrap();
+        let topics = Topics::new(&settings).unwrap();
+        assert_eq!(topics.not_new().await, None);
+        let producer: FutureProducer = settings.letters().create().unwrap();
+        let record = FutureRecord::<[u8], [u8]>::to(&edits).partition(2);
+        producer.send_result(record).unwrap().await.unwrap().unwrap();
+        assert_eq!(topics.not_new().await.as_deref(), Some("holds records, or held some"));
+    }
 }

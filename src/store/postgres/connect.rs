@@ -22,6 +22,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("schemas/postgres");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to wait for one of the node's connections.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time in which a connection that comes back must show that it lives. Of one whose packets a failover swallows, the
+/// system gives up after a quarter of an hour, and its place would be lost for so long.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between the clocks of node and database: above it, times of records would be of no use.
 const CLOCK_SKEW_MS_MAX: u64 = 30_000;
 /// Tables and what is done with them, for the check of rights.
@@ -63,6 +66,9 @@ pub struct Topic {
     pub name: String,
     /// Number of its partitions.
     pub partitions: u32,
+    /// What is the matter with it if it is not a new one: a database that does not know it would lack its boards, and
+    /// drop their records.
+    pub not_new: Option<String>,
 }
 
 /// What a store is opened with.
@@ -172,6 +178,18 @@ pub enum OpenError {
         /// What differs.
         why: String,
     },
+    /// The database has never seen a topic that is in use.
+    #[error(
+        "database {place} does not know the topic {topic}, which {why}: correct the database URL, or use another --kafka-prefix; to begin anew with nothing, delete the topics"
+    )]
+    UsedTopic {
+        /// Host, port and name.
+        place: String,
+        /// Name of the topic.
+        topic: String,
+        /// What is in it.
+        why: String,
+    },
     /// The folder for assets cannot be used.
     #[error("cannot keep assets in {place}: {why}")]
     Assets {
@@ -210,6 +228,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_release(|connection, _about| Box::pin(is_alive(connection)))
             .connect_lazy_with(options);
         Ok(Self {
             pool,
@@ -219,6 +238,12 @@ impl PostgresStore {
             epoch,
         })
     }
+}
+
+/// An error closes the connection at once.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let answered = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
@@ -390,7 +415,13 @@ impl Opening {
             });
         }
         let settled = self.meet(connection, topic).await;
-        let (partitions, epoch) = settled.map_err(|error| self.failed(&error))?;
+        let Some((partitions, epoch)) = settled.map_err(|error| self.failed(&error))? else {
+            return Err(OpenError::UsedTopic {
+                place: self.place.clone(),
+                topic: topic.name.clone(),
+                why: topic.not_new.clone().unwrap_or_default(),
+            });
+        };
         if partitions != i64::from(topic.partitions) {
             return Err(OpenError::OtherTopic {
                 place: self.place.clone(),
@@ -401,15 +432,22 @@ impl Opening {
         Ok(unsigned(epoch))
     }
 
-    async fn meet(&self, connection: &mut PgConnection, topic: &Topic) -> Result<(i64, i64), sqlx::Error> {
+    /// `None` at the first meeting with a topic that is not new: then nothing is noted.
+    async fn meet(&self, connection: &mut PgConnection, topic: &Topic) -> Result<Option<(i64, i64)>, sqlx::Error> {
         let mut transaction = connection.begin().await?;
         let partitions = i64::from(topic.partitions);
-        sqlx::query("insert into topics (topic, partitions, epoch) values ($1, $2::bigint, $3) on conflict do nothing")
-            .bind(&topic.name)
-            .bind(partitions)
-            .bind(signed(fresh_epoch()))
-            .execute(&mut *transaction)
-            .await?;
+        let noted = sqlx::query(
+            "insert into topics (topic, partitions, epoch) values ($1, $2::bigint, $3) on conflict do nothing",
+        )
+        .bind(&topic.name)
+        .bind(partitions)
+        .bind(signed(fresh_epoch()))
+        .execute(&mut *transaction)
+        .await?;
+        if noted.rows_affected() > 0 && topic.not_new.is_some() {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
         // Each partition has its row from the start, so that an update of none always means a rival.
         sqlx::query(
             "insert into partition_progress (topic, partition, next_offset)
@@ -423,7 +461,7 @@ impl Opening {
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(known)
+        Ok(Some(known))
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const SECRET: &str = "a secret of more than thirty-two bytes";
 /// A running node.
 pub(crate) struct Node {
     running: Option<Running>,
+    pub(crate) hub: Hub,
     client: Client,
     url: String,
 }
@@ -86,10 +87,15 @@ impl Node {
         let config = Config::resolve(args, &|_name| None).unwrap();
         let hub = Hub::new(log, Arc::clone(&store), config.limits.clone(), clock, is_healthy);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let running = Running::start(listener, app_state(&config, Adapters { hub, store })).unwrap();
+        let adapters = Adapters {
+            hub: hub.clone(),
+            store,
+        };
+        let running = Running::start(listener, app_state(&config, adapters)).unwrap();
         Self {
             url: format!("http://{}", running.address),
             running: Some(running),
+            hub,
             client: Client::new(),
         }
     }
