@@ -6,6 +6,8 @@
 
 mod appending;
 mod busy;
+mod connection;
+mod counting;
 mod edit;
 mod gather;
 pub mod hub;
@@ -22,6 +24,9 @@ mod sharing;
 mod showing;
 pub mod task;
 mod telling;
+#[cfg(test)]
+mod tests;
+mod unchanged;
 mod updates;
 pub mod yjs;
 
@@ -36,7 +41,7 @@ use crate::log::Logged;
 use crate::presence::{self, Person, Presence};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::{self, Format};
-use crate::protocol::element::{Change, Entry, Item, Properties};
+use crate::protocol::element::{Change, Entry, EntryKind, Item, Properties};
 use crate::protocol::ids::{ClientId, EditScope, GestureId, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::Limits;
 use crate::protocol::op::Op;
@@ -281,11 +286,7 @@ impl Room {
     pub fn is_heavy(&self, input: &Input) -> bool {
         const ENTRIES: usize = 500;
         const UPDATE_BYTES: usize = 64 * 1024;
-        let is_large = self
-            .board
-            .index()
-            .entry_count(crate::protocol::element::EntryKind::Element)
-            > ENTRIES;
+        let is_large = self.board.index().entry_count(EntryKind::Element) > ENTRIES;
         match input {
             Input::Join(_)
             | Input::Behind(..)
@@ -351,6 +352,8 @@ impl Room {
                 && let Some(session) = self.sessions.get_mut(id)
             {
                 session.is_over = true;
+                // Its socket may take long to notice: nobody is to see it until then.
+                self.presence.leave(now, *id);
             }
         }
         effects
@@ -388,7 +391,7 @@ impl Room {
                     session: id,
                     user: joining.user.clone(),
                     role: self.role_now(joining.role, joining.is_level),
-                    seq: self.board.outboxes().seq(client),
+                    seq: self.taken(client),
                     refused: self.refused(client),
                     position: self.position,
                     limits: self.client_limits(),
@@ -443,7 +446,7 @@ impl Room {
         let mut asks_too_often = |what: usize| {
             session.asked[what]
                 .replace(now)
-                .is_some_and(|last| now.since(last) < ASK_AGAIN_MS)
+                .is_some_and(|last| now.0.abs_diff(last.0) < ASK_AGAIN_MS)
         };
         match message {
             YjsMessage::Step1(_) if asks_too_often(0) => effects.push(Effect::Close(id, CloseCode::Rate)),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -43,6 +43,10 @@ use line::Line;
 /// A connection costs its read buffer all its life: the library's 128 KiB would be nine tenths of it. Most messages fit
 /// twenty times.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes beyond the largest message that are read all the same: whoever sends before they listen would find the
+/// connection reset, and not the reason.
+const UNWANTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// After so long somebody who has too many sockets open may try again.
 const SEAT_WAIT_SECONDS: u64 = 5;
@@ -119,13 +123,7 @@ async fn own_door(
     progress: Progress,
     Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
-    let caller = auth::identify(&state, peer.ip(), &headers, &uri)?;
-    let mut seat = None;
-    if let Some(caller) = &caller {
-        // What can be refused before the upgrade is: a status says more than a close code.
-        auth::admit(&state, caller, &board).await?;
-        seat = Some(take_seat(&state, caller, &board).map_err(Problem::too_many)?);
-    }
+    // First: what is refused makes no board and takes no place.
     let upgrade = sized(upgrade, &state.limits).protocols(SUBPROTOCOLS.map(|(name, _)| name));
     let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
     let Some((_, format)) = SUBPROTOCOLS.into_iter().find(|(name, _)| Some(*name) == chosen) else {
@@ -133,6 +131,13 @@ async fn own_door(
             "Ask for the subprotocol `panseo.v1.msgpack` or `panseo.v1.json`.",
         ));
     };
+    let caller = auth::identify(&state, peer.ip(), &headers, &uri)?;
+    let mut seat = None;
+    if let Some(caller) = &caller {
+        // What can be refused before the upgrade is: a status says more than a close code.
+        auth::admit(&state, caller, &board).await?;
+        seat = Some(take_seat(&state, caller, &board).map_err(Problem::too_many)?);
+    }
     Ok(upgrade
         .on_upgrade(async move |socket| {
             let _open = state.sockets.token();
@@ -211,13 +216,18 @@ fn ends(state: &AppState, caller: &Caller) -> Option<Instant> {
     Some(Instant::now() + Duration::from_millis(left_ms))
 }
 
-fn sized(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
+/// Bytes of the largest message.
+fn message_bytes_max(limits: &Limits) -> usize {
     let largest = limits
         .first_update_bytes_max
         .max(limits.update_bytes_max)
         .max(limits.op_bytes_max);
     // A message carries a few bytes around it.
-    let bytes_max = largest + 1_024;
+    largest + 1_024
+}
+
+fn sized(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
+    let bytes_max = message_bytes_max(limits) + UNWANTED_BYTES_MAX;
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(bytes_max)
@@ -250,10 +260,8 @@ async fn greet(
     format: Format,
 ) -> Result<(Connection, Seat), Closing> {
     let wait = Duration::from_millis(line.limits.handshake_timeout_ms);
-    let first = timeout(wait, line.socket.recv())
-        .await
-        .map_err(|_elapsed| Some(CloseCode::HandshakeTimeout))?;
-    let message = first.ok_or(None)?.map_err(|error| close_code(&error))?;
+    let first = timeout(wait, first_message(&mut line.socket));
+    let message = first.await.map_err(|_elapsed| Some(CloseCode::HandshakeTimeout))??;
     let bytes = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
     if bytes.len() > line.limits.update_bytes_max {
         return Err(Some(CloseCode::TooBig));
@@ -289,6 +297,18 @@ async fn greet(
     let connection = join(line, &caller, admission, vector).await?;
     watch_token(line, &caller);
     Ok((connection, seat))
+}
+
+/// Control frames are no messages.
+async fn first_message(socket: &mut WebSocket) -> Result<Message, Closing> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_))) | None => return Err(None),
+            Some(Ok(message)) => return Ok(message),
+            Some(Err(error)) => return Err(close_code(&error)),
+        }
+    }
 }
 
 /// Whoever finds no place is told when to come back, each at another time.

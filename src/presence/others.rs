@@ -159,7 +159,7 @@ impl Others {
 impl Asking {
     fn is_due(&mut self, now: Timestamp) -> bool {
         let pause = ASK_MS << self.count.min(ASK_DOUBLINGS_MAX);
-        if self.is_done || self.last.is_some_and(|last| now.since(last) < pause) {
+        if self.is_done || self.last.is_some_and(|last| now.0.abs_diff(last.0) < pause) {
             return false;
         }
         (self.last, self.count) = (Some(now), self.count + 1);
@@ -412,7 +412,7 @@ impl Presence {
             return self.part(now).into_iter().map(|over| (Lane::Presence, over)).collect();
         }
         let asks = self.others.asking.is_due(now);
-        let is_due = asks || self.others.told.is_none_or(|told| now.since(told) >= REFRESH_MS);
+        let is_due = asks || self.others.told.is_none_or(|told| now.0.abs_diff(told.0) >= REFRESH_MS);
         let mut presence = Parts::new(self.others.room, now, None);
         let mut cursors = Parts::new(self.others.room, now, None);
         presence.part.asks = asks;

@@ -183,9 +183,9 @@ impl Room {
             self.refuse(id, Some(seq), code, message, effects);
             return false;
         }
-        if seq <= self.board.outboxes().seq(client) {
+        if seq <= self.taken(client) {
             effects.push(Effect::Count(Counter::Repeats));
-            self.acknowledge_unchanged(id, seq, effects);
+            self.acknowledge_unchanged(id, Some(seq), effects);
             return false;
         }
         true
@@ -395,7 +395,9 @@ impl Room {
         };
         let is_edit = matches!(circumstances.kind, RecordKind::Op | RecordKind::Update);
         if applied.update.is_none() && applied.undone.is_none() {
-            for seq in circumstances.ahead.iter().copied().chain(circumstances.seq) {
+            // A request waits for its answer, numbered or not.
+            let ahead = circumstances.ahead.iter().copied().map(Some);
+            for seq in ahead.chain([circumstances.seq]) {
                 self.acknowledge_unchanged(id, seq, effects);
             }
             return;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dashmap::mapref::entry::Entry as Slot;
@@ -15,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::busy::Busy;
-use super::gather::{Gathered, Put};
-use super::ring::{Bell, Pulled, Ring};
+pub use super::connection::Connection;
+use super::gather::Gathered;
+use super::ring::Ring;
 use super::session::{Door, Joining};
 use super::task::{self, Ended, Message};
 use super::{Import, Input, ReadOnly};
@@ -123,15 +123,6 @@ pub enum HubError {
     Unavailable,
     /// The change holds, but nodes elsewhere have not heard of it yet.
     Untold,
-}
-
-/// A session's place in a room. Dropping it leaves the room.
-pub struct Connection {
-    session: SessionId,
-    inbox: mpsc::Sender<Message>,
-    ring: Arc<Ring>,
-    gathered: Arc<Gathered>,
-    bell: Arc<Bell>,
 }
 
 impl Hub {
@@ -490,68 +481,6 @@ impl Shared {
         if times.len() >= POISONED_MAX && self.failing.insert(board.clone()) {
             tracing::error!(board.id = %board, "A board keeps failing and is read-only now.");
             metrics::gauge!(telemetry::BOARDS_FAILING).increment(1.0);
-        }
-    }
-}
-
-impl Connection {
-    /// The session.
-    pub fn session(&self) -> SessionId {
-        self.session
-    }
-
-    /// Hands an input to the room; waits while its inbox is full.
-    pub async fn send(&self, input: Input) -> Result<(), HubError> {
-        self.inbox
-            .send(Message::input(input))
-            .await
-            .map_err(|_closed| HubError::Unavailable)
-    }
-
-    /// Hands over a state that counts at the next tick.
-    pub async fn show(&self, input: Input) -> Result<(), HubError> {
-        // Before the room knows the session, nothing may overtake the join.
-        if !self.bell.has_begun() {
-            return self.send(input).await;
-        }
-        match self.gathered.put(input) {
-            Put::First => self
-                .inbox
-                .send(Message::Gathered)
-                .await
-                .map_err(|_closed| HubError::Unavailable),
-            Put::Behind => Ok(()),
-            Put::Full(input) => self.send(input).await,
-        }
-    }
-
-    /// Ready when something may wait for this session.
-    pub fn poll_news(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.bell.poll_rung(context)
-    }
-
-    /// Takes what waits, about `max_bytes` of it.
-    pub fn pull(&self, buffer: &mut Vec<bytes::Bytes>, max_bytes: usize) -> Pulled {
-        self.ring.pull(self.session, buffer, max_bytes)
-    }
-
-    /// Asks the room to bring this session level.
-    pub async fn level(&self) -> Result<(), HubError> {
-        let asked = self.inbox.send(Message::Behind(self.session)).await;
-        asked.map_err(|_closed| HubError::Unavailable)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.ring.leave(self.session);
-        let leave = Message::input(Input::Leave(self.session));
-        if let Err(mpsc::error::TrySendError::Full(leave)) = self.inbox.try_send(leave) {
-            let inbox = self.inbox.clone();
-            tokio::spawn(async move {
-                // A room that is gone needs no goodbye.
-                _ = inbox.send(leave).await;
-            });
         }
     }
 }

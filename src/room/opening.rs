@@ -15,6 +15,7 @@ use super::task::Message;
 use super::yjs::{self, YjsMessage};
 use super::{Input, Opened};
 use crate::board::Board;
+use crate::board::guard::{WalkLimits, walk_within};
 use crate::board::keyframe::OpenError;
 use crate::log::{Lead, LogError, Logged};
 use crate::protocol::ErrorCode;
@@ -131,9 +132,8 @@ pub(super) async fn open(
         tokio::select! {
             built = &mut building => break built.map_err(|_panic| LoadError::Panicked)??,
             Some(message) = inbox.recv(), if waiting.len() < shared.limits.inbox_max => {
-                if !serve_stored(&message, stored.as_ref(), waiting, ring) {
-                    waiting.push_back(message);
-                }
+                let message = serve_stored(message, stored.as_ref(), waiting, ring);
+                waiting.push_back(message);
             }
         }
     };
@@ -198,32 +198,97 @@ fn build(replica: u64, keyframe: Option<&[u8]>, records: &[Logged]) -> Result<Bo
     }
 }
 
-async fn stored_document(keyframe: Bytes) -> Result<Bytes, LoadError> {
+/// A document as it lies in the store.
+struct Stored {
+    /// Sync step 2 with all of it.
+    step2: Bytes,
+    /// Its state vector.
+    vector: Bytes,
+}
+
+async fn stored_document(keyframe: Bytes) -> Result<Stored, LoadError> {
     let unpack = tokio::task::spawn_blocking(move || {
         let document = Board::document_of(&keyframe)?;
         let state = zstd::decode_all(document.as_slice()).map_err(|error| OpenError::Keyframe(error.to_string()))?;
-        Ok::<_, OpenError>(yjs::step2(&state))
+        let walk = walk_within(&state, &WalkLimits::TRUSTED).map_err(|error| OpenError::Keyframe(error.to_string()))?;
+        let clocks = walk.sections().iter().map(|section| (section.client, section.to));
+        Ok::<_, OpenError>(Stored {
+            step2: yjs::step2(&state),
+            vector: yjs::vector(clocks),
+        })
     });
     Ok(unpack.await.map_err(|_panic| LoadError::Panicked)??)
 }
 
-/// Answers the sync step 1 of a Yjs client that has nothing; whether the message is done with.
-fn serve_stored<'a>(message: &'a Message, stored: Option<&Bytes>, waiting: &'a VecDeque<Message>, ring: &Ring) -> bool {
+/// Answers the sync step 1 of a Yjs client that has nothing. Gives the message that waits for the room: for that client the
+/// question for what is newer than the stored document, because it hears nothing of that before its join is taken.
+fn serve_stored(message: Message, stored: Option<&Stored>, waiting: &VecDeque<Message>, ring: &Ring) -> Message {
     const NOTHING: &[u8] = &[0];
-    let input = |message: &'a Message| match message {
-        Message::Input(input) => Some(&**input),
-        Message::Request(..) | Message::Behind(_) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
-    };
-    let (Some(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (input(message), stored) else {
-        return false;
+    let (Some(Input::Yjs(id, YjsMessage::Step1(vector))), Some(stored)) = (input(&message), stored) else {
+        return message;
     };
     let is_here = waiting
         .iter()
         .filter_map(input)
         .any(|input| matches!(input, Input::Join(joining) if joining.session == *id && joining.door == Door::Yjs));
-    if is_here && vector.as_ref() == NOTHING {
-        ring.send(*id, stored.clone());
-        return true;
+    if !is_here || vector.as_ref() != NOTHING {
+        return message;
     }
-    false
+    ring.send(*id, stored.step2.clone());
+    Message::input(Input::Yjs(*id, YjsMessage::Step1(stored.vector.clone())))
+}
+
+fn input(message: &Message) -> Option<&Input> {
+    match message {
+        Message::Input(input) => Some(input),
+        Message::Request(..) | Message::Behind(_) | Message::Gathered | Message::Read(_) | Message::Stop(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ids::{Role, SessionId, UserId};
+    use crate::room::ring::{Form, Pulled};
+    use crate::room::session::Joining;
+
+    const ID: SessionId = SessionId(1);
+
+    #[test]
+    fn who_was_served_early_still_asks_for_what_is_newer() {
+        let ring = Ring::new(8, 1_000);
+        ring.join(ID, Form::Yjs);
+        let stored = Stored {
+            step2: yjs::step2(b"all"),
+            vector: yjs::vector([(7, 9)]),
+        };
+        let joining = Joining {
+            session: ID,
+            user: UserId::new("ben").unwrap(),
+            name: None,
+            role: Role::Editor,
+            is_level: true,
+            door: Door::Yjs,
+            vector: None,
+            route: None,
+        };
+        let waiting = VecDeque::from([Message::input(Input::Join(joining))]);
+        let asks = |vector: &Bytes| Message::input(Input::Yjs(ID, YjsMessage::Step1(vector.clone())));
+        let nothing = Bytes::from_static(&[0]);
+        let left = serve_stored(asks(&nothing), Some(&stored), &waiting, &ring);
+        assert!(
+            matches!(input(&left), Some(Input::Yjs(ID, YjsMessage::Step1(vector))) if *vector == stored.vector),
+            "{left:?}"
+        );
+        let mut got = Vec::new();
+        assert_eq!(ring.pull(ID, &mut got, 1_000), Pulled::All);
+        assert_eq!(got, [stored.step2.clone()]);
+        // Who has something is answered by the room alone.
+        let left = serve_stored(asks(&stored.vector), Some(&stored), &waiting, &ring);
+        assert!(
+            matches!(input(&left), Some(Input::Yjs(ID, YjsMessage::Step1(_)))),
+            "{left:?}"
+        );
+        assert_eq!(ring.pull(ID, &mut Vec::new(), 1_000), Pulled::Empty);
+    }
 }

@@ -87,7 +87,7 @@ impl Room {
         effects.push(Effect::Count(Counter::Refusals(code)));
         let door = self.sessions.get(&id).map(|session| session.door);
         if let (Some(client), Some(seq)) = (door.and_then(Door::client), seq)
-            && seq > self.board.outboxes().seq(client)
+            && seq > self.taken(client)
             && self.refused(client).iter().all(|refused| refused.code(seq).is_none())
         {
             self.refusals.add(client, seq, code);

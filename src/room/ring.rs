@@ -5,8 +5,8 @@
 //! clocks it advances, so the ring knows what a reader lacks without asking it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -83,6 +83,7 @@ pub enum Pulled {
 pub struct Bell {
     is_rung: AtomicBool,
     has_begun: AtomicBool,
+    over: OnceLock<CloseCode>,
     waker: AtomicWaker,
 }
 
@@ -106,6 +107,19 @@ impl Bell {
         }
     }
 
+    fn end(&self, code: CloseCode) {
+        self.over.get_or_init(|| code);
+        self.is_rung.store(true, Ordering::Release);
+        // It may have been rung before, and not looked at since.
+        self.waker.wake();
+    }
+
+    /// Ready once the session is to end, also while what waits is not taken.
+    pub fn poll_over(&self, context: &mut Context<'_>) -> Poll<CloseCode> {
+        self.waker.register(context.waker());
+        self.over.get().map_or(Poll::Pending, |code| Poll::Ready(*code))
+    }
+
     /// Whether the room has taken the session in.
     pub fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::Acquire)
@@ -120,7 +134,6 @@ struct Reader {
     lacks: Option<Lacks>,
     /// It waits for the room to bring it level.
     is_waiting: bool,
-    close: Option<CloseCode>,
     bell: Arc<Bell>,
 }
 
@@ -163,7 +176,6 @@ impl Ring {
             direct: VecDeque::new(),
             lacks: None,
             is_waiting: true,
-            close: None,
             bell: Arc::clone(&bell),
         };
         state.readers.insert(session, reader);
@@ -218,8 +230,7 @@ impl Ring {
     /// Ends a session once it has read what was sent to it alone.
     pub fn close(&self, session: SessionId, code: CloseCode) {
         if let Some(reader) = self.state.lock().readers.get_mut(&session) {
-            reader.close.get_or_insert(code);
-            reader.bell.ring();
+            reader.bell.end(code);
         }
     }
 
@@ -270,9 +281,9 @@ impl Ring {
                 return Pulled::Frames;
             }
         }
-        if let Some(code) = reader.close {
+        if let Some(code) = reader.bell.over.get() {
             return if buffer.is_empty() {
-                Pulled::Close(code)
+                Pulled::Close(*code)
             } else {
                 Pulled::Frames
             };
@@ -482,6 +493,26 @@ mod tests {
         assert_eq!(woken, [false, true, false]);
         // Once for any number of rings.
         assert!(bells[1].poll_rung(&mut context).is_pending());
+    }
+
+    #[test]
+    fn an_end_wakes_a_reader_that_has_not_looked_since_it_was_woken_last() {
+        struct Woken(AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let ring = Ring::new(8, 1_000);
+        let bell = ring.join(READER, Form::Yjs);
+        ring.send(READER, Bytes::from_static(b"large"));
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(bell.poll_over(&mut context).is_pending());
+        ring.close(READER, CloseCode::Forbidden);
+        assert!(woken.0.load(Ordering::Relaxed));
+        assert_eq!(bell.poll_over(&mut context), Poll::Ready(CloseCode::Forbidden));
     }
 
     #[test]

@@ -37,15 +37,30 @@ impl Room {
             .filter(|(_, session)| session.user == *user && Some(session.role) != role)
             .map(|(id, session)| {
                 // What the session has sent already is judged by this, even if its socket is about to end.
-                session.role = role.unwrap_or(Role::Viewer);
-                *id
+                let before = std::mem::replace(&mut session.role, role.unwrap_or(Role::Viewer));
+                (*id, before < Role::Editor)
             })
             .collect();
-        for id in theirs {
-            match role {
-                None => effects.push(Effect::Close(id, CloseCode::Forbidden)),
-                Some(_) => self.tell_role(id, "a teacher changed it", effects),
+        for (id, could_only_look) in theirs {
+            let Some(role) = role else {
+                effects.push(Effect::Close(id, CloseCode::Forbidden));
+                continue;
+            };
+            if could_only_look && role >= Role::Editor && self.read_only.is_none() {
+                self.ask_for_missed(id, effects);
             }
+            self.tell_role(id, "a teacher changed it", effects);
+        }
+    }
+
+    /// Asks a Yjs client for what its document took while nothing of it was read.
+    fn ask_for_missed(&self, id: SessionId, effects: &mut Vec<Effect>) {
+        if self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.door == Door::Yjs && session.is_level)
+        {
+            effects.push(Effect::Send(id, yjs::step1(&self.board.state_vector())));
         }
     }
 
@@ -76,11 +91,10 @@ impl Room {
         self.read_only = why;
         let editors = self.sessions.iter();
         let editors = editors.filter(|(_, session)| session.role >= Role::Editor && session.is_level);
-        let editors: Vec<_> = editors.map(|(id, session)| (*id, session.door)).collect();
-        for (id, door) in editors {
-            if door == Door::Yjs && why.is_none() {
-                // What its document took meanwhile was not read: it is asked for now.
-                effects.push(Effect::Send(id, yjs::step1(&self.board.state_vector())));
+        let editors: Vec<_> = editors.map(|(id, _)| *id).collect();
+        for id in editors {
+            if why.is_none() {
+                self.ask_for_missed(id, effects);
             }
             self.tell_role(id, why.map_or("the board takes edits again", ReadOnly::told), effects);
         }

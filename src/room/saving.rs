@@ -1,14 +1,15 @@
 //! Records on their way to the log: what is acknowledged, held back, tried again, and when a keyframe is due.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::ring::{Frame, Lacks};
 use super::session::Door;
+use super::unchanged::Unchanged;
 use super::{Counter, Effect, Room, yjs};
 use crate::log::Logged;
 use crate::protocol::codec;
-use crate::protocol::ids::{Position, RecordId, SessionId, Timestamp};
+use crate::protocol::ids::{ClientId, Position, RecordId, SessionId, Timestamp};
 use crate::protocol::{Record, RecordKind, ServerFrame, Undone};
 use crate::store::{StoredKeyframe, keyframe_due_bytes};
 
@@ -19,6 +20,9 @@ const HOLD_MS: u64 = 1_000;
 const RETRY_MS: u64 = 500;
 /// Time between two `saved` frames: people read them, not programs.
 const SAVED_INTERVAL_MS: u64 = 250;
+/// Frames of a session that changed nothing and wait behind one record for their `ack`s: more than a client sends without
+/// an answer. The `ack` of a newer one speaks for those that are dropped.
+const BEHIND_MAX: usize = 1_024;
 /// Elements deleted for longer than this are purged.
 const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Elements in one purge: it stays far below 20 ms.
@@ -47,8 +51,8 @@ struct Pending {
     record: Arc<Record>,
     bytes: usize,
     reply: Reply,
-    /// Frames that changed nothing, and came after this one.
-    behind: Vec<(SessionId, u64)>,
+    /// Frames that changed nothing, and came after this one: the newest [`BEHIND_MAX`] of each session.
+    behind: BTreeSet<(SessionId, Option<u64>)>,
     position: Option<Position>,
     is_read_back: bool,
 }
@@ -59,6 +63,7 @@ pub(super) struct Saving {
     pending_bytes: usize,
     /// What must not be seen before the record of that number is durable, and all frames behind it.
     held: VecDeque<(u64, Timestamp, Effect)>,
+    unchanged: Unchanged,
     in_flight: usize,
     /// Since when appends fail.
     failing: Option<Timestamp>,
@@ -81,6 +86,7 @@ impl Saving {
             pending: VecDeque::new(),
             pending_bytes: 0,
             held: VecDeque::new(),
+            unchanged: Unchanged::default(),
             in_flight: 0,
             failing: None,
             saved: None,
@@ -158,6 +164,7 @@ impl Room {
         let record = Arc::new(record);
         let bytes = record.update.0.len() + 64 * record.changes.len() + 256;
         self.board.note_seq(&record);
+        self.forget_unchanged(&record);
         if let Some(frame) = frame {
             if is_server_made || !self.saving.held.is_empty() {
                 self.saving.held.push_back((record.id.1, now, Effect::FanOut(frame)));
@@ -170,7 +177,7 @@ impl Room {
             record: Arc::clone(&record),
             bytes,
             reply,
-            behind: Vec::new(),
+            behind: BTreeSet::new(),
             position: None,
             is_read_back: false,
         });
@@ -204,7 +211,7 @@ impl Room {
         }
         self.acknowledge(session, seq, position, reply.undone, effects);
         for (session, seq) in behind {
-            self.acknowledge(session, Some(seq), position, None, effects);
+            self.acknowledge(session, seq, position, None, effects);
         }
         while self.saving.held.front().is_some_and(|(held, ..)| *held <= number) {
             effects.extend(self.saving.held.pop_front().map(|(.., effect)| effect));
@@ -245,16 +252,41 @@ impl Room {
 
     /// A frame changed nothing: it is acknowledged once all before it is durable, because an `ack` speaks for all up
     /// to it, and because what it found may be on its way itself.
-    pub(super) fn acknowledge_unchanged(&mut self, session: SessionId, seq: u64, effects: &mut Vec<Effect>) {
-        match self
-            .saving
-            .pending
-            .iter_mut()
-            .rev()
-            .find(|pending| pending.position.is_none())
+    pub(super) fn acknowledge_unchanged(&mut self, id: SessionId, seq: Option<u64>, effects: &mut Vec<Effect>) {
+        let Some(door) = self.sessions.get(&id).map(|session| session.door) else {
+            return;
+        };
+        if seq.is_none() && !matches!(door, Door::Request { .. }) {
+            return;
+        }
+        if let (Some(client), Some(seq)) = (door.client(), seq)
+            && seq > self.taken(client)
         {
-            Some(last) => last.behind.push((session, seq)),
-            None => self.acknowledge(session, Some(seq), self.position, None, effects),
+            self.saving.unchanged.note(client, seq);
+        }
+        let mut unsaved = self.saving.pending.iter_mut().rev();
+        match unsaved.find(|pending| pending.position.is_none()) {
+            Some(last) => {
+                last.behind.insert((id, seq));
+                let mut own = last.behind.range((id, None)..=(id, Some(u64::MAX))).copied();
+                let oldest = own.next();
+                if let Some(oldest) = oldest.filter(|_| own.count() >= BEHIND_MAX) {
+                    last.behind.remove(&oldest);
+                }
+            }
+            None => self.acknowledge(id, seq, self.position, None, effects),
+        }
+    }
+
+    /// Highest `seq` of a client that was taken: of those that changed nothing only this room knows, until the next
+    /// record of the client says so to all.
+    pub(super) fn taken(&self, client: ClientId) -> u64 {
+        self.board.outboxes().seq(client).max(self.saving.unchanged.seq(client))
+    }
+
+    fn forget_unchanged(&mut self, record: &Record) {
+        if let (Some(client), Some(seq)) = (record.client, record.seq) {
+            self.saving.unchanged.forget(client, seq);
         }
     }
 
@@ -308,6 +340,7 @@ impl Room {
         }
         if let (Some(client), Some(seq)) = (record.client, record.seq) {
             self.refusals.take(client, seq);
+            self.saving.unchanged.forget(client, seq);
         }
         if let Some(gesture) = record.gesture {
             self.presence.committed_elsewhere(gesture, record.id);
@@ -324,17 +357,23 @@ impl Room {
         }
     }
 
-    /// What is due by the clock: held frames, another attempt, «saved», purge and keyframe.
+    /// What is due by the clock: held frames, another attempt, «saved», purge and keyframe. A clock that was set back
+    /// makes it due early, not late.
     pub(super) fn save_tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         while self
             .saving
             .held
             .front()
-            .is_some_and(|(_, since, _)| now.since(*since) >= HOLD_MS)
+            .is_some_and(|(_, since, _)| now.0.abs_diff(since.0) >= HOLD_MS)
         {
             effects.extend(self.saving.held.pop_front().map(|(.., effect)| effect));
         }
-        if self.saving.failing.is_some_and(|since| now.since(since) >= RETRY_MS) && self.saving.in_flight == 0 {
+        if self
+            .saving
+            .failing
+            .is_some_and(|since| now.0.abs_diff(since.0) >= RETRY_MS)
+            && self.saving.in_flight == 0
+        {
             self.saving.failing = None;
             let again = self.saving.pending.iter().filter(|pending| pending.position.is_none());
             let again: Vec<_> = again
@@ -343,7 +382,7 @@ impl Room {
             self.saving.in_flight = again.len();
             effects.extend(again);
         }
-        let is_due = !self.saving.is_saved_told && now.since(self.saving.saved_told) >= SAVED_INTERVAL_MS;
+        let is_due = !self.saving.is_saved_told && now.0.abs_diff(self.saving.saved_told.0) >= SAVED_INTERVAL_MS;
         if let Some((id, position)) = self.saving.saved.filter(|_| is_due) {
             self.saving.is_saved_told = true;
             self.saving.saved_told = now;

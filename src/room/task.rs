@@ -11,10 +11,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval_at};
 
 use super::appending::{Appending, appended, next_appended};
 use super::busy::Busy;
+use super::counting::{count, note};
 use super::gather::Gathered;
 use super::hub::{BoardState, Shared};
 use super::level::{NotLevel, next_logged, reach_level};
@@ -22,7 +23,7 @@ use super::opening::{Found, open, state_at};
 use super::pulse::Pulse;
 use super::ring::Ring;
 use super::sharing::{Sharing, heard};
-use super::{Answer, Audit, Counter, Deed, Effect, Input, Room, Unshown};
+use super::{Answer, Counter, Effect, Input, Room};
 use crate::log::Logged;
 use crate::protocol::ErrorCode;
 use crate::protocol::close::CloseCode;
@@ -32,8 +33,13 @@ use crate::telemetry;
 
 /// Inputs handled before the readers are woken and the clock is looked at, at most.
 const BATCH_MAX: usize = 128;
+/// Requests that wait for the log at once, some hundred bytes each: repeats and frames without effect add nothing to
+/// what is bounded by its bytes.
+const REQUESTS_MAX: usize = 4_096;
 /// Patience with the log after the room was kept from working.
 const LATE_CATCH_UP_MAX: Duration = Duration::from_secs(5);
+/// Between two looks at the clock while a room that ends waits for the log.
+const FLUSH_TICK: Duration = Duration::from_millis(500);
 /// An upload may wait this long for the op that makes it known.
 const UNUSED_ASSET_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -347,6 +353,11 @@ impl Task {
                     turn_away(message, &self.ring, CloseCode::Loading);
                     true
                 }
+                // Nothing is said of the frame, which may be a repeat of one on its way: its sender hears `unavailable`.
+                Message::Request(..) if self.answers.len() >= REQUESTS_MAX => {
+                    count(Counter::Refusals(ErrorCode::Busy));
+                    true
+                }
                 Message::Request(joining, input, answer) => {
                     self.is_kept = false;
                     self.answers.insert(joining.session, answer);
@@ -501,11 +512,13 @@ impl Task {
             return false;
         }
         let deadline = Instant::now() + Duration::from_secs(10);
+        let mut ticks = interval_at(Instant::now() + FLUSH_TICK, FLUSH_TICK);
         while self.room.pending_bytes() > 0 && Instant::now() < deadline {
             let input = tokio::select! {
                 (number, result) = next_appended(&mut self.appending) => appended(number, result),
                 Some(logged) = next_logged(&mut self.tail) => Input::Logged(logged),
-                () = tokio::time::sleep_until(deadline) => Input::Tick,
+                // What failed is tried again by the clock.
+                _ = ticks.tick() => Input::Tick,
             };
             if !self.step(input).await {
                 return false;
@@ -540,41 +553,6 @@ async fn stored(storing: &mut Option<BoxFuture<'static, ()>>) {
     if let Some(store) = storing {
         store.await;
         *storing = None;
-    }
-}
-
-fn note(board: &BoardId, audit: &Audit) {
-    let Audit { user, deed, blocks } = audit;
-    let (deed, fact) = match deed {
-        Deed::Relayed => ("relayed", "Blocks of other users were handed over."),
-        Deed::ForeignClient => ("foreign_client", "Blocks under client ids of others were refused."),
-    };
-    tracing::warn!(target: telemetry::AUDIT, { board.id = %board, user.id = %user, deed, ?blocks }, "{fact}");
-    metrics::counter!(telemetry::AUDIT_RECORDS_TOTAL, "deed" => deed).increment(1);
-}
-
-fn count(counter: Counter) {
-    match counter {
-        Counter::Edits => metrics::counter!(telemetry::EDITS_TOTAL).increment(1),
-        Counter::Joined => metrics::counter!(telemetry::EDITS_JOINED_TOTAL).increment(1),
-        Counter::Refusals(code) => {
-            metrics::counter!(telemetry::REFUSALS_TOTAL, "code" => format!("{code:?}")).increment(1);
-        }
-        Counter::Repeats => metrics::counter!(telemetry::REPEATS_TOTAL).increment(1),
-        Counter::ViewerEdits => metrics::counter!(telemetry::VIEWER_EDITS_TOTAL).increment(1),
-        Counter::PutBacks => metrics::counter!(telemetry::PUT_BACKS_TOTAL).increment(1),
-        Counter::Relays => metrics::counter!(telemetry::RELAYS_TOTAL).increment(1),
-        Counter::Late => metrics::counter!(telemetry::LATE_MESSAGES_TOTAL).increment(1),
-        Counter::AwarenessDrops => metrics::counter!(telemetry::AWARENESS_DROPS_TOTAL).increment(1),
-        Counter::Levels => metrics::counter!(telemetry::LEVELS_TOTAL).increment(1),
-        Counter::Unshown(why) => {
-            let reason = match why {
-                Unshown::Old => "old",
-                Unshown::Unknown => "unknown_sender",
-                Unshown::Refused => "refused",
-            };
-            metrics::counter!(telemetry::RELAY_DROPS_TOTAL, "feature" => "shown", "reason" => reason).increment(1);
-        }
     }
 }
 

@@ -41,8 +41,7 @@ impl Room {
         };
         match (merged, seq) {
             (Ok(Some(applied)), _) => self.record(now, id, circumstances, applied, effects),
-            (Ok(None), Some(seq)) => self.acknowledge_unchanged(id, seq, effects),
-            (Ok(None), None) => {}
+            (Ok(None), seq) => self.acknowledge_unchanged(id, seq, effects),
             (Err(error), Some(seq)) => self.refuse_update(now, id, seq, error, effects),
             (Err(error), None) => self.close_for(now, id, error, effects),
         }

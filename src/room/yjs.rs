@@ -74,23 +74,39 @@ pub fn update(update: &[u8]) -> Bytes {
     message(2, update)
 }
 
+/// A state vector of these next clocks.
+pub fn vector(clocks: impl IntoIterator<Item = (u64, u32), IntoIter: ExactSizeIterator>) -> Bytes {
+    let clocks = clocks.into_iter();
+    let mut bytes = BytesMut::new();
+    put_var(&mut bytes, clocks.len() as u64);
+    for (client, clock) in clocks {
+        put_var(&mut bytes, client);
+        put_var(&mut bytes, clock.into());
+    }
+    bytes.freeze()
+}
+
 fn message(step: u8, payload: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(payload.len() + 7);
     bytes.put_u8(0);
     bytes.put_u8(step);
-    let mut len = payload.len();
-    while len >= 0x80 {
-        bytes.put_u8(u8::try_from(len & 0x7f).expect("seven bits") | 0x80);
-        len >>= 7;
-    }
-    bytes.put_u8(u8::try_from(len).expect("seven bits"));
+    put_var(&mut bytes, payload.len() as u64);
     bytes.put_slice(payload);
     bytes.freeze()
+}
+
+fn put_var(bytes: &mut BytesMut, mut number: u64) {
+    while number >= 0x80 {
+        bytes.put_u8(u8::try_from(number & 0x7f).expect("seven bits") | 0x80);
+        number >>= 7;
+    }
+    bytes.put_u8(u8::try_from(number).expect("seven bits"));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::guard::walk_state_vector;
 
     #[test]
     fn what_is_written_is_read() {
@@ -106,6 +122,12 @@ mod tests {
             );
             assert_eq!(YjsMessage::parse(&update(&payload)), Some(YjsMessage::Update(payload)));
         }
+    }
+
+    #[test]
+    fn a_vector_is_read_as_it_was_written() {
+        let clocks = [(7, 9), ((1 << 53) - 1, 70_000)];
+        assert_eq!(walk_state_vector(&vector(clocks)), Ok(clocks.to_vec()));
     }
 
     #[test]

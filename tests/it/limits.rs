@@ -171,16 +171,25 @@ async fn messages_above_their_limit_end_the_connection() {
     assert_eq!(own.closed().await, 1009, "a large frame without a `seq`");
 }
 
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_far_too_much_hears_why() {
+    let server = Server::open("");
+    assert_eq!(fate(&server, vec![0; 11 * 1024 * 1024]).await, 1009);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fragments_that_add_up_to_more_end_the_connection() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let server = Server::open("op_bytes_max = 4000\nupdate_bytes_max = 4000\nfirst_update_bytes_max = 4000");
     let mut socket = server.yjs("fragments").await;
     let stream = socket.0.get_mut();
-    for number in 0..6 {
-        let mut frame = vec![if number == 0 { 0x02 } else { 0x00 }, 0xfe];
-        frame.extend_from_slice(&1_000_u16.to_be_bytes());
-        frame.extend_from_slice(&[0; 1_004]);
+    // The fifth is above the limit and what is read beyond it.
+    for number in 0..5 {
+        const BYTES: usize = 1024 * 1024;
+        let mut frame = vec![if number == 0 { 0x02 } else { 0x00 }, 0xff];
+        frame.extend_from_slice(&(BYTES as u64).to_be_bytes());
+        frame.extend_from_slice(&vec![0; BYTES + 4]);
         stream.write_all(&frame).await.ok();
     }
     let mut answer = Vec::new();

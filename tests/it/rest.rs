@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::support::node::{Node, answer, create};
 
@@ -88,6 +88,42 @@ async fn a_list_is_walked_by_its_cursor() {
     }
     assert_eq!(Json::from(seen), json!(["a", "b", "c", "d", "e"]));
     assert_eq!(node.get("/v1/boards?limit=0").await.problem().0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_that_change_nothing_are_answered_and_keep_no_place() {
+    let node = Node::open().await;
+    node.draw("/v1/boards/lesson/ops", "a").await;
+    let empty = json!({ "type": "excalidraw", "elements": [] });
+    // One more than a node takes at a time.
+    for number in 0..9 {
+        let asked = node.send("POST", "/v1/boards/lesson/import", empty.clone());
+        let answer = timeout(Duration::from_secs(20), asked).await.expect("it is answered");
+        assert_eq!(
+            (answer.status, &answer.json()["elements"]),
+            (200, &json!(0)),
+            "{number}"
+        );
+    }
+    let image = png();
+    let path = format!("/v1/boards/lesson/assets/{}", sha256(&image));
+    assert_eq!(answer(node.ask("PUT", &path).body(image)).await.status, 200);
+}
+
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_without_effect_is_not_done_when_it_is_repeated() {
+    let node = Node::open().await;
+    node.draw("/v1/boards/lesson/ops", "a").await;
+    let set = |x: u32| json!({ "op": "element.update", "target": "a", "set": { "x": x } });
+    let frame = json!({ "client": uuid::Uuid::now_v7(), "seq": 1, "ops": [set(1)] });
+    for ops in [frame.clone(), json!({ "ops": [set(50)] }), frame] {
+        assert_eq!(node.send("POST", "/v1/boards/lesson/ops", ops).await.status, 200);
+    }
+    let state = node.get("/v1/boards/lesson/state").await.json();
+    let entries = state["entries"].as_array().unwrap();
+    let element = entries.iter().find(|entry| entry["id"] == "a").unwrap();
+    assert_eq!(element["properties"]["x"], 50);
 }
 
 //

@@ -37,6 +37,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Ephemeral messages above this do not wait for the tick: what waits is counted in messages, not in bytes.
 const SHOWN_BYTES_MAX: usize = 16 * 1024;
+/// Bytes around a message, at least.
+const HEAD_BYTES: usize = 6;
 /// Awareness of nobody: Yjs providers hang up after 30 s without a message, and do not see pings.
 const YJS_KEEP_ALIVE: &[u8] = &[1, 1, 0];
 
@@ -47,6 +49,8 @@ pub(super) struct Line {
     pub(super) state: AppState,
     pub(super) board: BoardId,
     pub(super) limits: Arc<Limits>,
+    /// Of one message.
+    bytes_max: usize,
     progress: Progress,
     pace: Pace,
     has_sent_update: bool,
@@ -91,6 +95,7 @@ impl Line {
             board,
             progress,
             pace: Pace::new(&limits),
+            bytes_max: super::message_bytes_max(&limits),
             limits,
             has_sent_update: false,
             handshake_ends: Some(now + wait),
@@ -134,8 +139,8 @@ impl Line {
         }
     }
 
-    /// What there is to do. Writing comes first, since most wakings are for that, but never twice before the socket was
-    /// looked at.
+    /// What there is to do. Writing comes before reading, since most wakings are for that, but never twice before the
+    /// socket was looked at.
     fn poll_turn(
         &mut self,
         context: &mut Context<'_>,
@@ -143,6 +148,12 @@ impl Line {
         is_paused: bool,
         has_written: bool,
     ) -> Poll<Turn> {
+        // First: neither a flood of messages nor one of news may put it off.
+        if let Some(revoked) = &mut self.revoked
+            && revoked.poll_unpin(context).is_ready()
+        {
+            return Poll::Ready(Turn::Revoked);
+        }
         if !has_written && connection.poll_news(context).is_ready() {
             return Poll::Ready(Turn::News);
         }
@@ -151,11 +162,6 @@ impl Line {
         }
         if has_written && connection.poll_news(context).is_ready() {
             return Poll::Ready(Turn::News);
-        }
-        if let Some(revoked) = &mut self.revoked
-            && revoked.poll_unpin(context).is_ready()
-        {
-            return Poll::Ready(Turn::Revoked);
         }
         self.alarm.as_mut().poll(context).map(|()| Turn::Due)
     }
@@ -200,7 +206,7 @@ impl Line {
         }
         if now >= self.next_ping {
             self.next_ping = now + Duration::from_millis(self.limits.ping_interval_ms);
-            self.keep_alive().await?;
+            self.keep_alive(connection).await?;
         }
         Ok(())
     }
@@ -208,7 +214,13 @@ impl Line {
     /// Judges one message and hands it to the room.
     async fn take(&mut self, message: Message, connection: &Connection) -> Result<(), Closing> {
         let session = connection.session();
-        let is_small = size(&message) <= SHOWN_BYTES_MAX;
+        let bytes = size(&message);
+        // Pings, too: each is answered.
+        self.pace.note_bytes(bytes + HEAD_BYTES);
+        if bytes > self.bytes_max {
+            return Err(Some(CloseCode::TooBig));
+        }
+        let is_small = bytes <= SHOWN_BYTES_MAX;
         let (input, is_ephemeral) = match (self.door, message) {
             (_, Message::Ping(_) | Message::Pong(_)) => return Ok(()),
             (_, Message::Close(_)) => return Err(None),
@@ -222,8 +234,7 @@ impl Line {
                 let frame = payload(&message, format).ok_or(Some(CloseCode::WrongFrameKind))?;
                 match codec::decode_client(format, &frame) {
                     Ok(mut decoded) => {
-                        self.pace.note_bytes(frame.len());
-                        let bytes_max = self.bytes_max(&decoded);
+                        let bytes_max = self.frame_bytes_max(&decoded);
                         let is_ephemeral = matches!(decoded, ClientFrame::Ephemeral(_) | ClientFrame::More { .. });
                         if frame.len() > bytes_max {
                             (too_large(session, &decoded, bytes_max)?, false)
@@ -241,7 +252,6 @@ impl Line {
                         }
                     }
                     Err(error) => {
-                        self.pace.note_bytes(frame.len());
                         let seq = codec::seq_of(format, &frame);
                         (Input::BadFrame(session, error.to_string(), seq), false)
                     }
@@ -260,7 +270,7 @@ impl Line {
     }
 
     /// Bytes that a frame of our own door may have.
-    fn bytes_max(&mut self, frame: &ClientFrame) -> usize {
+    fn frame_bytes_max(&mut self, frame: &ClientFrame) -> usize {
         match frame {
             ClientFrame::Op { .. } => self.limits.op_bytes_max,
             ClientFrame::Resync { .. } => self.limits.first_update_bytes_max,
@@ -277,7 +287,6 @@ impl Line {
 
     /// The first update of a connection may hold what was drawn offline; later ones are smaller.
     fn judge_size(&mut self, frame: &Bytes, is_update: bool) -> Result<(), Closing> {
-        self.pace.note_bytes(frame.len());
         let is_first = is_update && !self.has_sent_update;
         self.has_sent_update |= is_update;
         if !is_first && frame.len() > self.limits.update_bytes_max {
@@ -291,8 +300,8 @@ impl Line {
         loop {
             match connection.pull(&mut self.buffer, WRITE_BYTES) {
                 Pulled::Empty => return Ok(()),
-                Pulled::All => return self.send().await,
-                Pulled::Frames => self.send().await?,
+                Pulled::All => return self.send(connection).await,
+                Pulled::Frames => self.send(connection).await?,
                 Pulled::Behind => {
                     let level = connection.level().await;
                     level.map_err(|_room_ended| Some(CloseCode::Rebuilt))?;
@@ -302,8 +311,9 @@ impl Line {
         }
     }
 
-    /// Sends what is in the buffer; a socket that takes nothing for a while is given up.
-    async fn send(&mut self) -> Result<(), Closing> {
+    /// Sends what is in the buffer; a socket that takes nothing for a while is given up. What ends a session ends it here,
+    /// too: of a token at once, else once what is on its way had the time for it.
+    async fn send(&mut self, connection: &Connection) -> Result<(), Closing> {
         let is_text = matches!(
             self.door,
             Door::Own {
@@ -311,54 +321,66 @@ impl Line {
                 ..
             }
         );
-        let Self {
-            socket,
-            buffer,
-            alarm,
-            progress,
-            ..
-        } = self;
-        let mut write = pin!(async {
-            for bytes in buffer.drain(..) {
-                let message = if is_text {
-                    Message::Text(bytes.try_into().expect("the codec writes UTF-8"))
-                } else {
-                    Message::Binary(bytes)
-                };
-                socket.feed(message).await?;
-            }
-            socket.flush().await
-        });
         let stall = Duration::from_millis(self.limits.write_stall_ms);
-        let mut is_stalling = false;
-        let mut taken = progress.bytes();
-        loop {
-            tokio::select! {
-                biased;
-                written = &mut write => return written.map_err(|_gone| None),
-                // Most sockets take all at once; only for the others the timer is set.
-                () = std::future::ready(()), if !is_stalling => {
-                    is_stalling = true;
-                    alarm.as_mut().reset(Instant::now() + stall);
-                }
-                () = alarm.as_mut(), if is_stalling => {
-                    if progress.bytes() == taken {
-                        return Err(Some(CloseCode::TryLater));
+        let has_waited = {
+            let Self {
+                socket,
+                buffer,
+                alarm,
+                progress,
+                revoked,
+                end,
+                ..
+            } = self;
+            let ends = *end;
+            let next_look = || ends.into_iter().fold(Instant::now() + stall, Instant::min);
+            let mut write = pin!(feed(socket, buffer, is_text));
+            let (mut is_stalling, mut over) = (false, None);
+            let mut taken = progress.bytes();
+            loop {
+                tokio::select! {
+                    biased;
+                    written = &mut write => {
+                        written.map_err(|_gone| None)?;
+                        break is_stalling;
                     }
-                    taken = progress.bytes();
-                    alarm.as_mut().reset(Instant::now() + stall);
+                    // Most sockets take all at once; only for the others the timer is set.
+                    () = std::future::ready(()), if !is_stalling => {
+                        is_stalling = true;
+                        alarm.as_mut().reset(next_look());
+                    }
+                    () = ended(revoked), if is_stalling => return Err(Some(CloseCode::Unauthenticated)),
+                    code = poll_fn(|context| connection.poll_over(context)), if is_stalling && over.is_none() => {
+                        over = Some(code);
+                        alarm.as_mut().reset(next_look());
+                    }
+                    () = alarm.as_mut(), if is_stalling => {
+                        if ends.is_some_and(|end| Instant::now() >= end) {
+                            return Err(Some(CloseCode::Unauthenticated));
+                        }
+                        if over.is_some() || progress.bytes() == taken {
+                            return Err(Some(over.unwrap_or(CloseCode::TryLater)));
+                        }
+                        taken = progress.bytes();
+                        alarm.as_mut().reset(next_look());
+                    }
                 }
             }
+        };
+        if has_waited {
+            // What the far end took is as good as a word from it, and it was not listened to meanwhile.
+            self.note_heard(Instant::now());
         }
+        Ok(())
     }
 
-    async fn keep_alive(&mut self) -> Result<(), Closing> {
+    async fn keep_alive(&mut self, connection: &Connection) -> Result<(), Closing> {
         let ping = Message::Ping(Bytes::new());
         self.socket.feed(ping).await.map_err(|_gone| None)?;
         if self.door == Door::Yjs {
             self.buffer.push(Bytes::from_static(YJS_KEEP_ALIVE));
         }
-        self.send().await
+        self.send(connection).await
     }
 
     /// Says why, and waits a moment for the answer, so that the reason is not lost with unread data.
@@ -379,6 +401,27 @@ impl Line {
             // The reason stands behind all that the far end does not take: it finds the connection reset.
             Err(_elapsed) => self.progress.give_up(),
         }
+    }
+}
+
+/// Writes all of the buffer.
+async fn feed(socket: &mut WebSocket, buffer: &mut Vec<Bytes>, is_text: bool) -> Result<(), axum::Error> {
+    for bytes in buffer.drain(..) {
+        let message = if is_text {
+            Message::Text(bytes.try_into().expect("the codec writes UTF-8"))
+        } else {
+            Message::Binary(bytes)
+        };
+        socket.feed(message).await?;
+    }
+    socket.flush().await
+}
+
+/// Resolves when the token is revoked, if there is one.
+async fn ended(revoked: &mut Option<BoxFuture<'static, ()>>) {
+    match revoked {
+        Some(revoked) => revoked.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::board::guard::join_awareness;
+use crate::protocol::ClientFrame;
 use crate::protocol::limits::Limits;
 use crate::room::Input;
 use crate::room::yjs::YjsMessage;
@@ -78,6 +79,7 @@ impl Pace {
     /// Lets an input through, or keeps it as the newest ephemeral state.
     pub(super) fn admit(&mut self, input: Input, is_ephemeral: bool) -> Option<Input> {
         if !is_ephemeral {
+            self.drop_committed(&input);
             self.pause = self.pause.max(self.edits.take(1.0));
             return Some(input);
         }
@@ -92,6 +94,17 @@ impl Pace {
             metrics::counter!(telemetry::RATE_DROPS_TOTAL).increment(renew(held, input));
         }
         None
+    }
+
+    /// What is held back of a gesture would be shown again behind the edit that ends it.
+    fn drop_committed(&mut self, edit: &Input) {
+        let Input::Frame(_, ClientFrame::Op { gesture, .. } | ClientFrame::Update { gesture, .. }) = edit else {
+            return;
+        };
+        let is_of_it = |(_, held): &mut (Instant, Box<Input>)| matches!(&**held, Input::Frame(_, ClientFrame::Ephemeral(state)) if state.gesture == *gesture);
+        if gesture.is_some() && self.held.take_if(is_of_it).is_some() {
+            metrics::counter!(telemetry::RATE_DROPS_TOTAL).increment(1);
+        }
     }
 
     /// Until when the socket is not read.
@@ -134,6 +147,7 @@ fn renew(held: &mut Input, newer: Input) -> u64 {
 mod tests {
     use super::*;
     use crate::board::guard::walk_awareness;
+    use crate::protocol::Ephemeral;
     use crate::protocol::ids::SessionId;
 
     /// Awareness of these client ids, all below 128, with one clock and a text as state.
@@ -196,6 +210,28 @@ mod tests {
         pace.admit(shows(&[1], 2, "own"), true);
         pace.admit(shows(&[10], 1, "small"), true);
         assert_eq!(released(&mut pace), [(9, 1), (1, 2), (10, 1)]);
+    }
+
+    #[test]
+    fn what_is_held_of_a_gesture_goes_with_the_edit_that_ends_it() {
+        let drag = |gesture: u128| {
+            let gesture = Some(uuid::Uuid::from_u128(gesture));
+            let (kind, data) = ("drag".to_owned(), crate::protocol::element::Value::Bool(true));
+            Input::Frame(SessionId(1), ClientFrame::Ephemeral(Ephemeral { kind, gesture, data }))
+        };
+        let edit = |gesture: Option<u128>| {
+            let (gesture, ops) = (gesture.map(uuid::Uuid::from_u128), Vec::new());
+            Input::Frame(SessionId(1), ClientFrame::Op { seq: 1, gesture, ops })
+        };
+        let mut pace = pace();
+        assert!(pace.admit(drag(7), true).is_some());
+        assert!(pace.admit(drag(7), true).is_none());
+        for others in [None, Some(8)] {
+            pace.admit(edit(others), false);
+            assert!(pace.next_held().is_some(), "{others:?}");
+        }
+        pace.admit(edit(Some(7)), false);
+        assert!(pace.next_held().is_none());
     }
 
     #[test]

@@ -80,6 +80,17 @@ async fn pages_of_other_origins_are_turned_away() {
     assert_eq!(status, 200);
 }
 
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upgrade_makes_no_board() {
+    let server = Server::open("");
+    assert_eq!(
+        server.upgrade("/v1/boards/made/ws?user=ann", None).await.err(),
+        Some(400)
+    );
+    assert_eq!(server.request("GET", "/v1/boards/made", "", "").await.0, 404);
+}
+
 //
 #[tokio::test(flavor = "multi_thread")]
 async fn only_those_with_a_good_token_and_a_role_come_in() {

@@ -17,7 +17,7 @@ use yrs::{Map as _, Transact as _, WriteTxn as _};
 
 use super::{acknowledged, element};
 use crate::support::hostile::document;
-use crate::support::live::{SOON, Server, Socket, var, y};
+use crate::support::live::{SOON, Server, Socket, hello, var, y};
 use crate::support::soon::until;
 
 async fn left(watcher: &mut Socket, user: &str) {
@@ -63,6 +63,23 @@ async fn who_says_nothing_after_the_upgrade_is_sent_away() {
         .await
         .expect("the door opens");
     assert_eq!(silent.closed().await, 4508);
+}
+
+//
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_before_the_greeting_are_no_messages() {
+    let server = Server::open("");
+    let mut socket = server
+        .upgrade("/v1/boards/x/ws", Some("panseo.v1.json"))
+        .await
+        .expect("the door opens");
+    for control in [Message::Ping("a".into()), Message::Pong("b".into())] {
+        socket.0.send(control).await.unwrap();
+    }
+    socket.frame(&hello(Uuid::now_v7())).await;
+    socket
+        .find(|frame| matches!(frame, ServerFrame::Welcome { .. }).then_some(()))
+        .await;
 }
 
 //
