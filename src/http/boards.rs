@@ -190,22 +190,10 @@ pub(super) async fn update(
     };
     to_the_end(async move {
         let info = state.store.update_board(&board, &change).await?;
-        tell_info(&state, info.clone()).await?;
+        state.hub.set_info(&info).await?;
         Ok(Json(info))
     })
     .await
-}
-
-/// Tells who is connected what the store has now. Of two changes at once the later one is told last: whoever told looks
-/// again, and tells what has come meanwhile.
-async fn tell_info(state: &AppState, mut info: BoardInfo) -> Result<(), Problem> {
-    loop {
-        let told = state.hub.set_info(&info).await;
-        match state.store.board(&info.id).await {
-            Ok(Some(newer)) if newer != info => info = newer,
-            Ok(_) | Err(_) => return Ok(told?),
-        }
-    }
 }
 
 /// Deletes a board with all that belongs to it (role: teacher). Open sessions end.
@@ -304,23 +292,7 @@ pub(super) async fn delete_member(
 async fn set_role(state: AppState, MemberPath { id, user }: MemberPath, role: Option<Role>) -> Result<(), Problem> {
     to_the_end(async move {
         state.store.set_role(&id, &user, role).await?;
-        tell_role(&state, &id, &user, role).await
+        Ok(state.hub.set_role(&id, &user, role).await?)
     })
     .await
-}
-
-/// Tells who is connected, as [`tell_info`] does.
-pub(super) async fn tell_role(
-    state: &AppState,
-    board: &BoardId,
-    user: &UserId,
-    mut role: Option<Role>,
-) -> Result<(), Problem> {
-    loop {
-        let told = state.hub.set_role(board, user, role).await;
-        match state.store.role(board, user).await {
-            Ok(newer) if newer != role => role = newer,
-            Ok(_) | Err(_) => return Ok(told?),
-        }
-    }
 }

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::access::{Caller, Grants, role_on_board};
 use crate::http::AppState;
 use crate::http::auth::{admit_as, admit_existing};
-use crate::http::boards::tell_role;
 use crate::http::error::Problem;
 use crate::http::request::{BoardPath, Segments, json_body, to_the_end};
 use crate::protocol::ids::{BoardId, Role, Timestamp};
@@ -163,7 +162,7 @@ pub(super) async fn join(
         to_the_end(async move {
             let role = state.store.add_member(&board, &user, role).await?;
             // Who gains a role need not wait until all nodes know it: they are let in by the store.
-            _ = tell_role(&state, &board, &user, Some(role)).await;
+            _ = state.hub.set_role(&board, &user, Some(role)).await;
             Ok(role)
         })
         .await?

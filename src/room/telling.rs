@@ -3,8 +3,8 @@
 //! The store has it already, so whoever joins from now on finds it. Here it reaches those who are connected. This node's
 //! sockets hear of it first, whatever becomes of the rest.
 //!
-//! Two changes of one thing may come here in another order than the store took them. So whoever has told the room looks up what
-//! the store has, and tells that if it is something else: the last that a room is told is what the store has.
+//! Two changes of one thing may come here in another order than the store took them. So what the store has is looked up
+//! after each telling, and told if it is something else.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
