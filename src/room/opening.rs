@@ -282,7 +282,7 @@ mod tests {
         );
         let mut got = Vec::new();
         assert_eq!(ring.pull(ID, &mut got, 1_000), Pulled::All);
-        assert_eq!(got, [stored.step2.clone()]);
+        assert_eq!(got, std::slice::from_ref(&stored.step2));
         // Who has something is answered by the room alone.
         let left = serve_stored(asks(&stored.vector), Some(&stored), &waiting, &ring);
         assert!(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::board::Board;
 use crate::protocol::codec::{Format, decode_server};
-use crate::protocol::element::Property;
+use crate::protocol::element::{Property, Value};
 use crate::protocol::ids::{EditScope, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::Limits;
 use crate::protocol::op::Op;
@@ -42,17 +42,17 @@ fn request(client: u128) -> Door {
     Door::Request { client }
 }
 
-fn ops(json: serde_json::Value) -> Vec<Op> {
+fn ops(json: &serde_json::Value) -> Vec<Op> {
     serde_json::from_value(serde_json::json!([json])).unwrap()
 }
 
 fn create() -> Vec<Op> {
     let element = serde_json::json!({ "id": "e", "type": "rectangle", "x": 0, "y": 0, "width": 1, "height": 1 });
-    ops(serde_json::json!({ "op": "element.create", "element": element }))
+    ops(&serde_json::json!({ "op": "element.create", "element": element }))
 }
 
 fn move_to(x: u32) -> Vec<Op> {
-    ops(serde_json::json!({ "op": "element.update", "target": "e", "set": { "x": x } }))
+    ops(&serde_json::json!({ "op": "element.update", "target": "e", "set": { "x": x } }))
 }
 
 impl Tester {
@@ -114,7 +114,7 @@ impl Tester {
 
     fn x(&self) -> Option<f64> {
         let items = self.room.board().items();
-        items[0].properties.get(Property::X).and_then(|x| x.as_f64())
+        items[0].properties.get(Property::X).and_then(Value::as_f64)
     }
 }
 

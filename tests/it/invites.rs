@@ -121,8 +121,8 @@ async fn what_an_invite_may_not_be() {
 async fn many_invites_at_once_are_not_more_than_a_board_may_have() {
     let node = Node::with_tokens().await;
     let teacher = lesson(&node).await;
-    let make = || teacher.send("POST", "/v1/boards/lesson/invites", json!({ "role": "viewer" }));
-    let answers = futures_util::future::join_all((0..40).map(|_| make())).await;
+    let invite = || teacher.send("POST", "/v1/boards/lesson/invites", json!({ "role": "viewer" }));
+    let answers = futures_util::future::join_all((0..40).map(|_| invite())).await;
     let made = answers.iter().filter(|answer| answer.status == 201).count();
     let refused = answers.iter().filter(|answer| answer.status == 409).count();
     assert_eq!((made, refused), (20, 20));
