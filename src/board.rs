@@ -19,7 +19,8 @@ pub mod shape;
 pub mod undo;
 mod write;
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -40,7 +41,7 @@ use guard::{BlockIndex, CheckContext, Checked, WalkError, WalkLimits};
 use outbox::Outboxes;
 use read::{KINDS, ReadModel, any_of};
 use rights::Editor;
-use undo::{Direction, Stacks};
+use undo::{Direction, Rules, Stacks};
 use write::write_entry;
 
 /// An update that is longer than this holds blocks or deletes; a shorter one says nothing.
@@ -221,9 +222,7 @@ impl Board {
             creator: &creator,
             elements_max,
         };
-        for op in ops {
-            apply::apply(&mut draft, op, &context)?;
-        }
+        apply::apply(&mut draft, ops, &context)?;
         let entries = draft.into_entries();
         self.fits(&entries)?;
         Ok(self.write(&entries))
@@ -286,12 +285,18 @@ impl Board {
             let creator = || self.index.creator(target.0, &target.1);
             editor.may_touch((target.0, &target.1), self.read.get(target), property, creator)
         };
+        let drawn_on = LazyCell::new(|| self.pages_of_others(user));
+        let rules = Rules {
+            may_touch: &may_touch,
+            is_drawn_on: &|page| drawn_on.contains(page),
+        };
         for step in tried {
-            let (changed, skipped) = undo::inverse(&step, &mut draft, &may_touch);
+            let (changed, skipped) = undo::inverse(&step, &mut draft, &rules);
             undone.steps.push(step.id);
             undone.changed += changed;
             undone.skipped += skipped;
-            if changed > 0 {
+            // What lies below a step that nobody knows any more is older than what the user means.
+            if changed > 0 || step.is_left_out() {
                 break;
             }
         }
@@ -304,8 +309,21 @@ impl Board {
         })
     }
 
+    /// Pages on which something lives that others made.
+    fn pages_of_others(&self, user: &UserId) -> HashSet<&str> {
+        let is_others = |id: &str, entry: &Properties| match entry.get(Property::Author).and_then(Value::as_str) {
+            Some(author) => author != user.as_str(),
+            None => self.index.creator(EntryKind::Element, id) != Some(user),
+        };
+        self.read
+            .entries(EntryKind::Element)
+            .filter(|(id, entry)| entry.get(Property::Deleted).is_none() && is_others(id, entry))
+            .filter_map(|(_, entry)| entry.get(Property::Page)?.as_str())
+            .collect()
+    }
+
     /// Brings elements and pages back to what they were at another time, as new changes.
-    pub fn restore(&mut self, old: &[Item], now: Timestamp) -> Result<Applied, TooLarge> {
+    pub fn restore(&mut self, old: &[Item], now: Timestamp, elements_max: usize) -> Result<Applied, ApplyError> {
         let mut draft = Draft::new(&self.read);
         let is_restored = |kind: EntryKind| matches!(kind, EntryKind::Element | EntryKind::Page);
         let mut known = BTreeSet::new();
@@ -313,6 +331,11 @@ impl Board {
             let target = (item.kind, Arc::clone(&item.id));
             draft.create(&target, item.properties.clone());
             known.insert(target);
+        }
+        let is_purged = |target: &&Target| target.0 == EntryKind::Element && self.read.get(target).is_none();
+        let purged = known.iter().filter(is_purged).count();
+        if purged > 0 && self.read.len(EntryKind::Element) + purged > elements_max {
+            return Err(ApplyError::BoardFull(elements_max));
         }
         for kind in [EntryKind::Element, EntryKind::Page] {
             for (id, entry) in self.read.entries(kind) {

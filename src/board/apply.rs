@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use self::delete::{Deletions, mark_deleted};
 use super::draft::Draft;
 use super::rights::Editor;
 use super::shape;
@@ -19,6 +20,8 @@ use crate::protocol::like_key;
 use crate::protocol::op::Op;
 use crate::protocol::order;
 use crate::protocol::points::round_px;
+
+mod delete;
 
 /// Why an op was refused. Nothing was changed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -84,8 +87,27 @@ impl Context<'_> {
     }
 }
 
-/// Writes what the op asks for into the draft. Undo, redo and restore are the board's own and never come here.
-pub fn apply(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<(), ApplyError> {
+/// Writes what the ops of a frame ask for into the draft. Undo, redo and restore are the board's own and never come
+/// here.
+pub fn apply<'a>(
+    draft: &mut Draft<'_>,
+    ops: impl IntoIterator<Item = &'a Op>,
+    context: &Context<'_>,
+) -> Result<(), ApplyError> {
+    let mut deletions = Deletions::default();
+    for op in ops {
+        apply_one(draft, op, context, &mut deletions)?;
+    }
+    deletions.settle(draft, context);
+    Ok(())
+}
+
+fn apply_one<'a>(
+    draft: &mut Draft<'_>,
+    op: &'a Op,
+    context: &Context<'_>,
+    deletions: &mut Deletions<'a>,
+) -> Result<(), ApplyError> {
     match op {
         Op::ElementCreate { element, after } => create_element(draft, element, after.as_ref(), context),
         Op::ElementUpdate { target, set } => update_element(draft, target, set, context),
@@ -93,9 +115,9 @@ pub fn apply(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<()
         Op::ElementOrder { targets, after, before } => {
             order_elements(draft, targets, (after.as_ref(), before.as_ref()), context)
         }
-        Op::ElementDelete { targets } => delete_elements(draft, targets, context),
+        Op::ElementDelete { targets } => deletions.delete(draft, targets, context),
         Op::BoardClear { page } => {
-            clear(draft, page.as_deref(), context);
+            deletions.clear(page.as_deref());
             Ok(())
         }
         Op::PageAdd {
@@ -177,15 +199,6 @@ fn existing(draft: &Draft<'_>, kind: EntryKind, id: &str) -> Result<Target, Appl
     }
 }
 
-fn mark_deleted(draft: &mut Draft<'_>, target: &Target, context: &Context<'_>) {
-    if draft
-        .get(target)
-        .is_some_and(|entry| entry.get(Property::Deleted).is_none())
-    {
-        draft.set(target, Property::Deleted, Some(time_value(context.editor.now)));
-    }
-}
-
 pub(super) fn create_element(
     draft: &mut Draft<'_>,
     entry: &Entry,
@@ -219,7 +232,7 @@ pub(super) fn create_element(
     }
     if properties.get(Property::Pos).is_none() {
         let pos = match after {
-            None => order::between(draft.top_pos().as_deref(), None, context.editor.seed),
+            None => order::between(draft.top_pos(EntryKind::Element).as_deref(), None, context.editor.seed),
             Some(after) => place(draft, (Some(after), None), 1, &HashSet::new(), context)?.remove(0),
         };
         properties.set(Property::Pos, pos.as_str().into());
@@ -319,7 +332,7 @@ fn order_elements(
     Ok(())
 }
 
-/// Keys for `count` elements right above `after`, right below `before`, or on top; `moving` are no neighbours.
+/// Keys for `count` elements right above `after`, right below `before`, or on top; `moving` are no neighbours.
 fn place(
     draft: &Draft<'_>,
     (after, before): (Option<&EntryId>, Option<&EntryId>),
@@ -337,67 +350,32 @@ fn place(
     let (lower, upper) = match (after, before) {
         (Some(after), _) => {
             let lower = neighbour(after)?;
-            let upper = draft.pos_beside(&lower, true, moving);
+            let upper = draft.pos_beside(EntryKind::Element, &lower, true, moving);
             (Some(lower), upper)
         }
         (None, Some(before)) => {
             let upper = neighbour(before)?;
-            (draft.pos_beside(&upper, false, moving), Some(upper))
+            (draft.pos_beside(EntryKind::Element, &upper, false, moving), Some(upper))
         }
-        (None, None) => (draft.top_pos(), None),
+        (None, None) => (draft.top_pos(EntryKind::Element), None),
     };
-    Ok(order::sequence(
-        lower.as_deref(),
-        upper.as_deref(),
-        count,
-        context.editor.seed,
-    ))
+    let keys = order::sequence(lower.as_deref(), upper.as_deref(), count, context.editor.seed);
+    let named = after.or(before).map(EntryId::as_str);
+    has_room(keys, (lower.as_deref(), upper.as_deref()), named)
 }
 
-fn delete_elements(draft: &mut Draft<'_>, ids: &[EntryId], context: &Context<'_>) -> Result<(), ApplyError> {
-    let (mut targets, mut gone) = (Vec::new(), HashSet::new());
-    for id in ids {
-        let target = existing(draft, EntryKind::Element, id.as_str())?;
-        context.may_touch(draft, &target, None)?;
-        if gone.insert(Arc::clone(&target.1)) {
-            targets.push(target);
-        }
-    }
-    for target in draft.bound_to(&gone) {
-        let is_label = draft
-            .get(&target)
-            .is_some_and(|entry| entry.get(Property::ContainerId).is_some());
-        if is_label {
-            gone.insert(Arc::clone(&target.1));
-            targets.push(target);
-        } else {
-            let freed = draft
-                .get(&target)
-                .and_then(|entry| shape::freed(entry.get(Property::Bindings)?, &gone));
-            if let Some(bindings) = freed {
-                draft.set(&target, Property::Bindings, bindings);
-            }
-        }
-    }
-    for target in targets {
-        mark_deleted(draft, &target, context);
-    }
-    Ok(())
-}
-
-fn clear(draft: &mut Draft<'_>, page: Option<&str>, context: &Context<'_>) {
-    let on_page = |entry: &Properties| {
-        page.is_none_or(|page| entry.get(Property::Page).and_then(Value::as_str).unwrap_or("") == page)
-    };
-    let mut live: Vec<Target> = draft
-        .read()
-        .entries(EntryKind::Element)
-        .filter(|(_, entry)| entry.get(Property::Deleted).is_none() && on_page(entry))
-        .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
-        .collect();
-    live.sort();
-    for target in live {
-        mark_deleted(draft, &target, context);
+/// The keys, if they lie where they were asked to: keys that are too long or not made here may leave no room.
+fn has_room(
+    keys: Vec<String>,
+    (lower, upper): (Option<&str>, Option<&str>),
+    named: Option<&str>,
+) -> Result<Vec<String>, ApplyError> {
+    let is_between = |key: &str| lower.is_none_or(|lower| lower < key) && upper.is_none_or(|upper| key < upper);
+    match named {
+        Some(named) if !keys.iter().all(|key| is_between(key)) => Err(ApplyError::BadOp(format!(
+            "there is no room next to `{named}`: put that one elsewhere first"
+        ))),
+        Some(_) | None => Ok(keys),
     }
 }
 
@@ -458,9 +436,8 @@ fn update_page(
 
 /// Key of a page right after another, or last. The page `""` comes first while it has no key.
 fn page_place(draft: &Draft<'_>, after: Option<&str>, context: &Context<'_>) -> Result<String, ApplyError> {
-    let keys = draft.page_places();
     let lower = match after {
-        None => keys.last().cloned(),
+        None => draft.top_pos(EntryKind::Page),
         Some("") => draft
             .get(&(EntryKind::Page, "".into()))
             .and_then(|page| shape::text(page, Property::Pos)),
@@ -469,16 +446,11 @@ fn page_place(draft: &Draft<'_>, after: Option<&str>, context: &Context<'_>) -> 
             draft.get(&target).and_then(|page| shape::text(page, Property::Pos))
         }
     };
-    let upper = match (&lower, after) {
-        (_, None) => None,
-        (Some(lower), _) => keys.iter().find(|key| *key > lower),
-        (None, Some(_)) => keys.first(),
-    };
-    Ok(order::between(
-        lower.as_deref(),
-        upper.map(String::as_str),
-        context.editor.seed,
-    ))
+    let from = lower.as_deref().unwrap_or_default();
+    let upper = after.and_then(|_| draft.pos_beside(EntryKind::Page, from, true, &HashSet::new()));
+    let beside = (lower.as_deref(), upper.as_deref());
+    let keys = order::sequence(beside.0, beside.1, 1, context.editor.seed);
+    Ok(has_room(keys, beside, after)?.remove(0))
 }
 
 type AssetFields<'a> = (Option<&'a str>, Option<u64>, Option<u32>, Option<u32>);
@@ -493,7 +465,7 @@ fn add_asset(
     if draft.get(&target).is_some() {
         return;
     }
-    let number = |number: Option<u64>| number.and_then(|number| i64::try_from(number).ok()).map(Value::Int);
+    let number = |number: Option<u64>| number.and_then(|number| i64::try_from(number).ok()).map(Value::whole);
     let fields = [
         (Property::MimeType, mime.map(Value::from)),
         (Property::Bytes, number(bytes)),
@@ -524,19 +496,6 @@ fn add_comment(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<
         return Ok(());
     };
     let target = (EntryKind::Comment, comment.shared());
-    if let Some(known) = draft.get(&target) {
-        let is_same = known.get(Property::Text).and_then(Value::as_str) == Some(text);
-        return if is_same {
-            Ok(())
-        } else {
-            Err(ApplyError::Conflict(comment.to_string()))
-        };
-    }
-    for (kind, id) in [(EntryKind::Element, element), (EntryKind::Comment, parent)] {
-        if let Some(id) = id {
-            existing(draft, kind, id.as_str())?;
-        }
-    }
     let name = |id: &Option<EntryId>| id.as_ref().map(|id| Value::from(id.as_str()));
     let fields = [
         (Property::Author, Some(Value::from(context.editor.user.as_str()))),
@@ -559,6 +518,21 @@ fn add_comment(draft: &mut Draft<'_>, op: &Op, context: &Context<'_>) -> Result<
         EntryKind::Comment,
         values.iter().map(|(property, value)| (*property, value)),
     )?;
+    if let Some(known) = draft.get(&target) {
+        use Property as P;
+        let said = [P::Text, P::Element, P::Parent, P::X, P::Y, P::Page];
+        let is_same = said.iter().all(|said| known.get(*said) == properties.get(*said));
+        return if is_same && context.editor.is_author(known, || (context.creator)(&target)) {
+            Ok(())
+        } else {
+            Err(ApplyError::Conflict(comment.to_string()))
+        };
+    }
+    for (kind, id) in [(EntryKind::Element, element), (EntryKind::Comment, parent)] {
+        if let Some(id) = id {
+            existing(draft, kind, id.as_str())?;
+        }
+    }
     draft.create(&target, properties);
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::read::ReadModel;
+use super::read::{Order, Place, ReadModel, place_of, put_elsewhere};
 use super::shape;
 use crate::protocol::element::{EntryKind, Properties, Property, Target, Value};
 
@@ -16,6 +16,8 @@ pub struct Draft<'a> {
     /// In the order in which entries were first touched.
     order: Vec<Target>,
     entries: HashMap<Target, Option<Properties>>,
+    /// Entries that are at another place than in `read`.
+    places: [Order; 5],
 }
 
 impl<'a> Draft<'a> {
@@ -25,6 +27,7 @@ impl<'a> Draft<'a> {
             read,
             order: Vec::new(),
             entries: HashMap::new(),
+            places: Default::default(),
         }
     }
 
@@ -43,14 +46,16 @@ impl<'a> Draft<'a> {
 
     /// Makes an entry, or sets all of its properties anew.
     pub fn create(&mut self, target: &Target, properties: Properties) {
-        *self.slot(target) = Some(properties);
+        self.change(target, |entry| *entry = Some(properties));
     }
 
     /// Sets or removes a property of an entry that exists.
     pub fn set(&mut self, target: &Target, property: Property, value: Option<Value>) {
-        if let Some(properties) = self.slot(target) {
-            properties.put(property, value);
-        }
+        self.change(target, |entry| {
+            if let Some(properties) = entry {
+                properties.put(property, value);
+            }
+        });
     }
 
     /// An op has set these: the text before it was broken into lines goes with an older text.
@@ -77,7 +82,7 @@ impl<'a> Draft<'a> {
 
     /// Removes an entry for good: likes, and what a purge takes.
     pub fn remove(&mut self, target: &Target) {
-        *self.slot(target) = None;
+        self.change(target, |entry| *entry = None);
     }
 
     /// Entries that the draft may have changed: what they are, and what they shall be.
@@ -109,73 +114,42 @@ impl<'a> Draft<'a> {
             .unwrap_or_default()
     }
 
-    /// Highest z-order key of all elements.
-    pub fn top_pos(&self) -> Option<String> {
-        let drafted = self.drafted_pos().max();
-        let known = self.read.order().next_back().map(|(pos, _)| pos.to_string());
-        drafted.max(known)
+    /// Highest key of all elements or pages.
+    pub fn top_pos(&self, kind: EntryKind) -> Option<String> {
+        let tops = self.orders(kind).into_iter().filter_map(Order::last);
+        tops.max().map(|(pos, _)| pos.to_string())
     }
 
-    /// The next z-order key above or below `pos`, those of the elements `moving` left aside.
-    pub fn pos_beside(&self, pos: &str, is_above: bool, moving: &HashSet<Arc<str>>) -> Option<String> {
-        let is_beside = |key: &str| if is_above { key > pos } else { key < pos };
-        let mut known = self
-            .read
-            .order()
-            .filter(|(key, id)| is_beside(key) && !moving.contains(id))
-            .map(|(key, _)| key.to_string());
-        let drafted = self.drafted_pos().filter(|key| is_beside(key));
-        if is_above {
-            known.next().into_iter().chain(drafted).min()
+    /// The next key above or below `pos`, those of the entries `moving` left aside.
+    pub fn pos_beside(&self, kind: EntryKind, pos: &str, is_above: bool, moving: &HashSet<Arc<str>>) -> Option<String> {
+        let stays = |place: &&Place| !moving.contains(&place.1);
+        let beside = if is_above {
+            // No text lies between these two.
+            let next: Place = (format!("{pos}\0").into(), Arc::default());
+            let orders = self.orders(kind).into_iter();
+            orders.filter_map(|order| order.range(&next..).find(stays)).min()
         } else {
-            known.next_back().into_iter().chain(drafted).max()
-        }
-    }
-
-    /// Other living elements that name one of these as their container, or are tied to one by their bindings.
-    pub fn bound_to(&self, ids: &HashSet<Arc<str>>) -> Vec<Target> {
-        let leads_there = |entry: &Properties| {
-            let container = entry.get(Property::ContainerId).and_then(Value::as_str);
-            container.is_some_and(|id| ids.contains(id))
-                || entry
-                    .get(Property::Bindings)
-                    .is_some_and(|bindings| shape::freed(bindings, ids).is_some())
+            let end: Place = (pos.into(), Arc::default());
+            let orders = self.orders(kind).into_iter();
+            orders.filter_map(|order| order.range(..&end).rfind(stays)).max()
         };
-        let mut bound: Vec<Target> = self
-            .read
-            .entries(EntryKind::Element)
-            .filter(|(id, entry)| !ids.contains(*id) && entry.get(Property::Deleted).is_none() && leads_there(entry))
-            .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
-            .collect();
-        bound.sort();
-        bound
+        beside.map(|(pos, _)| pos.to_string())
     }
 
-    /// Places of all pages, lowest first.
-    pub fn page_places(&self) -> Vec<String> {
-        let untouched = self.read.entries(EntryKind::Page).filter_map(|(id, page)| {
-            let target = (EntryKind::Page, Arc::clone(id));
-            (!self.entries.contains_key(&target)).then_some(page)
-        });
-        let drafted = self.order.iter().filter(|(kind, _)| *kind == EntryKind::Page);
-        let pages = untouched.chain(drafted.filter_map(|target| self.get(target)));
-        let mut places: Vec<_> = pages.filter_map(|page| shape::text(page, Property::Pos)).collect();
-        places.sort();
-        places
+    /// A place that an entry has left in the draft still counts: less room is used then, the order is right all the same.
+    fn orders(&self, kind: EntryKind) -> [&Order; 2] {
+        [self.read.order(kind), &self.places[kind as usize]]
     }
 
-    fn drafted_pos(&self) -> impl Iterator<Item = String> {
-        self.order
-            .iter()
-            .filter(|(kind, _)| *kind == EntryKind::Element)
-            .filter_map(|target| shape::text(self.get(target)?, Property::Pos))
-    }
-
-    fn slot(&mut self, target: &Target) -> &mut Option<Properties> {
+    fn change(&mut self, target: &Target, change: impl FnOnce(&mut Option<Properties>)) {
+        let (kind, id) = target;
         if !self.entries.contains_key(target) {
             self.order.push(target.clone());
             self.entries.insert(target.clone(), self.read.get(target).cloned());
         }
-        self.entries.get_mut(target).expect("the slot was made right before")
+        let entry = self.entries.get_mut(target).expect("it was put there right before");
+        let was = place_of(id, entry.as_ref());
+        change(entry);
+        put_elsewhere(&mut self.places[*kind as usize], (was, place_of(id, entry.as_ref())));
     }
 }

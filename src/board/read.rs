@@ -3,7 +3,7 @@
 //! Built once when a board opens, then kept level by the keys that events name. It says what a value was before; the
 //! document after commit says what it is. Rights, undo and export read it; nobody else keeps a copy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use yrs::types::ToJson;
@@ -11,7 +11,7 @@ use yrs::{Any, Map, MapRef, Number, Out, ReadTxn};
 
 use super::guard::BlockIndex;
 use super::idmap::IdMap;
-use super::undo;
+use super::{shape, undo};
 use crate::protocol::element::{Change, EntryKind, Item, Properties, Property, Target, Value};
 
 /// Collections of entries and the roots they live under.
@@ -23,12 +23,19 @@ pub const KINDS: [(EntryKind, &str); 5] = [
     (EntryKind::Like, "board:likes"),
 ];
 
+/// A key `pos`, and the id of the entry that has it.
+pub type Place = (Arc<str>, Arc<str>);
+
+/// Entries of one kind by `pos`, lowest first, ties by id.
+pub type Order = BTreeSet<Place>;
+
 /// Plain copy of all entries.
 #[derive(Debug, Default)]
 pub struct ReadModel {
     kinds: [IdMap<Properties>; 5],
-    /// Elements by z-order, ties by id.
-    order: BTreeSet<(Arc<str>, Arc<str>)>,
+    orders: [Order; 5],
+    /// Ids that elements name as their container or are tied to, each with the element that says so.
+    bound: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
 impl ReadModel {
@@ -47,9 +54,18 @@ impl ReadModel {
         self.kinds[kind as usize].iter()
     }
 
-    /// Z-order keys and ids of all elements, lowest first, deleted ones included.
-    pub fn order(&self) -> impl DoubleEndedIterator<Item = &(Arc<str>, Arc<str>)> {
-        self.order.iter()
+    /// Z-order of elements or places of pages, deleted ones included.
+    pub fn order(&self, kind: EntryKind) -> &Order {
+        &self.orders[kind as usize]
+    }
+
+    /// Elements, deleted ones too, that name one of these as their container, or are tied to one by their bindings.
+    pub fn bound_to(&self, ids: &HashSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        let bound_to = |id| {
+            let from = (Arc::clone(id), Arc::default());
+            self.bound.range(from..).take_while(move |(to, _)| to == id)
+        };
+        ids.iter().flat_map(bound_to).map(|(_, id)| Arc::clone(id)).collect()
     }
 
     /// Number of entries of a collection, deleted ones included.
@@ -81,9 +97,10 @@ impl ReadModel {
         // At once: lists and sets that grow by chance leave room idle.
         let entries: Vec<_> = entries.collect();
         let entries: IdMap<_> = entries.into_iter().collect();
+        let places = entries.iter().filter_map(|(id, entry)| place_of(id, Some(entry)));
+        self.orders[kind as usize] = places.collect();
         if kind == EntryKind::Element {
-            let keys = entries.iter().filter_map(|(id, entry)| order_key(id, Some(entry)));
-            self.order = keys.collect();
+            self.bound = entries.iter().flat_map(|(id, entry)| ties(id, entry)).collect();
         }
         self.kinds[kind as usize] = entries;
     }
@@ -97,22 +114,44 @@ impl ReadModel {
             Some(properties) => entries.insert(Arc::clone(id), properties.clone()),
             None => entries.remove(id),
         };
+        let places = (place_of(id, was.as_ref()), place_of(id, now.as_ref()));
+        put_elsewhere(&mut self.orders[*kind as usize], places);
         if *kind == EntryKind::Element {
-            let (old, new) = (order_key(id, was.as_ref()), order_key(id, now.as_ref()));
-            if old != new {
-                old.inspect(|key| _ = self.order.remove(key));
-                self.order.extend(new);
-            }
+            self.bind_anew(id, was.as_ref(), now.as_ref());
         }
         difference(target, was, now)
     }
+
+    fn bind_anew(&mut self, id: &Arc<str>, was: Option<&Properties>, now: Option<&Properties>) {
+        let said = |entry: Option<&Properties>, property| entry.and_then(|entry| entry.get(property)).cloned();
+        let differs = |property| said(was, property) != said(now, property);
+        if differs(Property::ContainerId) || differs(Property::Bindings) {
+            for tie in was.into_iter().flat_map(|was| ties(id, was)) {
+                self.bound.remove(&tie);
+            }
+            self.bound.extend(now.into_iter().flat_map(|now| ties(id, now)));
+        }
+    }
 }
 
-fn order_key(id: &Arc<str>, entry: Option<&Properties>) -> Option<(Arc<str>, Arc<str>)> {
+/// Where an entry is in the order of its kind.
+pub(super) fn place_of(id: &Arc<str>, entry: Option<&Properties>) -> Option<Place> {
     let Value::String(pos) = entry?.get(Property::Pos)? else {
         return None;
     };
     Some((Arc::clone(pos), Arc::clone(id)))
+}
+
+/// Levels an order with an entry that was at one place and is at another.
+pub(super) fn put_elsewhere(order: &mut Order, (was, is): (Option<Place>, Option<Place>)) {
+    if was != is {
+        was.inspect(|place| _ = order.remove(place));
+        order.extend(is);
+    }
+}
+
+fn ties(id: &Arc<str>, entry: &Properties) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+    shape::bound_ids(entry).map(|to| (Arc::clone(to), Arc::clone(id)))
 }
 
 fn difference((kind, id): &Target, was: Option<Properties>, now: Option<Properties>) -> Option<Change> {
@@ -181,7 +220,7 @@ fn value_of_any(any: &Any) -> Value {
     match any {
         Any::Null | Any::Undefined => Value::Null,
         Any::Bool(fact) => Value::Bool(*fact),
-        Any::Number(Number::Int(number)) => Value::Int(*number),
+        Any::Number(Number::Int(number)) => Value::whole(*number),
         Any::Number(Number::Float(number)) => Value::number(*number),
         Any::String(text) => Value::String(Arc::clone(text)),
         Any::Buffer(bytes) => Value::Bytes(Arc::clone(bytes)),

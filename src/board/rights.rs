@@ -60,8 +60,8 @@ impl Editor {
         }
     }
 
-    //
-    fn is_author<'a>(&self, entry: &Properties, creator: impl FnOnce() -> Option<&'a UserId>) -> bool {
+    /// Whether the editor made the entry.
+    pub(super) fn is_author<'a>(&self, entry: &Properties, creator: impl FnOnce() -> Option<&'a UserId>) -> bool {
         match entry.get(Property::Author).and_then(Value::as_str) {
             Some(author) => author == self.user.as_str(),
             None => creator() == Some(&self.user),

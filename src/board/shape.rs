@@ -1,12 +1,11 @@
 //! What value a property may have when it comes from an op. Raw updates pass the same rules in `board/guard.rs`.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::protocol::element::{EntryKind, Properties, Property, Value, ValueKind};
 use crate::protocol::ids::ID_BYTES_MAX;
-use crate::protocol::limits::{ITEM_BYTES_MAX, VALUE_DEPTH_MAX};
+use crate::protocol::limits::{ITEM_BYTES_MAX, POS_BYTES_MAX, VALUE_DEPTH_MAX};
 use crate::protocol::points::{self, round_px};
 
 /// The value as the document keeps it, or what is wrong with it.
@@ -25,6 +24,10 @@ pub fn fit(kind: EntryKind, property: Property, value: &Value) -> Result<Value, 
         }
         ValueKind::Number => (value.as_f64().is_some_and(f64::is_finite), "a finite number"),
         ValueKind::Bool => (matches!(value, Value::Bool(_)), "true or false"),
+        ValueKind::Name if property == Property::Pos => (
+            value.as_str().is_some_and(|text| text.len() <= POS_BYTES_MAX),
+            "a text of at most 1,024 bytes",
+        ),
         ValueKind::Name => (
             value.as_str().is_some_and(|text| text.len() <= 2 * ID_BYTES_MAX),
             "a text of at most 128 bytes",
@@ -70,22 +73,29 @@ pub fn text(entry: &Properties, property: Property) -> Option<String> {
     entry.get(property).and_then(Value::as_str).map(str::to_owned)
 }
 
+/// Ids of the elements that an element is bound to: its container, and where its bindings lead.
+pub fn bound_ids(entry: &Properties) -> impl Iterator<Item = &Arc<str>> {
+    let container = entry.get(Property::ContainerId).and_then(id);
+    let bindings = entry.get(Property::Bindings).into_iter().flat_map(leads_to);
+    container.into_iter().chain(bindings)
+}
+
 /// The bindings `{start, end, bound}` of an arrow or shape without those that lead to the elements `gone`; `None` if none
 /// does.
-pub fn freed(bindings: &Value, gone: &HashSet<Arc<str>, impl BuildHasher>) -> Option<Option<Value>> {
+pub fn freed(bindings: &Value, gone: &HashSet<Arc<str>>) -> Option<Option<Value>> {
     let Value::Map(map) = bindings else { return None };
-    let leads_away = |end: &Value, key: &str| {
-        let Value::Map(end) = end else { return false };
-        let id = end.get(key).and_then(Value::as_str);
-        id.is_some_and(|id| gone.contains(id))
-    };
+    // Looked at first: a copy costs far more, and nearly all bindings lead elsewhere.
+    if !leads_to(bindings).any(|id| gone.contains(id)) {
+        return None;
+    }
+    let leads_away = |end: &Value, key| end_id(end, key).is_some_and(|id| gone.contains(id));
     let mut kept = (**map).clone();
     for end in ["start", "end"] {
-        if kept.get(end).is_some_and(|end| leads_away(end, "elementId")) {
+        if map.get(end).is_some_and(|end| leads_away(end, "elementId")) {
             kept.remove(end);
         }
     }
-    if let Some(Value::Array(bound)) = kept.get("bound").cloned() {
+    if let Some(Value::Array(bound)) = map.get("bound") {
         let left: Vec<Value> = bound.iter().filter(|item| !leads_away(item, "id")).cloned().collect();
         if left.is_empty() {
             kept.remove("bound");
@@ -93,8 +103,31 @@ pub fn freed(bindings: &Value, gone: &HashSet<Arc<str>, impl BuildHasher>) -> Op
             kept.insert("bound".into(), Value::Array(left.into()));
         }
     }
-    if kept == **map {
-        return None;
-    }
     Some((!kept.is_empty()).then(|| Value::Map(Arc::new(kept))))
+}
+
+/// Where bindings lead.
+fn leads_to(bindings: &Value) -> impl Iterator<Item = &Arc<str>> {
+    let part = |name| {
+        let Value::Map(map) = bindings else { return None };
+        map.get(name)
+    };
+    let ends = ["start", "end"]
+        .into_iter()
+        .filter_map(move |end| end_id(part(end)?, "elementId"));
+    let bound: &[Value] = if let Some(Value::Array(items)) = part("bound") {
+        items
+    } else {
+        &[]
+    };
+    ends.chain(bound.iter().filter_map(|item| end_id(item, "id")))
+}
+
+fn end_id<'a>(end: &'a Value, key: &str) -> Option<&'a Arc<str>> {
+    let Value::Map(end) = end else { return None };
+    id(end.get(key)?)
+}
+
+fn id(value: &Value) -> Option<&Arc<str>> {
+    if let Value::String(id) = value { Some(id) } else { None }
 }

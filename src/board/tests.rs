@@ -12,8 +12,10 @@ use crate::protocol::limits::WINDOW_BYTES_MAX;
 use crate::protocol::{Blob, Logged, RecordKind};
 
 mod files;
+mod frames;
 mod hostile;
 mod rights;
+mod undo;
 
 /// One node over a log of its own: what is applied comes back at once.
 struct Node {
@@ -61,6 +63,10 @@ impl Node {
     }
 
     fn log(&mut self, who: &str, kind: RecordKind, gesture: Option<Uuid>, applied: &Applied) {
+        self.log_as(who, kind, gesture, applied, false);
+    }
+
+    fn log_as(&mut self, who: &str, kind: RecordKind, gesture: Option<Uuid>, applied: &Applied, is_left_out: bool) {
         let number = self.log.len() as u64 + 1;
         let position = Position(1, number);
         let record = Record {
@@ -79,8 +85,12 @@ impl Node {
                 .as_ref()
                 .map(|undone| undone.steps.clone())
                 .unwrap_or_default(),
-            changes: applied.changes.clone(),
-            changes_left_out: false,
+            changes: if is_left_out {
+                Vec::new()
+            } else {
+                applied.changes.clone()
+            },
+            changes_left_out: is_left_out,
             relayed: applied.relayed.clone(),
             update: Blob(applied.update.clone().unwrap_or_else(|| vec![0, 0].into())),
         };
@@ -234,8 +244,12 @@ impl Raw {
     }
 
     fn create(&self, name: &str) -> Vec<u8> {
+        self.create_at(name, "a0")
+    }
+
+    fn create_at(&self, name: &str, pos: &str) -> Vec<u8> {
         self.edit(|txn, elements| {
-            let map: MapPrelim = [("type", "text"), ("pos", "a0")]
+            let map: MapPrelim = [("type", "text"), ("pos", pos)]
                 .into_iter()
                 .map(|(key, value)| (key, yrs::Any::from(value)))
                 .collect();
@@ -547,7 +561,7 @@ fn what_was_said_of_the_first_page_goes_with_a_restore() {
         after: None,
     };
     node.op("a", update);
-    node.board.restore(&old, Timestamp(5_000)).unwrap();
+    node.board.restore(&old, Timestamp(5_000), 1_000).unwrap();
     let first = node.board.read().get(&(EntryKind::Page, "".into())).unwrap();
     assert!(first.is_empty(), "{first:?}");
 }
@@ -566,6 +580,7 @@ fn elements_keep_their_order_among_themselves() {
             before: Some(id("1")),
         },
     );
-    let order: Vec<_> = node.board.read().order().map(|(_, id)| id.to_string()).collect();
+    let order = node.board.read().order(EntryKind::Element).iter();
+    let order: Vec<_> = order.map(|(_, id)| id.to_string()).collect();
     assert_eq!(order, ["2", "3", "1", "4"]);
 }

@@ -88,6 +88,9 @@ pub struct Step {
     pub gesture: Option<GestureId>,
     changes: BTreeMap<Target, StepChange>,
     size_bytes: usize,
+    /// What it did is not in its record: it cannot be taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_left_out: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -261,7 +264,7 @@ fn owner(record: &Record) -> &UserId {
 fn steps_of<'a>(users: &'a mut BTreeMap<UserId, Steps>, record: &Record) -> Option<&'a mut Steps> {
     let owner = owner(record);
     if !users.contains_key(owner) {
-        if record.changes.is_empty() {
+        if record.changes.is_empty() && !record.changes_left_out {
             return None;
         }
         users.insert(owner.clone(), Steps::default());
@@ -305,13 +308,15 @@ impl Steps {
         }
         match record.kind {
             RecordKind::Op | RecordKind::Update => {
-                if !changes.is_empty() {
+                if !changes.is_empty() || record.changes_left_out {
                     self.redo.clear();
                     let joined = self
                         .undo
                         .iter_mut()
                         .rev()
                         .take(JOIN_DEPTH)
+                        // Not below it either: the newest edit would be taken back after what came before it.
+                        .take_while(|step| !step.is_left_out && !record.changes_left_out)
                         .find(|step| step.takes(record));
                     match joined {
                         Some(step) => step.join(changes),
@@ -348,7 +353,7 @@ fn take_back(
     let gesture = taken.map(|step| step.gesture);
     from.retain(|step| !record.steps.contains(&step.id));
     if let Some(gesture) = gesture
-        && !changes.is_empty()
+        && (!changes.is_empty() || record.changes_left_out)
     {
         to.push_back(Step::new(record, gesture, changes));
     }
@@ -368,6 +373,7 @@ impl Step {
             gesture,
             changes: changes.clone(),
             size_bytes: 0,
+            is_left_out: record.changes_left_out,
         };
         step.measure();
         step
@@ -379,6 +385,11 @@ impl Step {
             StepName::Record(id) => self.id == id,
             StepName::Gesture(gesture) => self.gesture == Some(gesture),
         }
+    }
+
+    /// Whether nobody knows what it did.
+    pub fn is_left_out(&self) -> bool {
+        self.is_left_out
     }
 
     fn takes(&self, record: &Record) -> bool {
@@ -394,23 +405,13 @@ impl Step {
         }
     }
 
-    /// First `before`, last `after`; what a created entry became later belongs to its creation.
+    /// First `before`, last `after`.
     fn join(&mut self, changes: &BTreeMap<Target, StepChange>) {
         for (target, change) in changes {
-            let Some(mine) = self.changes.get_mut(target) else {
-                self.changes.insert(target.clone(), change.clone());
-                continue;
-            };
-            mine.print = change.print.or(mine.print);
-            match (&mine.life, &change.life) {
-                (_, Life::Created(_) | Life::Removed(_)) => *mine = change.clone(),
-                (Life::Created(_), Life::Kept) => {}
-                (Life::Kept | Life::Removed(_), Life::Kept) => {
-                    for (property, (before, after)) in &change.set {
-                        let pair = mine.set.entry(*property).or_insert_with(|| (before.clone(), None));
-                        pair.1.clone_from(after);
-                    }
-                }
+            match self.changes.get_mut(target) {
+                None => _ = self.changes.insert(target.clone(), change.clone()),
+                Some(mine) if mine.is_creation() && change.is_removal() => _ = self.changes.remove(target),
+                Some(mine) => mine.join(change),
             }
         }
         self.measure();
@@ -437,6 +438,46 @@ impl Step {
     }
 }
 
+impl StepChange {
+    fn is_creation(&self) -> bool {
+        matches!(self.life, Life::Created(_))
+    }
+
+    fn is_removal(&self) -> bool {
+        matches!(self.life, Life::Removed(_))
+    }
+
+    fn join(&mut self, later: &Self) {
+        let was_made_anew = self.is_removal() && self.print.is_some();
+        self.print = later.print.or(self.print);
+        match (&mut self.life, &later.life) {
+            // What a created entry became belongs to its creation.
+            (Life::Created(_), Life::Kept) => {}
+            (Life::Kept | Life::Removed(_), Life::Kept) => {
+                for (property, (before, after)) in &later.set {
+                    let pair = self.set.entry(*property).or_insert_with(|| (before.clone(), None));
+                    pair.1.clone_from(after);
+                }
+            }
+            // It was there before the step: the print tells whether it still is what its user put in its place.
+            (Life::Removed(_), Life::Created(_)) => self.set.clear(),
+            (Life::Removed(_), Life::Removed(_)) if was_made_anew => {
+                self.set.clear();
+                self.print = None;
+            }
+            (Life::Kept, Life::Removed(whole)) => {
+                let mut whole = whole.clone();
+                for (property, (before, _)) in std::mem::take(&mut self.set) {
+                    whole.put(property, before);
+                }
+                self.life = Life::Removed(whole);
+                self.print = None;
+            }
+            (_, Life::Created(_) | Life::Removed(_)) => *self = later.clone(),
+        }
+    }
+}
+
 /// Bytes of an entry, about.
 pub(crate) fn size_of_properties(properties: &Properties) -> usize {
     properties.iter().map(|(_, value)| size_of_value(value)).sum()
@@ -453,16 +494,22 @@ pub(crate) fn size_of_value(value: &Value) -> usize {
     }
 }
 
-/// Whether who asks may touch an entry, or one property of it.
-pub type MayTouch<'a> = dyn Fn(&Target, Option<Property>) -> bool + 'a;
+/// What an undo must leave alone.
+pub struct Rules<'a> {
+    /// Whether who asks may touch an entry, or one property of it.
+    pub may_touch: &'a dyn Fn(&Target, Option<Property>) -> bool,
+    /// Whether something lives on the page that others made.
+    pub is_drawn_on: &'a dyn Fn(&str) -> bool,
+}
 
 /// Writes into `draft` what takes the step back, against the document as it is now.
 ///
-/// Gives the number of entries that change and of those that stay, because somebody else has changed them since.
-pub fn inverse(step: &Step, draft: &mut Draft<'_>, may_touch: &MayTouch<'_>) -> (usize, usize) {
-    let (mut changed, mut skipped) = (0, 0);
+/// Gives the number of entries that change and of those that stay, because somebody else has changed them since. A step
+/// that was left out counts as one that stays.
+pub fn inverse(step: &Step, draft: &mut Draft<'_>, rules: &Rules<'_>) -> (usize, usize) {
+    let (mut changed, mut skipped) = (0, usize::from(step.is_left_out));
     for (target, change) in &step.changes {
-        if inverse_of(target, change, draft, may_touch) {
+        if inverse_of(target, change, draft, rules) {
             changed += 1;
         } else {
             skipped += 1;
@@ -471,7 +518,8 @@ pub fn inverse(step: &Step, draft: &mut Draft<'_>, may_touch: &MayTouch<'_>) -> 
     (changed, skipped)
 }
 
-fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>, may_touch: &MayTouch<'_>) -> bool {
+fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>, rules: &Rules<'_>) -> bool {
+    let may_touch = rules.may_touch;
     let Some(now) = draft.get(target).cloned() else {
         if let Life::Removed(whole) = &change.life {
             draft.create(target, whole.clone());
@@ -480,7 +528,18 @@ fn inverse_of(target: &Target, change: &StepChange, draft: &mut Draft<'_>, may_t
         return false;
     };
     let is_as_left = change.print.is_some_and(|known| known == print(&now));
-    let may_delete = is_as_left && now.get(Property::Deleted).is_none();
+    // A deleted page would hide what others drew on it.
+    let is_drawn_on = || target.0 == EntryKind::Page && (rules.is_drawn_on)(&target.1);
+    let may_delete = now.get(Property::Deleted).is_none() && is_as_left && !is_drawn_on();
+    if let Life::Removed(whole) = &change.life
+        && is_as_left
+    {
+        let may_return = may_touch(target, None);
+        if may_return {
+            draft.create(target, whole.clone());
+        }
+        return may_return;
+    }
     if let Life::Created(time) = change.life {
         if is_as_left && now.came_deleted() && may_touch(target, None) {
             // It stays deleted, but is no longer the file's.

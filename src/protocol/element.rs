@@ -25,9 +25,9 @@ pub enum Value {
     Null,
     /// Truth value.
     Bool(bool),
-    /// Whole number.
+    /// Whole number below 2^53, to either side.
     Int(i64),
-    /// Fraction; never a whole number and never NaN or infinite when it comes from a client.
+    /// Any other number; never NaN or infinite when it comes from a client.
     Float(f64),
     /// Text.
     String(Arc<str>),
@@ -69,6 +69,16 @@ impl Value {
         }
     }
 
+    /// A whole number as the document keeps it: from 2^53 on that is a float, whoever wrote it.
+    #[expect(clippy::cast_precision_loss, reason = "that is what the document does to it")]
+    pub fn whole(number: i64) -> Self {
+        if number.unsigned_abs() < 1 << 53 {
+            Self::Int(number)
+        } else {
+            Self::Float(number as f64)
+        }
+    }
+
     /// Depth of nesting: 1 for a plain value.
     pub fn depth(&self) -> usize {
         match self {
@@ -92,7 +102,7 @@ impl From<serde_json::Value> for Value {
             serde_json::Value::Bool(fact) => Self::Bool(fact),
             serde_json::Value::Number(number) => number
                 .as_i64()
-                .map_or_else(|| Self::number(number.as_f64().unwrap_or(0.0)), Self::Int),
+                .map_or_else(|| Self::number(number.as_f64().unwrap_or(0.0)), Self::whole),
             serde_json::Value::String(text) => Self::String(text.into()),
             serde_json::Value::Array(items) => Self::Array(items.into_iter().map(Self::from).collect()),
             serde_json::Value::Object(map) => Self::Map(Arc::new(
@@ -159,13 +169,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Int(number))
+        Ok(Value::whole(number))
     }
 
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
-        i64::try_from(number)
-            .map(Value::Int)
-            .map_err(|_too_large| E::custom("a whole number must lie below 2^63"))
+    #[expect(clippy::cast_precision_loss, reason = "from 2^53 on a number is a float")]
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(i64::try_from(number).map_or(Value::Float(number as f64), Value::whole))
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {

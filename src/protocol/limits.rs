@@ -18,6 +18,8 @@ pub const UPDATE_CLIENTS_MAX: usize = 256;
 pub const UPDATE_BLOCKS_MAX: usize = 65_536;
 /// Entries of a state vector.
 pub const STATE_VECTOR_CLIENTS_MAX: usize = 65_536;
+/// Bytes of a key `pos`: some thousand elements put at one spot, each between the last two, make keys of that length.
+pub const POS_BYTES_MAX: usize = 1024;
 /// Bytes of one string or binary in an update.
 pub const ITEM_BYTES_MAX: usize = 256 * 1024;
 /// Length of one run of deleted or collected blocks that has no content to show for it.

@@ -6,7 +6,10 @@
 //! same spot do not make the same key. Equal keys are still in order: by element id.
 //!
 //! Neighbours come from documents that raw clients may write, so they can be anything: out of order, foreign characters,
-//! far too long. The answer is then a key right above `lower`, which is where the element was asked to go.
+//! far too long. The answer is then a key right above `lower`, which is where the element was asked to go, or, where the
+//! longest key there may be has no room there either, one beside it: who asked for that very place must look.
+
+use super::limits::POS_BYTES_MAX;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BASE: u8 = 62;
@@ -15,10 +18,10 @@ const BASE_WIDE: u64 = 62;
 const PLACE_DIGITS: u32 = 4;
 const FIRST_PLACE: u64 = 31 * BASE_WIDE * BASE_WIDE * BASE_WIDE;
 const SUFFIX_DIGITS: usize = 5;
-/// Digits that are read of a neighbour; a longer one was not made here.
-const NEIGHBOUR_DIGITS_MAX: usize = 1_024;
 /// Digits that may hold the room for many keys at once: 62^10 is far more than a board has elements.
 const ROOM_DIGITS_MAX: u32 = 10;
+/// Digits that are read of a neighbour: a key made next to it may not be longer than a key can be.
+const NEIGHBOUR_DIGITS_MAX: usize = POS_BYTES_MAX - ROOM_DIGITS_MAX as usize - SUFFIX_DIGITS;
 
 /// A key between two neighbours; `None` is the bottom or the top.
 pub fn between(lower: Option<&str>, upper: Option<&str>, seed: u64) -> String {
@@ -211,6 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn no_key_is_longer_than_a_key_may_be() {
+        let longest = ["0", "V", "z"].map(|digit| digit.repeat(POS_BYTES_MAX));
+        let neighbours = || longest.iter().map(|key| Some(key.as_str())).chain([None]);
+        for (lower, upper) in neighbours().flat_map(|lower| neighbours().map(move |upper| (lower, upper))) {
+            let keys = sequence(lower, upper, 1_000, 3);
+            assert!(keys.iter().all(|key| key.len() <= POS_BYTES_MAX), "{lower:?} {upper:?}");
+        }
+    }
+
+    #[test]
     fn the_ends_of_the_places_still_have_room() {
         let top = between(Some("zzzzz"), None, 7);
         assert!(top.as_str() > "zzzzz");
@@ -279,6 +292,7 @@ mod tests {
             let keys = sequence(lower.as_deref(), upper.as_deref(), n, seed);
             prop_assert_eq!(keys.len(), n);
             prop_assert!(keys.is_sorted());
+            prop_assert!(keys.iter().all(|key| key.len() <= POS_BYTES_MAX));
         }
 
         #[test]

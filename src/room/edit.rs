@@ -299,7 +299,7 @@ impl Room {
                 return self.refuse(id, Some(seq), code, message.into(), effects);
             }
         };
-        match self.board.restore(&items, now) {
+        match self.board.restore(&items, now, self.limits.elements_max) {
             Ok(applied) => {
                 let circumstances = Circumstances {
                     seq: Some(seq),
@@ -307,7 +307,7 @@ impl Room {
                 };
                 self.record(now, id, circumstances, applied, effects);
             }
-            Err(error) => self.refuse(id, Some(seq), ErrorCode::TooLarge, error.to_string(), effects),
+            Err(error) => self.refuse(id, Some(seq), error.code(), error.to_string(), effects),
         }
     }
 

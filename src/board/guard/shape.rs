@@ -4,6 +4,7 @@ use super::bytes::{AnyKind, Cursor};
 use super::walk::{Block, Content, SharedType};
 use crate::protocol::element::{EntryKind, Property, PropertySet, ValueKind};
 use crate::protocol::ids::{ID_BYTES_MAX, UserId};
+use crate::protocol::limits::POS_BYTES_MAX;
 
 /// Why a block does not fit, in fixed words.
 pub(super) type Misfit = &'static str;
@@ -62,6 +63,9 @@ pub(super) fn check_property(property: Property, block: &Block<'_>) -> Result<()
     match block.content {
         Content::Deleted => Ok(()),
         Content::Binary if property == Property::Points => Ok(()),
+        Content::Any if property == Property::Pos && value(block).is_some_and(is_long) => {
+            Err("`pos` is longer than 1,024 bytes")
+        }
         Content::Any if value(block).is_some_and(|value| fits(property, value)) => Ok(()),
         Content::Any | Content::Binary => Err("a property has a value of another kind"),
         Content::Collected | Content::Text | Content::Mark | Content::Type(_) => {
@@ -84,6 +88,11 @@ pub(super) fn value<'a>(block: &Block<'a>) -> Option<AnyKind<'a>> {
 pub(super) fn is_true(block: &Block<'_>) -> bool {
     const ONE_TRUE: [u8; 2] = [1, 120];
     block.content == Content::Any && block.body.starts_with(&ONE_TRUE)
+}
+
+//
+fn is_long(pos: AnyKind<'_>) -> bool {
+    matches!(pos, AnyKind::Text(pos) if pos.len() > POS_BYTES_MAX)
 }
 
 fn fits(property: Property, value: AnyKind<'_>) -> bool {
