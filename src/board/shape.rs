@@ -1,6 +1,7 @@
 //! What value a property may have when it comes from an op. Raw updates pass the same rules in `board/guard.rs`.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::protocol::element::{EntryKind, Properties, Property, Value, ValueKind};
@@ -82,7 +83,7 @@ pub fn bound_ids(entry: &Properties) -> impl Iterator<Item = &Arc<str>> {
 
 /// The bindings `{start, end, bound}` of an arrow or shape without those that lead to the elements `gone`; `None` if none
 /// does.
-pub fn freed(bindings: &Value, gone: &HashSet<Arc<str>>) -> Option<Option<Value>> {
+pub fn freed(bindings: &Value, gone: &HashSet<Arc<str>, impl BuildHasher>) -> Option<Option<Value>> {
     let Value::Map(map) = bindings else { return None };
     // Looked at first: a copy costs far more, and nearly all bindings lead elsewhere.
     if !leads_to(bindings).any(|id| gone.contains(id)) {

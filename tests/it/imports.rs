@@ -105,7 +105,7 @@ async fn what_came_deleted_is_exported_until_the_import_is_taken_back() {
         let file = node.get(&path).await.json();
         let elements = file["elements"].as_array().unwrap().iter();
         elements
-            .map(|element| element["isDeleted"].as_bool().unwrap())
+            .map(|element| element["isDeleted"].as_bool().unwrap_or_default())
             .collect::<Vec<_>>()
     };
     assert_eq!(export().await, [false, true, true]);

@@ -88,7 +88,7 @@ fn an_import_that_is_taken_back_leaves_nothing_of_its_file() {
     assert!(!node.lives("X") && !is_of_the_file(&node, "X"));
     node.redo("a");
     assert!(is_of_the_file(&node, "X"), "the import is done again");
-    let applied = node.board.restore(&[], Timestamp(node.now)).unwrap();
+    let applied = node.board.restore(&[], Timestamp(node.now), usize::MAX).unwrap();
     node.log("t", RecordKind::Op, None, &applied);
     assert!(!node.lives("X") && !is_of_the_file(&node, "X"), "it came later");
     node.undo("t");
