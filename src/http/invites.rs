@@ -149,14 +149,14 @@ pub(super) async fn join(
         return Err(Problem::new(StatusCode::GONE, "invite_expired", detail));
     }
     let user = caller.identity.user;
-    let granted = role_on_board(None, &caller.grants, &invite.board);
     let role = if let Some(role) = state.store.role(&invite.board, &user).await? {
         role
-    } else if caller.grants == Grants::Open {
-        // Everybody is a teacher there: a code shows the way, and changes no role.
-        granted.unwrap_or(invite.role)
     } else {
-        // What a token says of this board is not lowered by a link.
+        // What a token says of this board is not lowered by a link; in the open mode it says nothing.
+        let granted = match &caller.grants {
+            Grants::Open => None,
+            grants @ (Grants::Members | Grants::Listed(_)) => role_on_board(None, grants, &invite.board),
+        };
         let role = granted.map_or(invite.role, |granted| granted.max(invite.role));
         let board = invite.board.clone();
         to_the_end(async move {

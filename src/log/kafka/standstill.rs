@@ -174,6 +174,7 @@ mod tests {
         assert!(!oldest.is_stuck(None, at(132), || unreachable!("there is none")));
         assert!(!oldest.is_stuck(Some((1, begin)), at(162), || true));
     }
+
     #[test]
     fn a_partition_is_stuck_once_the_brokers_had_more_at_two_looks() {
         let mut looks = Looks::default();
