@@ -46,8 +46,10 @@ test('a board is made, shared by a link, and the pen is handed over', async () =
   await until('Mina may draw', async () => (await mina.save()) === 'saved')
   await mina.draws('r', [300, 550], [400, 600])
   await until('Mina has drawn', async () => (await kinds()).includes('rectangle'))
+  await kim.page.locator('dialog.share header button').click()
   await kim.press('Control+z')
   await until('Kim takes back what he did last', async () => (await kinds()).join() === 'freedraw,rectangle,text')
+  await kim.page.getByTestId('share').first().click()
   await row.getByRole('button', { name: 'Take pen' }).click()
   await until('Mina may not draw any more', async () => (await mina.save()) === 'read-only')
 
