@@ -378,15 +378,7 @@ mod tests {
 
     fn imitated() -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
         let brokers = MockCluster::new(1).unwrap();
-        let settings = KafkaSettings {
-            brokers: brokers.bootstrap_servers(),
-            prefix: "panseo".into(),
-            node: "one".into(),
-            address: None,
-            partitions: 1,
-            replication: 1,
-            options: BTreeMap::new(),
-        };
+        let settings = KafkaSettings::imitated(&brokers, 1);
         for topic in [topics::EDITS, topics::LETTERS] {
             brokers.create_topic(&settings.topic(topic), 1, 1).unwrap();
         }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+#[cfg(test)]
+use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use super::topics::EDITS_BYTES_MAX;
 
@@ -191,5 +193,21 @@ impl KafkaSettings {
         config.set("client.id", format!("{}-{purpose}-{}", self.prefix, self.node));
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
+    }
+}
+
+#[cfg(test)]
+impl KafkaSettings {
+    /// Of a node over imitated brokers.
+    pub(super) fn imitated(brokers: &MockCluster<'_, DefaultProducerContext>, partitions: u32) -> Self {
+        Self {
+            brokers: brokers.bootstrap_servers(),
+            prefix: "panseo".into(),
+            node: "one".into(),
+            address: None,
+            partitions,
+            replication: 1,
+            options: BTreeMap::new(),
+        }
     }
 }

@@ -393,8 +393,6 @@ fn told(code: RDKafkaErrorCode) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -403,15 +401,7 @@ mod tests {
     #[tokio::test]
     async fn a_topic_is_no_longer_new_with_its_first_record() {
         let brokers = MockCluster::new(1).unwrap();
-        let settings = KafkaSettings {
-            brokers: brokers.bootstrap_servers(),
-            prefix: "panseo".into(),
-            node: "one".into(),
-            address: None,
-            partitions: 4,
-            replication: 1,
-            options: BTreeMap::new(),
-        };
+        let settings = KafkaSettings::imitated(&brokers, 4);
         let edits = settings.edits_topic();
         brokers.create_topic(&edits, 4, 1).unwrap();
         let topics = Topics::new(&settings).unwrap();

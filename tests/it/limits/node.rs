@@ -30,9 +30,13 @@ async fn without_room_on_the_disk_boards_are_read_only_until_there_is_some() {
     // The signal that would end the process is ignored, and stays so behind `exec`.
     let launcher = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
     let mut server = Server::start_by(&launcher, &["--auth", "open"], "");
-    let mut own = server.own("lesson", "", Uuid::now_v7()).await;
+    let client = Uuid::now_v7();
+    let mut own = server.own("lesson", "", client).await;
     own.op(1, element("one")).await;
     acknowledged(&mut own, 1).await;
+    // Nothing is left in the journal then that would be moved before the next op comes, and find out first.
+    server.restart();
+    let mut own = server.own("lesson", "", client).await;
 
     limit_files(&server, "0");
     own.op(2, element("two")).await;

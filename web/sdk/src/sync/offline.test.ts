@@ -195,15 +195,20 @@ test('whose copy it is decides the token or the name; others do not see it', asy
   expect(same.state).toMatchObject({ save: 'read-only', why: 'other_user', unsaved: 1 })
 })
 
-test('a full disk is told, and the board goes on', async () => {
-  const board = await enter(profile.tab())
-  draw(board, 'a')
+/** Does what is to be kept while there is no room. */
+const onFullDisk = (edit: () => void) => {
   const put = IDBObjectStore.prototype.put
   IDBObjectStore.prototype.put = () => {
     throw new DOMException('no room', 'QuotaExceededError')
   }
-  draw(board, 'b')
+  edit()
   IDBObjectStore.prototype.put = put
+}
+
+test('a full disk is told, and the board goes on', async () => {
+  const board = await enter(profile.tab())
+  draw(board, 'a')
+  onFullDisk(() => draw(board, 'b'))
   draw(board, 'c')
   expect(board.state).toMatchObject({ save: 'saving', unsaved: 3, device: 'full' })
   expect(FakeSocket.newest.seqs()).toEqual([1, 2, 3])
@@ -326,12 +331,7 @@ test('where nobody said that it is gone, it is opened again when the tab is show
 test('when acknowledgements made room, all of it is kept again', async () => {
   const tab = profile.tab()
   const board = await enter(tab)
-  const put = IDBObjectStore.prototype.put
-  IDBObjectStore.prototype.put = () => {
-    throw new DOMException('no room', 'QuotaExceededError')
-  }
-  draw(board, 'a')
-  IDBObjectStore.prototype.put = put
+  onFullDisk(() => draw(board, 'a'))
   draw(board, 'b')
   expect(board.state.device).toBe('full')
   FakeSocket.newest.ack(1)
