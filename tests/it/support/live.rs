@@ -118,14 +118,21 @@ impl Server {
 
     /// The board as a file.
     pub(crate) async fn exported(&self, board: &str) -> String {
+        let exported = self.try_exported(board).await;
+        exported.unwrap_or_else(|answer| panic!("{answer}"))
+    }
+
+    /// The board as a file, or what else was answered.
+    pub(crate) async fn try_exported(&self, board: &str) -> Result<String, String> {
         let path = format!("/v1/boards/{board}/export?format=json");
-        let (status, answer) = self.request("GET", &path, "", "").await;
-        assert_eq!(status, 200, "{answer}");
-        answer
-            .split_once("\r\n\r\n")
-            .expect("an answer has a head")
-            .1
-            .to_owned()
+        match self.request("GET", &path, "", "").await {
+            (200, answer) => Ok(answer
+                .split_once("\r\n\r\n")
+                .expect("an answer has a head")
+                .1
+                .to_owned()),
+            (_, answer) => Err(answer),
+        }
     }
 
     /// Opens a socket; the status if it is refused.
