@@ -56,7 +56,6 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const role = useRole(board)
   const state = useSave(board, handle?.images)
   const { save } = state
-  useLeaveQuestion(state, useLosesImages(handle?.images))
   const canEdit = save !== 'read-only' && role !== 'viewer'
   const isTeacher = role === 'teacher'
   const canPoint = role === 'viewer'
@@ -79,6 +78,7 @@ function Inner({ board, rest, title, language, extra }: PanseoBoardProps) {
   const comments = useCommentActions({ board, words, handle, page, setPage, ask: setQuestion })
   const { menu, load } = useFiles({ board, rest, words, handle, page, title, canEdit, isTeacher, ask: setQuestion })
   const refused = useRefusals(board, words, handle, title)
+  useLeaveQuestion(state, useLosesImages(handle?.images) || refused.count > 0)
   const onCount = useWarning(handle, page, words.pageFull)
   const pageTitle = useCallback((id: string) => titleOf(pages, id, words), [pages, words])
 

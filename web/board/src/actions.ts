@@ -231,7 +231,8 @@ export function useRefusals(board: Board, words: Dictionary, handle: CanvasHandl
   }, [board, words, handle])
   return {
     count: refused.size,
-    onSave: () => download(fileOf(refused), `${title || board.id} (${words.notTakenFile}).excalidraw`),
+    onSave: () =>
+      download(fileOf(refused, handle?.contents ?? {}), `${title || board.id} (${words.notTakenFile}).excalidraw`),
     onClose: () => setRefused(new Map())
   }
 }

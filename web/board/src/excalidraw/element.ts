@@ -82,13 +82,18 @@ export function toElement(id: string, properties: Properties, version: number, n
   return { ...element, id, type, version, versionNonce: nonce, isDeleted: properties.deleted !== undefined }
 }
 
-/** A file that Excalidraw and the board open, with what of the elements can be shown. */
-export function fileOf(elements: Iterable<readonly [id: string, properties: Properties]>): Blob {
+/** A file that Excalidraw and the board open, with what of the elements can be shown, and the `images` among them. */
+export function fileOf(
+  elements: Iterable<readonly [id: string, properties: Properties]>,
+  images: Readonly<Record<string, unknown>>
+): Blob {
   const shown = [...elements]
     .filter(([, properties]) => isShowable(properties))
     .sort(([, one], [, other]) => ((one.pos as string) < (other.pos as string) ? -1 : 1))
     .map(([id, properties]) => toElement(id, properties, 1, 1))
-  return new Blob([JSON.stringify({ type: 'excalidraw', version: 2, elements: shown, appState: {}, files: {} })])
+  const used = new Set(shown.map(({ fileId }) => fileId))
+  const files = Object.fromEntries(Object.entries(images).filter(([fileId]) => used.has(fileId)))
+  return new Blob([JSON.stringify({ type: 'excalidraw', version: 2, elements: shown, appState: {}, files })])
 }
 
 function hatchesOf({ points, width, height, strokeWidth }: Record<string, unknown>): number {

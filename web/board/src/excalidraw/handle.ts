@@ -6,7 +6,7 @@ import {
   sceneCoordsToViewportCoords,
   viewportCoordsToSceneCoords
 } from '@excalidraw/excalidraw'
-import type { ExcalidrawImperativeAPI } from '@excalidraw/excalidraw/types'
+import type { BinaryFiles, ExcalidrawImperativeAPI } from '@excalidraw/excalidraw/types'
 
 import type { Images } from './images'
 import type { CanvasSession } from './session'
@@ -38,6 +38,11 @@ export class CanvasHandle {
 
   toast(message: string): void {
     this.api.setToast({ message, duration: 4_000, closable: true })
+  }
+
+  /** Contents of images on the canvas, by what elements call them. */
+  get contents(): BinaryFiles {
+    return this.api.getFiles()
   }
 
   toggleSidebar(name: string, force?: boolean): void {

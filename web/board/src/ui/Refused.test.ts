@@ -18,14 +18,17 @@ test('what was refused is gathered into a file, each element as it was in the en
   let all = gather(new Map(), [entry('a', made), entry('b', { ...made, pos: 'A' }), entry('c', made)])
   all = gather(all, [entry('a', { x: 7 }), entry('c', { deleted: 1 }), entry('c', { x: 2 })])
   all = gather(all, [entry('there', { x: 3 }), entry('talk', { text: 'hello' }, 'comment')])
-  const file = JSON.parse(await fileOf(all).text())
+  all = gather(all, [entry('i', { ...made, type: 'image', pos: 'W', fileId: 'shown' })])
+  const file = JSON.parse(await fileOf(all, { shown: { id: 'shown' }, another: { id: 'another' } }).text())
   expect([file.type, file.elements.map(({ id, x }: { id: string; x: number }) => [id, x])]).toEqual([
     'excalidraw',
     [
       ['b', 1],
-      ['a', 7]
+      ['a', 7],
+      ['i', 1]
     ]
   ])
+  expect(file.files).toEqual({ shown: { id: 'shown' } })
 })
 
 test('says how much it is, and stays until it is dismissed', () => {

@@ -22,9 +22,9 @@ test('the browser asks before the page closes only while that loses something', 
   const page = new EventTarget()
   vi.stubGlobal('addEventListener', page.addEventListener.bind(page))
   vi.stubGlobal('removeEventListener', page.removeEventListener.bind(page))
-  const asks = (state: Partial<BoardState>, losesImages = false) => {
+  const asks = (state: Partial<BoardState>, more = false) => {
     vi.mocked(useEffect).mockClear()
-    useLeaveQuestion({ ...STATE, ...state }, losesImages)
+    useLeaveQuestion({ ...STATE, ...state }, more)
     const end = vi.mocked(useEffect).mock.lastCall?.[0]()
     const event = new Event('beforeunload', { cancelable: true })
     Object.defineProperty(event, 'returnValue', { writable: true })

@@ -28,9 +28,9 @@ export function useLosesImages(images: Images | undefined): boolean {
   )
 }
 
-/** The browser asks before the page closes, while that would lose something. */
-export function useLeaveQuestion({ unsaved, device }: BoardState, losesImages: boolean): void {
-  const loses = losesImages || (unsaved > 0 && device !== 'kept')
+/** The browser asks before the page closes, while that would lose edits, or `more` than those. */
+export function useLeaveQuestion({ unsaved, device }: BoardState, more: boolean): void {
+  const loses = more || (unsaved > 0 && device !== 'kept')
   useEffect(() => {
     if (!loses) return
     const ask = (event: BeforeUnloadEvent) => {
