@@ -26,6 +26,7 @@ mod settings;
 pub mod standstill;
 mod tails;
 mod topics;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;

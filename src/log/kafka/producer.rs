@@ -1,8 +1,8 @@
 //! The way into the topic of edits.
 //!
 //! Every append is kept here, in the order of calls, until its delivery report has come. So a full queue only makes the
-//! rest wait, and a producer that has failed or stands still is replaced by another one which sends all of them again, in
-//! order. What the brokers may then have twice has one record id, and readers count it once.
+//! rest wait (`kafka/waiting.rs`), and a producer that has failed or stands still is replaced by another one which sends
+//! all of them again, in order. What the brokers may then have twice has one record id, and readers count it once.
 //!
 //! One thread serves the delivery reports and replaces the producer. A delivery error always means a replacement: the
 //! producer stops by itself at an error that would leave a hole, so nothing behind the failed record has been written.
@@ -30,6 +30,7 @@ use super::asking::Asking;
 use super::roundtrip::Travelling;
 use super::settings::KafkaSettings;
 use super::standstill::Oldest;
+use super::waiting::Waiting;
 use super::{ASK_TIMEOUT, KafkaError, tell};
 use crate::log::LogError;
 use crate::log::order::{Refusal, Unheard};
@@ -86,8 +87,17 @@ struct State {
     /// Appends without a delivery report, by their number.
     unreported: BTreeMap<usize, Append>,
     next_number: usize,
-    /// The first one that the producer has not taken.
-    next_unsent: usize,
+    waiting: Waiting,
+}
+
+impl State {
+    /// Another producer has none of what the last one did not deliver.
+    fn wait_again(&mut self) {
+        self.waiting = Waiting::default();
+        for (number, append) in &self.unreported {
+            self.waiting.push(append.partition, *number);
+        }
+    }
 }
 
 struct Append {
@@ -295,6 +305,7 @@ impl Shared {
         } else {
             let number = state.next_number;
             state.next_number += 1;
+            state.waiting.push(append.partition, number);
             state.unreported.insert(number, append);
             return self.send(&mut state);
         };
@@ -313,7 +324,10 @@ impl Shared {
             return;
         }
         let Some(producer) = state.producer.clone() else { return };
-        for (number, append) in state.unreported.range(state.next_unsent..) {
+        while let Some(number) = state.waiting.next() {
+            let Some(append) = state.unreported.get(&number) else {
+                return;
+            };
             let headers = append
                 .headers
                 .iter()
@@ -323,7 +337,7 @@ impl Shared {
                         value: Some(value),
                     })
                 });
-            let record = BaseRecord::with_opaque_to(&self.topic, *number)
+            let record = BaseRecord::with_opaque_to(&self.topic, number)
                 .partition(append.partition)
                 .key(append.board.as_str())
                 .payload(&append.payload)
@@ -336,32 +350,36 @@ impl Shared {
                 }
                 return;
             }
-            state.next_unsent = number + 1;
+            state.waiting.taken(append.partition, number, append.payload.len());
         }
     }
 
     /// The delivery report of the append `number`.
-    fn report(&self, generation: u64, number: usize, outcome: Result<Option<u64>, &ClientError>) {
+    fn report(&self, generation: u64, number: usize, result: &DeliveryResult<'_>) {
+        let (Ok(message) | Err((_, message))) = result;
         let mut state = self.state.lock();
-        match outcome {
-            Ok(offset) => {
+        if generation == state.generation {
+            state.waiting.reported(message.partition(), message.payload_len());
+        }
+        match result {
+            Ok(_) => {
                 // A late report of an earlier producer is as good.
                 if let Some(append) = state.unreported.remove(&number) {
+                    state.waiting.remove(append.partition, number);
                     metrics::histogram!(telemetry::KAFKA_ACK_SECONDS).record(append.since.elapsed().as_secs_f64());
                     // An author that is gone hears of its record by the tail.
+                    let offset = u64::try_from(message.offset()).ok();
                     let position = offset.map(|offset| Position(self.epoch, offset + 1));
                     drop(append.answer.send(Ok(position)));
                 }
                 if generation == state.generation {
                     state.has_delivered = true;
-                    if state.next_unsent < state.next_number {
-                        self.send(&mut state);
-                    }
+                    self.send(&mut state);
                 }
             }
             // What an earlier producer did not deliver is with the present one.
             Err(_) if generation != state.generation => {}
-            Err(error) => {
+            Err((error, _)) => {
                 if is_too_large(error)
                     && let Some(append) = state.unreported.remove(&number)
                 {
@@ -389,6 +407,7 @@ impl Shared {
         self.refuse(append, error);
         for number in behind {
             if let Some(append) = state.unreported.remove(&number) {
+                state.waiting.remove(append.partition, number);
                 self.refuse(append, LogError::Failed("a record before it failed".into()));
             }
         }
@@ -525,10 +544,7 @@ fn replace(shared: &Arc<Shared>, old: Arc<Producer>) {
     let mut state = shared.state.lock();
     state.generation = generation;
     state.has_failed = false;
-    state.next_unsent = state
-        .unreported
-        .first_key_value()
-        .map_or(state.next_number, |(first, _)| *first);
+    state.wait_again();
     let former = state.producer.replace(producer);
     shared.send(&mut state);
     drop(state);
@@ -557,10 +573,6 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
-        let outcome = match result {
-            Ok(message) => Ok(u64::try_from(message.offset()).ok()),
-            Err((error, _message)) => Err(error),
-        };
-        self.shared.report(self.generation, number, outcome);
+        self.shared.report(self.generation, number, result);
     }
 }

@@ -41,6 +41,10 @@ const ALL: &[(&str, &str)] = &[
     ("socket.keepalive.enable", "true"),
 ];
 
+/// What the producer of edits holds at most.
+pub(super) const QUEUE_MESSAGES_MAX: usize = 50_000;
+pub(super) const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Of the producer of edits. A record never expires: an expired one would leave a hole in its board. An error that
 /// would leave one ends the producer instead, and the next one sends everything again in order.
 const EDITS: &[(&str, &str)] = &[
@@ -50,8 +54,6 @@ const EDITS: &[(&str, &str)] = &[
     ("linger.ms", "1"),
     ("compression.type", "lz4"),
     ("max.in.flight", "5"),
-    ("queue.buffering.max.messages", "50000"),
-    ("queue.buffering.max.kbytes", "65536"),
     ("message.timeout.ms", "0"),
     ("request.timeout.ms", "5000"),
     ("socket.timeout.ms", "10000"),
@@ -136,6 +138,8 @@ impl KafkaSettings {
     pub(super) fn edits(&self) -> ClientConfig {
         let mut config = self.client("edits", EDITS);
         config.set("message.max.bytes", EDITS_BYTES_MAX.to_string());
+        config.set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX.to_string());
+        config.set("queue.buffering.max.kbytes", (QUEUE_BYTES_MAX / 1024).to_string());
         config
     }
 
