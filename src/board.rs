@@ -358,20 +358,28 @@ impl Board {
         Ok(self.write(&entries))
     }
 
-    /// Removes for good what has been deleted since before `before`, at most `most` elements, unless a step of undo
-    /// could bring it back.
+    /// Removes for good what has been deleted since before `before`, and what lies on pages that have been, at most `most`
+    /// elements, unless a step of undo could bring it back.
     pub fn purge(&mut self, before: Timestamp, most: usize) -> Applied {
         let mut draft = Draft::new(&self.read);
         let kept = self.stacks.targets_that_may_return();
+        let is_old = |entry: &Properties| {
+            let deleted = entry.get(Property::Deleted).and_then(Value::as_f64);
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2^53")]
+            deleted.is_some_and(|time| time < before.0 as f64)
+        };
+        let pages = self.read.entries(EntryKind::Page).filter(|(id, page)| {
+            // The first one is always there.
+            !id.is_empty() && is_old(page) && !kept.contains(&(EntryKind::Page, Arc::clone(id)))
+        });
+        let pages: HashSet<&str> = pages.map(|(id, _)| &**id).collect();
         let mut gone: Vec<Target> = self
             .read
             .entries(EntryKind::Element)
             .filter(|(_, entry)| {
-                let deleted = entry.get(Property::Deleted).and_then(Value::as_f64);
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2^53")]
-                let is_old = deleted.is_some_and(|time| time < before.0 as f64);
+                let page = entry.get(Property::Page).and_then(Value::as_str).unwrap_or_default();
                 // What came deleted in a file belongs to the file.
-                is_old && !entry.came_deleted()
+                (is_old(entry) && !entry.came_deleted()) || pages.contains(page)
             })
             .map(|(id, _)| (EntryKind::Element, Arc::clone(id)))
             .filter(|target| !kept.contains(target))

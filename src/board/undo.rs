@@ -187,7 +187,11 @@ impl Stacks {
             .flat_map(|steps| steps.undo.iter().chain(&steps.redo));
         steps
             .flat_map(|step| &step.changes)
-            .filter(|(_, change)| change.set.contains_key(&Property::Deleted))
+            .filter(|(_, change)| {
+                [Property::Deleted, Property::Page]
+                    .iter()
+                    .any(|back| change.set.contains_key(back))
+            })
             .map(|(target, _)| target.clone())
             .collect()
     }

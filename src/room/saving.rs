@@ -23,7 +23,7 @@ const SAVED_INTERVAL_MS: u64 = 250;
 /// Frames of a session that changed nothing and wait behind one record for their `ack`s: more than a client sends without
 /// an answer. The `ack` of a newer one speaks for those that are dropped.
 const BEHIND_MAX: usize = 1_024;
-/// Elements deleted for longer than this are purged.
+/// Elements deleted for longer than this, alone or with their page, are purged.
 const PURGE_AGE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Elements in one purge: it stays far below 20 ms.
 const PURGE_ELEMENTS_MAX: usize = 200;

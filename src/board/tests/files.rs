@@ -30,7 +30,7 @@ fn is_of_the_file(node: &Node, name: &str) -> bool {
 }
 
 /// As many other edits as let an old step of undo go.
-fn bury(node: &mut Node, who: &str) {
+pub(super) fn bury(node: &mut Node, who: &str) {
     for _ in 0..100 {
         node.create(who, &Uuid::now_v7().to_string());
     }

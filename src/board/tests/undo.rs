@@ -1,5 +1,6 @@
 //! Undo beside what others did meanwhile, and steps of more than one record.
 
+use super::files::bury;
 use super::*;
 
 fn add_page(page: &str) -> Op {
@@ -80,6 +81,23 @@ fn a_delete_of_a_page_is_not_done_again_over_what_others_drew() {
     node.op("b", create_on("p", "X"));
     assert_eq!(node.redo("a").changed, 0);
     assert!(node.has_page("p"));
+}
+
+#[test]
+fn what_lies_on_a_page_that_is_gone_is_purged() {
+    let mut node = Node::new();
+    node.op("a", add_page("p"));
+    node.op("b", create_on("p", "X"));
+    node.create("c", "Y");
+    node.set("c", "Y", Property::Page, Some("p".into()));
+    node.op("a", Op::PageDelete { page: id("p") });
+    node.board.purge(Timestamp(node.now + 1), 100);
+    assert!(node.lives("X"), "the page may come back by undo");
+    bury(&mut node, "a");
+    node.board.purge(Timestamp(node.now), 100);
+    assert!(!node.lives("X"));
+    node.undo("c");
+    assert_eq!((node.lives("Y"), node.get("Y", Property::Page)), (true, None));
 }
 
 //
