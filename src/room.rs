@@ -329,7 +329,7 @@ impl Room {
             Input::Yjs(session, message) => self.yjs_message(now, session, &message, &mut effects),
             Input::BadFrame(session, message, seq) => self.bad_frame(now, session, message, seq, &mut effects),
             Input::Refused(session, seq, code, message) => {
-                if self.is_new(session, seq, &mut effects) {
+                if self.may_edit(session, Some(seq), &mut effects) {
                     self.refuse(session, Some(seq), code, message, &mut effects);
                 }
             }

@@ -159,7 +159,7 @@ impl Room {
     }
 
     /// Whether a frame comes for the first time. A repeat gets the answer that the first one got.
-    pub(super) fn is_new(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
+    fn is_new(&mut self, id: SessionId, seq: u64, effects: &mut Vec<Effect>) -> bool {
         let Some(session) = self.sessions.get(&id) else {
             return true;
         };

@@ -29,6 +29,10 @@ impl ReadOnly {
 /// What somebody is told who came while the log did not answer.
 const NOT_LEVEL: &str = "the server cannot look for the newest edits now: the board is read-only for you until it can";
 
+/// What others are told: who has another role, and whose board takes edits again.
+const CHANGED: &str = "a teacher changed it";
+const OVER: &str = "the board takes edits again";
+
 impl Room {
     pub(super) fn grant(&mut self, user: &UserId, role: Option<Role>, effects: &mut Vec<Effect>) {
         let theirs: Vec<_> = self
@@ -49,7 +53,7 @@ impl Room {
             if could_only_look && role >= Role::Editor && self.read_only.is_none() {
                 self.ask_for_missed(id, effects);
             }
-            self.tell_role(id, "a teacher changed it", effects);
+            self.tell_role(id, CHANGED, effects);
         }
     }
 
@@ -96,7 +100,20 @@ impl Room {
             if why.is_none() {
                 self.ask_for_missed(id, effects);
             }
-            self.tell_role(id, why.map_or("the board takes edits again", ReadOnly::told), effects);
+            self.tell_role(id, why.map_or(OVER, ReadOnly::told), effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients tell by it that the role comes back by itself., [R-39]
+    #[test]
+    fn what_passes_is_told_as_read_only() {
+        let told = [ReadOnly::Failing.told(), ReadOnly::Log.told(), NOT_LEVEL];
+        assert!(told.iter().all(|why| why.contains("read-only")), "{told:?}");
+        assert!(![CHANGED, OVER].iter().any(|why| why.contains("read-only")));
     }
 }

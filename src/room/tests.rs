@@ -14,7 +14,7 @@ use crate::protocol::element::{Property, Value};
 use crate::protocol::ids::{EditScope, Position, Role, SessionId, Timestamp, UserId};
 use crate::protocol::limits::Limits;
 use crate::protocol::op::Op;
-use crate::protocol::{ClientFrame, Record, ServerFrame};
+use crate::protocol::{ClientFrame, ErrorCode, Record, ServerFrame};
 
 use super::session::{Door, Joining};
 use super::yjs::YjsMessage;
@@ -240,4 +240,24 @@ fn a_yjs_client_that_may_edit_now_is_asked_for_what_was_not_read() {
         sent.filter(|message| matches!(message, YjsMessage::Step1(_))).count()
     };
     assert_eq!([Role::Editor, Role::Teacher, Role::Viewer].map(&mut asked), [1, 0, 0]);
+}
+
+#[test]
+fn who_may_only_look_hears_that_before_what_else_is_wrong() {
+    let mut tester = Tester::new();
+    let mut code = |role| {
+        let session = tester.join("mina", role, own(u128::from(tester.sessions)));
+        let refused = Input::Refused(session, 1, ErrorCode::NotFound, "no such image".into());
+        let frames = tester.input(refused).into_iter().filter_map(|effect| match effect {
+            Effect::Send(_, bytes) => decode_server(Format::MsgPack, &bytes).ok(),
+            _ => None,
+        });
+        let mut codes = frames.filter_map(|frame| match frame {
+            ServerFrame::Error { code, .. } => Some(code),
+            _ => None,
+        });
+        codes.next()
+    };
+    assert_eq!(code(Role::Viewer), Some(ErrorCode::Forbidden));
+    assert_eq!(code(Role::Editor), Some(ErrorCode::NotFound));
 }
