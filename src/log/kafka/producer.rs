@@ -91,6 +91,13 @@ struct State {
 }
 
 impl State {
+    /// Takes an append out: nothing waits that is not among the unreported.
+    fn take(&mut self, number: usize) -> Option<Append> {
+        let append = self.unreported.remove(&number)?;
+        self.waiting.remove(append.partition, number);
+        Some(append)
+    }
+
     /// Another producer has none of what the last one did not deliver.
     fn wait_again(&mut self) {
         self.waiting = Waiting::default();
@@ -364,8 +371,7 @@ impl Shared {
         match result {
             Ok(_) => {
                 // A late report of an earlier producer is as good.
-                if let Some(append) = state.unreported.remove(&number) {
-                    state.waiting.remove(append.partition, number);
+                if let Some(append) = state.take(number) {
                     metrics::histogram!(telemetry::KAFKA_ACK_SECONDS).record(append.since.elapsed().as_secs_f64());
                     // An author that is gone hears of its record by the tail.
                     let offset = u64::try_from(message.offset()).ok();
@@ -381,7 +387,7 @@ impl Shared {
             Err(_) if generation != state.generation => {}
             Err((error, _)) => {
                 if is_too_large(error)
-                    && let Some(append) = state.unreported.remove(&number)
+                    && let Some(append) = state.take(number)
                 {
                     self.refuse_all_behind(&mut state, number, append);
                 }
@@ -406,8 +412,7 @@ impl Shared {
         };
         self.refuse(append, error);
         for number in behind {
-            if let Some(append) = state.unreported.remove(&number) {
-                state.waiting.remove(append.partition, number);
+            if let Some(append) = state.take(number) {
                 self.refuse(append, LogError::Failed("a record before it failed".into()));
             }
         }
